@@ -1,0 +1,30 @@
+{{/*
+What the operator may do where it watches. Every verb is one that it uses; there is no wildcard and nothing on
+Secrets, so a step's credentials stay between the step's pod and whoever made them.
+*/}}
+{{- define "dataops.operatorRules" -}}
+- apiGroups: [dataops.dev]
+  resources: [pipelines, pipelineruns]
+  verbs: [get, list, watch]
+- apiGroups: [dataops.dev]
+  resources: [pipelines/status, pipelineruns/status]
+  verbs: [get, patch, update]
+# One Job for an attempt of a step; its pods tell how the attempt ended.
+- apiGroups: [batch]
+  resources: [jobs]
+  verbs: [get, list, watch, create, delete]
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [get, list, watch]
+# A run's workspace, and the account without rights that its steps run as.
+- apiGroups: [""]
+  resources: [persistentvolumeclaims, serviceaccounts]
+  verbs: [get, create]
+# Revisions of pipelines: immutable, so made and pruned but never changed.
+- apiGroups: [apps]
+  resources: [controllerrevisions]
+  verbs: [get, list, create, delete]
+- apiGroups: [""]
+  resources: [events]
+  verbs: [create, patch]
+{{- end -}}
