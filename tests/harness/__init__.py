@@ -1,0 +1,1 @@
+"""What tests with a cluster share: API access, the operator's process, played pods, faults, invariants."""

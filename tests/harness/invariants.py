@@ -1,0 +1,301 @@
+"""What must hold after any fault: checked on a recorded history and on what is there at the end.
+
+I1 at most one Job per (run UID, step, item, attempt), ever. I2 every run reaches exactly one terminal state
+and never leaves it. I3 no step starts before the pods of all that it needs have succeeded. I4 nothing
+without a live owner is left, and no Job of an ended run is active. I7 a run's status says what its Jobs and
+pods show, and nobody rewrites what has not changed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from tests.harness.api import Object, condition
+from tests.harness.history import (
+    AttemptKey,
+    Cluster,
+    History,
+    attempt_key,
+    job_ended,
+    owner_uid,
+    pod_phase,
+    run_ended,
+)
+from tests.harness.kinds import (
+    CLAIMS,
+    CONFIGMAPS,
+    JOBS,
+    PIPELINES,
+    PODS,
+    REVISIONS,
+    RUN_UID,
+    RUNS,
+    SECRETS,
+)
+from tests.harness.needs import needs
+
+OWNED = (JOBS, PODS, SECRETS, CLAIMS, CONFIGMAPS)
+OURS = ("app.kubernetes.io/name", "dataops-operator")
+
+
+@dataclass(frozen=True)
+class Violation:
+    """One broken invariant, as a sentence with the objects' names."""
+
+    invariant: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.invariant}: {self.message}"
+
+
+def check_all(history: History, cluster: Cluster) -> list[Violation]:
+    """Check I1 to I4 and I7 on a settled namespace; an empty list is what a test asserts."""
+    return [
+        *one_job_per_attempt(history),
+        *one_terminal_state(history, cluster),
+        *needs_first(history, cluster),
+        *no_orphans(cluster),
+        *status_matches_children(history, cluster),
+    ]
+
+
+def one_job_per_attempt(history: History) -> list[Violation]:
+    """I1, and that each Job of a run says by its labels which attempt it is (or nothing could be counted)."""
+    found: list[Violation] = []
+    made: dict[AttemptKey, list[str]] = {}
+    for changes in history.by_object(JOBS).values():
+        job = changes[0].obj
+        try:
+            key = attempt_key(job)
+        except KeyError as missing:
+            if _owned_by_run(job):
+                found.append(
+                    Violation("I1", f"Job {_name(job)} belongs to a run and lacks the label {missing}")
+                )
+            continue
+        if owner_uid(job) != key[0]:
+            found.append(
+                Violation("I1", f"Job {_name(job)} is labelled for run {key[0]} and owned by another")
+            )
+        made.setdefault(key, []).append(_name(job))
+    for (run, step, item, attempt), jobs in made.items():
+        if len(jobs) > 1:
+            what = f"step {step}" + (f" item {item}" if item else "")
+            found.append(
+                Violation(
+                    "I1", f"run {run}, {what}, attempt {attempt}: {len(jobs)} Jobs were created, {jobs}"
+                )
+            )
+    return found
+
+
+def one_terminal_state(history: History, cluster: Cluster) -> list[Violation]:
+    """I2."""
+    found = []
+    for changes in history.by_object(RUNS).values():
+        verdict: tuple[str, str] | None = None
+        for change in changes:
+            run = change.obj
+            state = (condition(run, "Succeeded").get("status", ""), run.get("status", {}).get("phase", ""))
+            if verdict and state != verdict:
+                message = f"run {_name(run)} had ended as {verdict} and became {state}"
+                found.append(Violation("I2", f"{message} at version {change.version}"))
+                break
+            if run_ended(run):
+                verdict = state
+    for run in cluster.of(RUNS):
+        if not run_ended(run):
+            phase = run.get("status", {}).get("phase")
+            found.append(Violation("I2", f"run {_name(run)} never ended; its phase is {phase}"))
+    return found
+
+
+def needs_first(history: History, cluster: Cluster) -> list[Violation]:
+    """I3, by the versions at which the API server committed the Job and the pods' ends."""
+    specs = _specs(history, cluster)
+    ended: dict[tuple[str, str], int] = {}
+    for change in history.of(PODS):
+        labels = change.obj["metadata"].get("labels", {})
+        if pod_phase(change.obj) == "Succeeded" and RUN_UID in labels:
+            key = (labels[RUN_UID], labels.get("dataops.dev/step", ""))
+            ended[key] = min(change.version, ended.get(key, change.version))
+    found = []
+    for changes in history.by_object(JOBS).values():
+        first = changes[0]
+        if first.type != "ADDED" or not _labelled(first.obj):
+            continue
+        run, step, _, _ = attempt_key(first.obj)
+        if run not in specs:
+            found.append(Violation("I3", f"Job {_name(first.obj)}: no Pipeline is known for run {run}"))
+            continue
+        for need in sorted(needs(specs[run]).get(step, set())):
+            if ended.get((run, need), first.version + 1) > first.version:
+                found.append(
+                    Violation("I3", f"Job {_name(first.obj)} was created before step {need} had succeeded")
+                )
+    return found
+
+
+def no_orphans(cluster: Cluster) -> list[Violation]:
+    """I4."""
+    found = []
+    live = {obj["metadata"]["uid"] for kind in (PIPELINES, RUNS, *OWNED) for obj in cluster.of(kind)}
+    ended_runs = {run["metadata"]["uid"] for run in cluster.of(RUNS) if run_ended(run)}
+    for kind in OWNED:
+        for obj in cluster.of(kind):
+            labels = obj["metadata"].get("labels", {})
+            if RUN_UID not in labels and labels.get(OURS[0]) != OURS[1]:
+                continue
+            owner = owner_uid(obj)
+            if owner not in live:
+                said = f"its owner {owner} is gone" if owner else "it has no owner"
+                found.append(Violation("I4", f"{kind.name} {_name(obj)} is left over: {said}"))
+    for job in cluster.of(JOBS):
+        if owner_uid(job) in ended_runs and not job_ended(job):
+            found.append(Violation("I4", f"Job {_name(job)} is active though its run has ended"))
+    for pod in cluster.of(PODS):
+        run = pod["metadata"].get("labels", {}).get(RUN_UID)
+        if run in ended_runs and pod_phase(pod) not in ("Succeeded", "Failed"):
+            found.append(Violation("I4", f"Pod {_name(pod)} is {pod_phase(pod)} though its run has ended"))
+    return found
+
+
+def status_matches_children(history: History, cluster: Cluster) -> list[Violation]:
+    """I7, first half, for each run: steps, attempts, outputs and verdict against Jobs and pods."""
+    jobs: dict[tuple[str, str], dict[str, Object]] = {}
+    for uid, changes in history.by_object(JOBS).items():
+        job = changes[-1].obj
+        if _labelled(job):
+            run_uid, step, _, _ = attempt_key(job)
+            jobs.setdefault((run_uid, step), {})[uid] = job
+    pods = [changes[-1].obj for changes in history.by_object(PODS).values()]
+    found = []
+    for run in cluster.of(RUNS):
+        for row in run.get("status", {}).get("steps", []):
+            made = jobs.get((run["metadata"]["uid"], row["name"]), {})
+            found += [_broken(run, row, said) for said in _row(row, made, pods)]
+        found += [Violation("I7", f"run {_name(run)}: {said}") for said in _verdict(run)]
+    return found
+
+
+def unchanged(before: Cluster, after: Cluster) -> list[Violation]:
+    """I7, second half: nobody wrote to a run, a Pipeline, a revision or a Job between the two readings."""
+    old, new = (cluster.versions(RUNS, PIPELINES, REVISIONS, JOBS) for cluster in (before, after))
+    return [
+        Violation(
+            "I7",
+            f"{name} was written to though nothing had changed: version {old.get(name)} -> {new.get(name)}",
+        )
+        for name in sorted(old.keys() | new.keys())
+        if old.get(name) != new.get(name)
+    ]
+
+
+def outputs(row: Object) -> dict[str, Any]:
+    """A status row's outputs by name, whether they are written as a list of names and values or as a map."""
+    written = row.get("outputs") or {}
+    if isinstance(written, dict):
+        return written
+    return {item["name"]: item.get("value") for item in written}
+
+
+def _row(row: Object, jobs: dict[str, Object], pods: list[Object]) -> list[str]:
+    """What a step's row says wrongly."""
+    phase = row.get("phase")
+    if not jobs:
+        return [f"is {phase} without any Job"] if phase in ("Running", "Succeeded") else []
+    uid, job = max(jobs.items(), key=lambda item: attempt_key(item[1])[3])
+    attempt = attempt_key(job)[3]
+    found = []
+    if row.get("attempt") != attempt:
+        found.append(f"says attempt {row.get('attempt')}, the last Job is attempt {attempt}")
+    if row.get("job") not in (None, job["metadata"]["name"]):
+        found.append(f"names Job {row['job']}, the last one is {job['metadata']['name']}")
+    mine = [pod for pod in pods if owner_uid(pod) == uid]
+    phases = {pod_phase(pod) for pod in mine}
+    complete = condition(job, "Complete").get("status") == "True"
+    if phase == "Succeeded" and "Succeeded" not in phases and not complete:
+        found.append(f"is Succeeded, its pods are {sorted(phases)}")
+    if phase in ("Pending", "Waiting", "Running") and phases and phases <= {"Succeeded", "Failed"}:
+        found.append(f"is {phase}, its pods have ended as {sorted(phases)}")
+    if phase == "Failed" and phases == {"Running"} and not job_ended(job):
+        found.append("is Failed, its pod runs")
+    if phase == "Succeeded":
+        found += _outputs_differ(row, [pod for pod in mine if pod_phase(pod) == "Succeeded"])
+    return found
+
+
+def _outputs_differ(row: Object, pods: list[Object]) -> list[str]:
+    results = [result for pod in pods for result in _results(pod)]
+    return [
+        f"has output {name} = {value!r}, which no pod reported"
+        for name, value in outputs(row).items()
+        if not any(name in result and result[name] == value for result in results)
+    ]
+
+
+def _results(pod: Object) -> list[dict[str, Any]]:
+    found = []
+    for status in pod.get("status", {}).get("containerStatuses", []):
+        message = status.get("state", {}).get("terminated", {}).get("message")
+        if message:
+            found.append(orjson.loads(message).get("outputs", {}))
+    return found
+
+
+def _verdict(run: Object) -> list[str]:
+    """What the run as a whole says wrongly."""
+    status = run.get("status", {})
+    succeeded = condition(run, "Succeeded").get("status")
+    phases = {row["name"]: row.get("phase") for row in status.get("steps", [])}
+    found = []
+    if succeeded == "True" and not set(phases.values()) <= {"Succeeded", "Skipped"}:
+        found.append(f"it succeeded with steps {phases}")
+    if succeeded == "False" and phases and set(phases.values()) <= {"Succeeded", "Skipped"}:
+        found.append("it failed though every step succeeded")
+    if succeeded in ("True", "False") and condition(run, "Reconciling").get("status") == "True":
+        found.append("it has ended and says Reconciling")
+    if succeeded == "True" and condition(run, "Stalled").get("status") == "True":
+        found.append("it succeeded and says Stalled")
+    if status.get("observedGeneration") != run["metadata"]["generation"]:
+        observed, generation = status.get("observedGeneration"), run["metadata"]["generation"]
+        found.append(f"observedGeneration is {observed}, generation {generation}")
+    return found
+
+
+def _specs(history: History, cluster: Cluster) -> dict[str, Object]:
+    """The Pipeline's spec of each run there ever was, by run UID: of the revision it is pinned to, if any."""
+    pipelines = {obj["metadata"]["name"]: obj["spec"] for obj in cluster.of(PIPELINES)}
+    revisions = {obj["metadata"]["name"]: obj.get("data", {}) for obj in cluster.of(REVISIONS)}
+    found = {}
+    for uid, changes in history.by_object(RUNS).items():
+        run = changes[-1].obj
+        pinned = revisions.get(run.get("status", {}).get("revision", ""), {})
+        spec = pinned if "steps" in pinned else pinned.get("spec") or pipelines.get(run["spec"]["pipeline"])
+        if spec:
+            found[uid] = spec
+    return found
+
+
+def _broken(run: Object, row: Object, said: str) -> Violation:
+    return Violation("I7", f"run {_name(run)}, step {row['name']} {said}")
+
+
+def _labelled(job: Object) -> bool:
+    try:
+        attempt_key(job)
+    except KeyError:
+        return False
+    return True
+
+
+def _owned_by_run(obj: Object) -> bool:
+    references = obj["metadata"].get("ownerReferences", [])
+    return any(reference.get("kind") == RUNS.name for reference in references)
+
+
+def _name(obj: Object) -> str:
+    return f"{obj['metadata'].get('namespace', '')}/{obj['metadata']['name']}"
