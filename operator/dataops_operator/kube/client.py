@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from types import TracebackType
 from typing import Any
 from urllib.parse import urlencode
@@ -284,8 +284,10 @@ class KubeClient:
         resource_version: str | None = None,
         timeout: float = 300.0,  # noqa: ASYNC109 - asked of the server, which ends the stream in order
         inactivity: float = 90.0,
-    ) -> AsyncIterator[tuple[str, Body]]:
+    ) -> AsyncGenerator[tuple[str, Body], None]:
         """Follow the changes after a version: ADDED, MODIFIED, DELETED and BOOKMARK, each with its object.
+
+        Close it (`contextlib.aclosing`) when leaving it early, so that its connection does not stay.
 
         Args:
             resource: the kind.
