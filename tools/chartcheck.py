@@ -3,10 +3,10 @@
     python3 tools/chartcheck.py                    # starts a control plane once, to get the schemas
     python3 tools/chartcheck.py --kubeconfig PATH  # takes them from the API server named
 
-For each file of values in the chart's ci/ folder: `helm lint --strict`, `helm template`, `kubeconform
--strict`; for crds/ and the examples the same after `kubectl kustomize`. Nothing is downloaded: the schemas are what the
-API server publishes under /openapi/v3, cached by its version; those of our own kinds come out of crds/ each
-time. PodMonitor and ServiceMonitor are skipped: no API server knows them before somebody installs them.
+For each file of values in the chart's ci/ folder: helm lint --strict, helm template, kubeconform -strict; for
+crds/ and the examples the last, after kubectl kustomize. Nothing is downloaded: the schemas are what the API
+server publishes under /openapi/v3, cached by its version; those of our own kinds come out of crds/ each time.
+PodMonitor and ServiceMonitor are skipped: no API server knows them before somebody installs them.
 """
 
 from __future__ import annotations
@@ -144,9 +144,7 @@ def write_custom(builtin: Path, folder: Path) -> None:
             fields = {"apiVersion": text, "kind": text, "metadata": {"$ref": metadata["$ref"]}}
             schema["properties"] = schema.get("properties", {}) | fields
             schema["definitions"] = metadata["definitions"]
-            (folder / file_name(spec["group"], version["name"], spec["names"]["kind"])).write_text(
-                json.dumps(schema)
-            )
+            (folder / file_name(spec["group"], version["name"], spec["names"]["kind"])).write_text(json.dumps(schema))
 
 
 def fetch(kubeconfig: Path) -> tuple[str, list[Schema]]:
@@ -203,9 +201,7 @@ def conform(manifests: str, schemas: list[Path]) -> str:
     Raises:
         CheckError: an object breaks its schema, or its kind is not known.
     """
-    places = [
-        f"-schema-location={folder}/{{{{ .ResourceKind }}}}{{{{ .KindSuffix }}}}.json" for folder in schemas
-    ]
+    places = [f"-schema-location={folder}/{{{{ .ResourceKind }}}}{{{{ .KindSuffix }}}}.json" for folder in schemas]
     program = str(binaries.ensure("checks") / "kubeconform")
     command = [program, "-strict", "-summary", "-output=json", f"-skip={','.join(SKIPPED)}", *places]
     summary = json.loads(run(command, stdin=manifests))["summary"]

@@ -50,9 +50,7 @@ class Api:
         try:
             kind = "application/apply-patch+yaml" if method == "PATCH" else "application/json"
             payload = None if body is None else json.dumps(body).encode()
-            connection.request(
-                method, path, payload, {"Content-Type": kind, "Accept": "application/json, */*"}
-            )
+            connection.request(method, path, payload, {"Content-Type": kind, "Accept": "application/json, */*"})
             answer = connection.getresponse()
             text = answer.read().decode(errors="replace")
             if answer.status >= 400:

@@ -192,9 +192,7 @@ def check_go(module: Path) -> None:
     if have is None:
         raise ClusterError(f"`go env GOVERSION` does not answer with a version: {done.stderr.strip()[:200]}")
     if _numbers(have) < _numbers(found):
-        raise ClusterError(
-            f"Go {wanted} or newer is needed, {have.group()} is on the PATH: install a newer one"
-        )
+        raise ClusterError(f"Go {wanted} or newer is needed, {have.group()} is on the PATH: install a newer one")
 
 
 def _numbers(match: re.Match[str]) -> tuple[int, ...]:
@@ -243,9 +241,7 @@ class _Progress:
             return
         self._told = now
         verb = "compiled" if self._what == "packages" else "fetched"
-        text = (
-            f"  {self._group}: {now - self._started:.0f} s, {self._count} {self._what} {verb}, {self._last}"
-        )
+        text = f"  {self._group}: {now - self._started:.0f} s, {self._count} {self._what} {verb}, {self._last}"
         if self._terminal:
             print(f"\r\x1b[K{text[:100]}", end="", file=sys.stderr, flush=True)
         else:

@@ -77,9 +77,7 @@ class ControlPlane:
         with state.locked(name):
             if (left := state.load(name)) is not None:
                 if left.options.mode != "control-plane":
-                    raise ClusterError(
-                        f"'{name}' is a cluster with a node: choose another name for a control plane"
-                    )
+                    raise ClusterError(f"'{name}' is a cluster with a node: choose another name for a control plane")
                 remove(left)
             cluster = state.allocate(name, Options("control-plane", tuned_jobs, audit))
             try:
@@ -158,9 +156,7 @@ def make_certificates(cluster: Cluster) -> Authority:
     }
     if cluster.options.mode != "node":
         users = {name: users[name] for name in ("admin", "controller-manager")}
-    server = Leaf(
-        "server", "/CN=kube-apiserver", [f"IP:{ip}" for ip in addresses] + [f"DNS:{h}" for h in hosts]
-    )
+    server = Leaf("server", "/CN=kube-apiserver", [f"IP:{ip}" for ip in addresses] + [f"DNS:{h}" for h in hosts])
     leaves = [server, *(Leaf(name, subject) for name, subject in users.items())]
     if cluster.options.mode == "node":
         names = [f"IP:{cluster.node_address}", f"DNS:{cluster.node_name}"]

@@ -104,9 +104,7 @@ class Supervisor:
                 time.sleep(_POLL_SECONDS)
                 continue
             what = f"is not healthy after {seconds:.0f} s" if alive else "ended right after its start"
-            raise ClusterError(
-                f"{part.name} {what}; the last lines of {self.log(part.name)}:\n{self.tail(part.name)}"
-            )
+            raise ClusterError(f"{part.name} {what}; the last lines of {self.log(part.name)}:\n{self.tail(part.name)}")
 
     def tail(self, name: str) -> str:
         """The last lines of the part's log, indented."""
