@@ -23,6 +23,7 @@ WatchEvent = tuple[str, Object]
 """An event's type (ADDED, MODIFIED, DELETED, BOOKMARK) and its object."""
 
 MERGE_PATCH = "application/merge-patch+json"
+NOT_YET_SERVED = (404, 429, 503)
 
 
 class ApiError(Exception):
@@ -174,9 +175,7 @@ class Api:
             "allowWatchBookmarks": "true",
         }
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=10)
-        async with self._session.get(
-            self.server + kind.path(namespace), params=query, timeout=timeout
-        ) as answer:
+        async with self._session.get(self.server + kind.path(namespace), params=query, timeout=timeout) as answer:
             if answer.status >= 400:
                 raise _error(answer.status, await answer.read())
             async for line in lines(answer.content):
@@ -210,9 +209,7 @@ class Api:
         except TimeoutError:
             status = orjson.dumps(last.get("status"), option=orjson.OPT_INDENT_2).decode()
             message = f"{kind.name} {namespace}/{name} did not come to the awaited state in {timeout} s; "
-            raise AssertionError(
-                message + (f"its status: {status}" if last else "it does not exist")
-            ) from None
+            raise AssertionError(message + (f"its status: {status}" if last else "it does not exist")) from None
         raise AssertionError("the watch ended")
 
     async def make_namespace(self, name: str, labels: Mapping[str, str] | None = None) -> None:
@@ -246,7 +243,7 @@ class Api:
                 await self.list(kind)
                 return
             except ApiError as error:
-                if error.status != 404 or time.monotonic() > deadline:
+                if error.status not in NOT_YET_SERVED or time.monotonic() > deadline:
                     raise
             await asyncio.sleep(0.1)
 

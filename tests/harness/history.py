@@ -101,7 +101,7 @@ class Cluster:
         }
 
     def settled(self) -> bool:
-        """Whether every run and (by its controller's word) every Job has ended, and no pod is on its way out."""
+        """Whether every run has ended, every Job too as its controller says, and no pod is on its way out."""
         pods_quiet = all(not pod["metadata"].get("deletionTimestamp") for pod in self.of(PODS))
         return all(map(run_ended, self.of(RUNS))) and all(map(job_ended, self.of(JOBS))) and pods_quiet
 
@@ -122,8 +122,7 @@ class Recorder:
     async def __aenter__(self) -> Self:
         synced = [asyncio.Event() for _ in RECORDED]
         self._tasks = [
-            asyncio.create_task(self._follow(kind, event))
-            for kind, event in zip(RECORDED, synced, strict=True)
+            asyncio.create_task(self._follow(kind, event)) for kind, event in zip(RECORDED, synced, strict=True)
         ]
         for event, task in zip(synced, self._tasks, strict=True):
             waiter = asyncio.create_task(event.wait())

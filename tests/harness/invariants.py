@@ -37,7 +37,7 @@ from tests.harness.kinds import (
 from tests.harness.needs import needs
 
 OWNED = (JOBS, PODS, SECRETS, CLAIMS, CONFIGMAPS)
-OURS = ("app.kubernetes.io/name", "dataops-operator")
+OURS = ("app.kubernetes.io/managed-by", "dataops-operator")
 
 
 @dataclass(frozen=True)
@@ -72,22 +72,16 @@ def one_job_per_attempt(history: History) -> list[Violation]:
             key = attempt_key(job)
         except KeyError as missing:
             if _owned_by_run(job):
-                found.append(
-                    Violation("I1", f"Job {_name(job)} belongs to a run and lacks the label {missing}")
-                )
+                found.append(Violation("I1", f"Job {_name(job)} belongs to a run and lacks the label {missing}"))
             continue
         if owner_uid(job) != key[0]:
-            found.append(
-                Violation("I1", f"Job {_name(job)} is labelled for run {key[0]} and owned by another")
-            )
+            found.append(Violation("I1", f"Job {_name(job)} is labelled for run {key[0]} and owned by another"))
         made.setdefault(key, []).append(_name(job))
     for (run, step, item, attempt), jobs in made.items():
         if len(jobs) > 1:
             what = f"step {step}" + (f" item {item}" if item else "")
             found.append(
-                Violation(
-                    "I1", f"run {run}, {what}, attempt {attempt}: {len(jobs)} Jobs were created, {jobs}"
-                )
+                Violation("I1", f"run {run}, {what}, attempt {attempt}: {len(jobs)} Jobs were created, {jobs}")
             )
     return found
 
@@ -133,9 +127,7 @@ def needs_first(history: History, cluster: Cluster) -> list[Violation]:
             continue
         for need in sorted(needs(specs[run]).get(step, set())):
             if ended.get((run, need), first.version + 1) > first.version:
-                found.append(
-                    Violation("I3", f"Job {_name(first.obj)} was created before step {need} had succeeded")
-                )
+                found.append(Violation("I3", f"Job {_name(first.obj)} was created before step {need} had succeeded"))
     return found
 
 

@@ -21,9 +21,7 @@ class Kind:
     plural: str
     namespaced: bool = True
 
-    def path(
-        self, namespace: str | None = None, name: str | None = None, subresource: str | None = None
-    ) -> str:
+    def path(self, namespace: str | None = None, name: str | None = None, subresource: str | None = None) -> str:
         """The request path of a collection (no name), an object, or an object's subresource."""
         root = "/api/v1" if self.group_version == "v1" else f"/apis/{self.group_version}"
         parts = [root]
@@ -48,8 +46,6 @@ QUOTAS = Kind("ResourceQuota", "v1", "resourcequotas")
 JOBS = Kind("Job", "batch/v1", "jobs")
 REVISIONS = Kind("ControllerRevision", "apps/v1", "controllerrevisions")
 LEASES = Kind("Lease", "coordination.k8s.io/v1", "leases")
-CRDS = Kind(
-    "CustomResourceDefinition", "apiextensions.k8s.io/v1", "customresourcedefinitions", namespaced=False
-)
+CRDS = Kind("CustomResourceDefinition", "apiextensions.k8s.io/v1", "customresourcedefinitions", namespaced=False)
 PIPELINES = Kind("Pipeline", "dataops.dev/v1alpha1", "pipelines")
 RUNS = Kind("PipelineRun", "dataops.dev/v1alpha1", "pipelineruns")

@@ -17,9 +17,7 @@ def now() -> str:
 
 def running(pod: Object, at: str) -> Object:
     """Every container runs; init containers are done."""
-    containers = [
-        _container(c, {"running": {"startedAt": at}}, started=True) for c in pod["spec"]["containers"]
-    ]
+    containers = [_container(c, {"running": {"startedAt": at}}, started=True) for c in pod["spec"]["containers"]]
     inits = _inits(pod, at)
     ready = [_true(kind, at) for kind in ("PodScheduled", "Initialized", "ContainersReady", "Ready")]
     return _status("Running", ready, containers, inits) | {"startTime": at}

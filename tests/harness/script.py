@@ -100,8 +100,7 @@ class Script:
     def paced(self, start: float, end: float) -> Script:
         """The same script with every pod started and ended at these times."""
         rules = [
-            Rule(rule.play.scaled(start, end), rule.step, rule.attempt, rule.namespace, rule.run)
-            for rule in self.rules
+            Rule(rule.play.scaled(start, end), rule.step, rule.attempt, rule.namespace, rule.run) for rule in self.rules
         ]
         return Script(rules, self.default.scaled(start, end))
 
