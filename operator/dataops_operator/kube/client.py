@@ -229,7 +229,7 @@ class KubeClient:
             resource: the kind.
             namespace: of the object.
             name: of the object.
-            body: every field that this manager wants, with apiVersion and kind; those it left out are
+            body: every field that this manager wants, with apiVersion, kind and name; those it left out are
                 given up.
             field_manager: in whose name.
             force: take fields over from other managers.
