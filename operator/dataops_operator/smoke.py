@@ -89,12 +89,15 @@ def states(obj: Body) -> Iterator[tuple[str, str]]:
 
 
 def report(obj: Body) -> Iterator[str]:
-    """Everything about a run that did not end well, a line each: its conditions, then its steps."""
+    """The conditions of a run that did not end well, a line each; its steps have been told as they changed."""
     for condition in (obj.get("status") or {}).get("conditions") or ():
-        words = [condition.get("reason"), condition.get("message")]
-        yield f"condition {condition['type']}={condition['status']}: {_join(*words)}"
-    for subject, state in states(obj):
-        yield f"{subject}: {state}"
+        words = _join(condition.get("reason"), condition.get("message"))
+        yield f"condition {condition['type']}={condition['status']}: {words}"
+
+
+def taken_up(obj: Body) -> bool:
+    """Whether an operator has seen the run: the API server's own default for observedGeneration is -1."""
+    return int((obj.get("status") or {}).get("observedGeneration", -1)) >= 0
 
 
 def verdict(obj: Body) -> bool:
@@ -181,7 +184,7 @@ class Smoke:
 
     def _overdue(self, obj: Body) -> str:
         after = format_duration(self._timeout)
-        if obj.get("status"):
+        if taken_up(obj):
             return f"the run has not ended after {after}"
         return (
             f"after {after} no operator has taken up the run: see whether one runs, is ready, leads, and "
@@ -194,9 +197,7 @@ class Smoke:
         except NotFound:
             return
         except ApiError as error:
-            self._say(
-                f"{resource.kind} {self._namespace}/{self._name} is left over, delete it by hand: {error}"
-            )
+            self._say(f"{resource.kind} {self._namespace}/{self._name} is left over, delete it by hand: {error}")
 
     def _tell(self, subject: str, state: str) -> None:
         if self._told.get(subject) != state:
@@ -239,13 +240,9 @@ def _duration(text: str) -> float:
 def main(argv: list[str] | None = None) -> int:
     """Run the test as a program; returns its exit code, 0 for passed."""
     parser = argparse.ArgumentParser(prog="python -m dataops_operator.smoke", description=__doc__)
-    parser.add_argument(
-        "--namespace", required=True, help="namespace to run in; the operator has to watch it"
-    )
+    parser.add_argument("--namespace", required=True, help="namespace to run in; the operator has to watch it")
     parser.add_argument("--image", required=True, help="image of the step; has python3")
-    parser.add_argument(
-        "--timeout", type=_duration, default="2m", help="how long the run may take (default 2m)"
-    )
+    parser.add_argument("--timeout", type=_duration, default="2m", help="how long the run may take (default 2m)")
     options = parser.parse_args(argv)
     return asyncio.run(_main(options.namespace, options.image, options.timeout))
 
