@@ -16,13 +16,14 @@ from typing import Any, Self
 
 import aiohttp
 import orjson
-from tests.harness.kinds import CRDS, NAMESPACES, Kind
+from tests.harness.kinds import CRDS, NAMESPACES, SERVICE_ACCOUNTS, Kind
 
 Object = dict[str, Any]
 WatchEvent = tuple[str, Object]
 """An event's type (ADDED, MODIFIED, DELETED, BOOKMARK) and its object."""
 
 MERGE_PATCH = "application/merge-patch+json"
+RUNNER = "dataops-runner"
 NOT_YET_SERVED = (404, 429, 503)
 
 
@@ -213,8 +214,9 @@ class Api:
         raise AssertionError("the watch ended")
 
     async def make_namespace(self, name: str, labels: Mapping[str, str] | None = None) -> None:
-        """Create a namespace."""
+        """Create a namespace with the ServiceAccount that steps run as."""
         await self.create(NAMESPACES, None, {"metadata": {"name": name, "labels": dict(labels or {})}})
+        await self.create(SERVICE_ACCOUNTS, name, {"metadata": {"name": RUNNER}})
 
     async def install_crds(self, directory: Path) -> None:
         """Create the CRDs of a directory of YAML files and wait until they are served."""

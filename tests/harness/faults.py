@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Literal
 
 import orjson
@@ -21,6 +21,7 @@ REASONS = {
     503: "ServiceUnavailable",
 }
 When = Literal["before", "after"]
+Layer = Callable[[Call, Forward], Awaitable[Answer | None]]
 
 
 class CrashAt(Fault):
@@ -30,20 +31,18 @@ class CrashAt(Fault):
         k: the write's number.
         when: `before` or `after`.
         kill: ends the operator at once (SIGKILL); called exactly once.
-
-    `struck` is the call at which it happened, None until then.
     """
 
     def __init__(self, k: int, when: When, kill: Callable[[], None]) -> None:
+        super().__init__()
         self.k = k
         self.when = when
-        self.struck: Call | None = None
         self._kill = kill
 
     async def write(self, call: Call, forward: Forward) -> Answer | None:
         if call.number != self.k:
             return await forward()
-        self.struck = call
+        self.hits.append(str(call))
         if self.when == "after":
             await forward()
         self._kill()
@@ -61,16 +60,16 @@ class AnswerWith(Fault):
     """
 
     def __init__(self, k: int, status: int, times: int = 1, retry_after: int | None = None) -> None:
+        super().__init__()
         self.k = k
         self.status = status
         self.times = times
         self.retry_after = retry_after
-        self.struck: Call | None = None
 
     async def write(self, call: Call, forward: Forward) -> Answer | None:
         if not self.k <= call.number < self.k + self.times:
             return await forward()
-        self.struck = call
+        self.hits.append(str(call))
         headers = {"Content-Type": "application/json"}
         if self.retry_after is not None:
             headers["Retry-After"] = str(self.retry_after)
@@ -83,14 +82,14 @@ class LoseAnswer(Fault):
     """Write `k` is committed, and its answer lost: the connection breaks."""
 
     def __init__(self, k: int) -> None:
+        super().__init__()
         self.k = k
-        self.struck: Call | None = None
 
     async def write(self, call: Call, forward: Forward) -> Answer | None:
         answer = await forward()
         if call.number != self.k:
             return answer
-        self.struck = call
+        self.hits.append(str(call))
         return None
 
 
@@ -104,9 +103,9 @@ class HoldEvents(Fault):
     """
 
     def __init__(self, plural: str, seconds: float, after: int = 0) -> None:
+        super().__init__()
         self.plural = plural
         self.seconds = seconds
-        self.held = 0
         self._left = after
         self._until = 0.0
 
@@ -119,7 +118,7 @@ class HoldEvents(Fault):
         self._until = self._until or time.monotonic() + self.seconds
         wait = self._until - time.monotonic()
         if wait > 0:
-            self.held += 1
+            self.hits.append(f"an event of {self.plural} held")
             await asyncio.sleep(wait)
         return line
 
@@ -128,15 +127,12 @@ class DropWatches(Fault):
     """Each watch's connection is cut after every few events (the event itself is told)."""
 
     def __init__(self, every: int) -> None:
+        super().__init__()
         self.every = every
-        self.dropped = 0
-        self._seen: dict[int, int] = {}
 
     async def event(self, call: Call, line: bytes) -> bytes | None:
-        seen = self._seen[id(call)] = self._seen.get(id(call), 0) + 1
-        if seen >= self.every:
-            del self._seen[id(call)]
-            self.dropped += 1
+        if call.events >= self.every:
+            self.hits.append(f"the watch of {call.plural} cut")
             raise Dropped(line)
         return line
 
@@ -151,9 +147,9 @@ class ExpireWatch(Fault):
     """
 
     def __init__(self, plural: str, seconds: float, after: int = 0) -> None:
+        super().__init__()
         self.plural = plural
         self.seconds = seconds
-        self.swallowed = 0
         self._left = after
         self._done = False
 
@@ -164,7 +160,7 @@ class ExpireWatch(Fault):
             self._left -= 1
             return line
         # The lines that arrive meanwhile stay unread behind this one, and go with the connection.
-        self.swallowed += 1
+        self.hits.append(f"the watch of {self.plural} expired")
         self._done = True
         await asyncio.sleep(self.seconds)
         body = status_object(410, "Expired", "too old resource version, made up by a test")
@@ -172,26 +168,74 @@ class ExpireWatch(Fault):
 
 
 class StaleLists(Fault):
-    """Lists of a kind are answered from the past: the first answer again, until `fresh()` is called.
+    """Lists of a kind are answered from the past: the first answer again and again.
 
-    A watch that starts there is told everything since, as by an API server that lags behind.
+    A watch that starts there is told everything since, but only after a while, as by an API server that lags behind.
+
+    Args:
+        plural: the kind.
+        lag: seconds from an old list to the first event after it.
     """
 
-    def __init__(self, plural: str) -> None:
+    def __init__(self, plural: str, lag: float) -> None:
+        super().__init__()
         self.plural = plural
-        self.served = 0
-        self._old: dict[str, Answer] | None = {}
-
-    def fresh(self) -> None:
-        """From now on the truth."""
-        self._old = None
+        self.lag = lag
+        self._old: dict[str, Answer] = {}
+        self._until = 0.0
 
     async def read(self, call: Call, forward: Forward) -> Answer | None:
-        if self._old is None or not call.is_list or call.plural != self.plural:
+        if not call.is_list or call.plural != self.plural:
             return await forward()
         key = call.path + "?" + call.query
         if key in self._old:
-            self.served += 1
+            self.hits.append(f"an old list of {self.plural} served")
+            self._until = time.monotonic() + self.lag
         else:
             self._old[key] = await forward()
         return self._old[key]
+
+    async def event(self, call: Call, line: bytes) -> bytes | None:
+        if call.plural == self.plural:
+            await asyncio.sleep(max(0.0, self._until - time.monotonic()))
+        return line
+
+
+class Together(Fault):
+    """Several faults at once, the first the outermost; it has struck when each of them has."""
+
+    def __init__(self, *faults: Fault) -> None:
+        super().__init__()
+        self._faults = faults
+
+    def struck(self) -> list[str]:
+        hits = [fault.struck() for fault in self._faults]
+        return [hit for one in hits for hit in one] if all(hits) else []
+
+    async def write(self, call: Call, forward: Forward) -> Answer | None:
+        return await self._through([fault.write for fault in self._faults], call, forward)
+
+    async def read(self, call: Call, forward: Forward) -> Answer | None:
+        return await self._through([fault.read for fault in self._faults], call, forward)
+
+    async def event(self, call: Call, line: bytes) -> bytes | None:
+        passed: bytes | None = line
+        for fault in self._faults:
+            if passed is not None:
+                passed = await fault.event(call, passed)
+        return passed
+
+    async def _through(self, layers: list[Layer], call: Call, forward: Forward) -> Answer | None:
+        if not layers:
+            return await forward()
+
+        async def inner() -> Answer:
+            answer = await self._through(layers[1:], call, forward)
+            if answer is None:
+                raise ConnectionAbortedError
+            return answer
+
+        try:
+            return await layers[0](call, inner)
+        except ConnectionAbortedError:
+            return None

@@ -38,6 +38,8 @@ class Call:
     """From 1 for the writes that count; 0 for reads, Leases and Events."""
     answered: int = 0
     """The API server's status; 0 if it was not asked or has not answered."""
+    events: int = 0
+    """Of a watch: how many events came so far."""
 
     @property
     def plural(self) -> str:
@@ -82,6 +84,13 @@ Forward = Callable[[], Awaitable[Answer]]
 
 class Fault:
     """Something that goes wrong; this one, nothing. Override what the fault is about."""
+
+    def __init__(self) -> None:
+        self.hits: list[str] = []
+
+    def struck(self) -> list[str]:
+        """What it hit so far; a fault that never struck has proven nothing."""
+        return self.hits
 
     async def write(self, call: Call, forward: Forward) -> Answer | None:
         """Answer a numbered write; None drops the connection without an answer."""
@@ -209,6 +218,7 @@ class Proxy:
             await answer.prepare(request)
             try:
                 async for line in lines(upstream.content):
+                    call.events += 1
                     out = await self.fault.event(call, line)
                     if out is not None:
                         await answer.write(out + b"\n")

@@ -1,0 +1,123 @@
+"""One case: a namespace, an operator behind a proxy with a fault, a run to its end, and what came of it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.faults.scenarios import Scenario, end_state
+from tests.harness.api import Api, Object
+from tests.harness.history import Cluster, Recorder, run_ended
+from tests.harness.invariants import Violation, check_all, unchanged
+from tests.harness.kinds import PIPELINES, RUNS
+from tests.harness.operator import OperatorProcess
+from tests.harness.proxy import Call, Fault, Proxy
+
+from localcluster.controlplane import ControlPlane
+
+RUN_WITHIN = 60.0
+"""Seconds that a run may take, faults and restarts included."""
+SIDE_BY_SIDE = 4
+
+MakeFault = Callable[[OperatorProcess], Fault]
+
+
+@dataclass
+class Result:
+    """What came of a case."""
+
+    name: str
+    writes: list[Call]
+    restarts: int
+    struck: list[str]
+    end: Object
+    problems: list[str] = field(default_factory=list)
+    log: str = ""
+
+    def __str__(self) -> str:
+        writes = "\n    ".join(map(str, self.writes))
+        problems = "\n  ".join(self.problems)
+        struck = "; ".join(self.struck)
+        return f"{self.name} ({struck}):\n  {problems}\n  writes:\n    {writes}\n  the operator's log ends:\n{self.log}"
+
+
+class Bench:
+    """Where cases run: the control plane, the session of the tests, a directory for logs."""
+
+    def __init__(self, plane: ControlPlane, api: Api, directory: Path) -> None:
+        self.plane = plane
+        self.api = api
+        self.directory = directory
+        self._gate = asyncio.Semaphore(SIDE_BY_SIDE)
+
+    @asynccontextmanager
+    async def operator(self, name: str, make_fault: MakeFault | None) -> AsyncIterator[tuple[OperatorProcess, Proxy]]:
+        """A namespace of that name with an operator of its own, behind a proxy of its own."""
+        await self.api.make_namespace(name)
+        async with Proxy(self.plane.server, self.plane.token, self.plane.ca) as proxy:
+            operator = OperatorProcess(
+                proxy.kubeconfig(self.directory / f"{name}.kubeconfig"),
+                self.directory / f"{name}.log",
+                lease_namespace=name,
+                namespaces=[name],
+            )
+            if make_fault:
+                proxy.fault = make_fault(operator)
+            async with operator:
+                yield operator, proxy
+
+    async def run(self, name: str, scenario: Scenario, make_fault: MakeFault | None = None) -> Result:
+        """Run a scenario under a fault to its end, and check everything.
+
+        The operator is started again whenever it has ended, as a kubelet would do.
+        """
+        async with self._gate, self.operator(name, make_fault) as (operator, proxy), Recorder(self.api, name) as seen:
+            await self.api.create(PIPELINES, name, scenario.pipeline)
+            await self.api.create(RUNS, name, scenario.run)
+            restarts = await self._until_ended(operator, name, scenario)
+            cluster = await seen.settled(within=20)
+            found = check_all(seen.history, cluster)
+            end = end_state(cluster) if cluster.of(RUNS) else {}
+            return Result(
+                name, proxy.writes, restarts, proxy.fault.struck(), end, list(map(str, found)), operator.tail()
+            )
+
+    async def rested(self, name: str, scenario: Scenario, seconds: float) -> list[Violation]:
+        """Run a scenario, restart the operator, let it be for some seconds: what was written for nothing."""
+        async with self.operator(name, None) as (operator, proxy):
+            await self.api.create(PIPELINES, name, scenario.pipeline)
+            await self.api.create(RUNS, name, scenario.run)
+            async with Recorder(self.api, name) as seen:
+                await self._until_ended(operator, name, scenario)
+                before = await seen.settled(within=20)
+                await operator.terminate()
+                written = len(proxy.writes)
+                await operator.start()
+                await asyncio.sleep(seconds)
+                after = await Cluster.read(self.api, name)
+            calls = [Violation("I7", f"for nothing: {call}") for call in proxy.writes[written:]]
+            return [*calls, *unchanged(before, after)]
+
+    async def _until_ended(self, operator: OperatorProcess, namespace: str, scenario: Scenario) -> int:
+        restarts, deadline = 0, time.monotonic() + RUN_WITHIN
+        while time.monotonic() < deadline:
+            if not operator.alive:
+                restarts += 1
+                await operator.start()
+            run = await self.api.get(RUNS, namespace, scenario.run["metadata"]["name"])
+            if run_ended(run):
+                break
+            await asyncio.sleep(0.2)
+        return restarts
+
+
+def judge(results: Sequence[Result], expected: Object) -> str:
+    """The cases that broke something or ended otherwise than undisturbed ones do, as text; empty if none."""
+    for result in results:
+        if result.end != expected and not result.problems:
+            result.problems.append(f"ended as {result.end}, undisturbed as {expected}")
+    return "\n\n".join(str(result) for result in results if result.problems)

@@ -1,0 +1,86 @@
+"""The pipelines that the faults hit, what their pods do, and how an end state is compared."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from tests.harness.api import Object, condition
+from tests.harness.history import Cluster, attempt_key, pod_phase
+from tests.harness.kinds import JOBS, PODS, RUNS
+from tests.harness.script import Script, fail, succeed
+
+START, END = 0.05, 0.15
+"""Seconds from a pod's creation to its start and end."""
+
+TIMES = frozenset(
+    {"startedAt", "finishedAt", "lastTransitionTime", "retryAt", "since", "deletionTimestamp", "job", "message"}
+)
+"""What differs between two sound runs: times, names with a hash of the UID, and prose that tells them."""
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A pipeline with one run of it; pods know by the run's name what to do."""
+
+    name: str
+    pipeline: Object
+    steps: int
+    attempts: int
+    """How many Jobs a run makes in all."""
+
+    @property
+    def run(self) -> Object:
+        """The run to create."""
+        spec = {"pipeline": self.pipeline["metadata"]["name"], "logicalDate": "2013-02-09T00:00:00Z"}
+        return {"metadata": {"name": self.name}, "spec": spec}
+
+
+def _diamond(name: str, retry: Object | None = None) -> Object:
+    count = [{"name": "rows", "type": "Integer"}]
+    left: Object = {"name": "b", "command": ["left", "$(steps.a.outputs.rows)"], "outputs": count}
+    if retry:
+        left["retry"] = retry
+    steps = [
+        {"name": "a", "command": ["begin"], "outputs": count},
+        left,
+        {"name": "c", "command": ["right", "$(steps.a.outputs.rows)"], "outputs": count},
+        {"name": "d", "command": ["join", "$(steps.b.outputs.rows)", "$(steps.c.outputs.rows)"]},
+    ]
+    return {"metadata": {"name": name}, "spec": {"defaults": {"image": "example.test/step:1"}, "steps": steps}}
+
+
+DIAMOND = Scenario("diamond", _diamond("diamond"), steps=4, attempts=4)
+RETRY = Scenario("retry", _diamond("retry", {"limit": 2, "backoff": {"initial": "1s"}}), steps=4, attempts=5)
+
+
+def script() -> Script:
+    """Step b and c pass on what a gave them, one more each; in the run `retry` b fails at first."""
+    plays = Script().add("b", fail(3), attempt=1, run=RETRY.name)
+    return plays.add("a", succeed(rows=7)).add("b", succeed(rows=8)).add("c", succeed(rows=9)).paced(START, END)
+
+
+def end_state(cluster: Cluster) -> Object:
+    """What a user finds at the end, without what differs between two sound runs of one scenario."""
+    run = cluster.of(RUNS)[0]
+    jobs = sorted((attempt_key(job)[1:], job) for job in cluster.of(JOBS))
+    return {
+        "status": _plain(run["status"]),
+        "jobs": [
+            {
+                "attempt": key,
+                "command": job["spec"]["template"]["spec"]["containers"][0].get("command"),
+                "complete": condition(job, "Complete").get("status") == "True",
+            }
+            for key, job in jobs
+        ],
+        "pods": sorted((pod["metadata"]["labels"]["dataops.dev/step"], pod_phase(pod)) for pod in cluster.of(PODS)),
+    }
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items() if key not in TIMES}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return value

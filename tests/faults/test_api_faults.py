@@ -1,0 +1,99 @@
+"""The operator stays alive while the API server refuses, stumbles, loses answers, lags or forgets its watches."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tests.faults.case import Bench, Result, judge
+from tests.faults.scenarios import DIAMOND, RETRY, Scenario, script
+from tests.harness.api import Api
+from tests.harness.faults import (
+    AnswerWith,
+    CrashAt,
+    DropWatches,
+    ExpireWatch,
+    HoldEvents,
+    LoseAnswer,
+    StaleLists,
+    Together,
+)
+from tests.harness.operator import OperatorProcess
+from tests.harness.player import Player
+from tests.harness.proxy import Fault
+
+from localcluster.controlplane import ControlPlane
+
+AtWrite = Callable[[int], Fault]
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(
+    "fault",
+    [
+        pytest.param(lambda k: AnswerWith(k, 409), id="conflict"),
+        pytest.param(lambda k: AnswerWith(k, 429, retry_after=1), id="too-many-requests"),
+        pytest.param(lambda k: AnswerWith(k, 500), id="internal-error"),
+        pytest.param(lambda k: AnswerWith(k, 503, times=3), id="unavailable-three-times"),
+        pytest.param(LoseAnswer, id="lost-answer"),
+    ],
+)
+async def test_a_failing_write_is_made_good(plane: ControlPlane, tmp_path: Path, fault: AtWrite) -> None:
+    async with Api(plane.server, plane.token, plane.ca) as api, Player(api, script()):
+        bench = Bench(plane, api, tmp_path)
+        prefix = type(fault(1)).__name__.lower() + str(getattr(fault(1), "status", ""))
+        calm = await bench.run(f"{prefix}-calm", DIAMOND)
+        numbers = range(1, len(calm.writes) + 1)
+        results = await asyncio.gather(*(_run(bench, DIAMOND, f"{prefix}-{k}", fault(k)) for k in numbers))
+    failures = judge(results, calm.end)
+    assert not failures, failures
+    ended = [result.name for result in results if result.restarts]
+    assert not ended, f"the operator ended by itself in {ended}"
+
+
+@pytest.mark.timeout(300)
+async def test_watches_that_fail_delay_and_change_nothing(plane: ControlPlane, tmp_path: Path) -> None:
+    faults = {
+        "hold-pods": HoldEvents("pods", 2, after=2),
+        "hold-jobs": HoldEvents("jobs", 2, after=2),
+        "hold-runs": HoldEvents("pipelineruns", 2, after=1),
+        "cut-every-2": DropWatches(2),
+        "expire-pods": ExpireWatch("pods", 1, after=3),
+        "expire-jobs": ExpireWatch("jobs", 1, after=3),
+        "expire-runs": ExpireWatch("pipelineruns", 1, after=1),
+        "expire-pipelines": ExpireWatch("pipelines", 1, after=1),
+    }
+    async with Api(plane.server, plane.token, plane.ca) as api, Player(api, script()):
+        bench = Bench(plane, api, tmp_path)
+        calm = await bench.run("watch-calm", RETRY)
+        results = await asyncio.gather(*(_run(bench, RETRY, name, fault) for name, fault in faults.items()))
+    failures = judge(results, calm.end)
+    assert not failures, failures
+    idle = [result.name for result in results if not result.struck]
+    assert not idle, f"nothing was hit in {idle}: these cases prove nothing"
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("kind", ["pipelineruns", "jobs", "pods", "controllerrevisions"])
+async def test_a_restart_into_the_past_changes_nothing(plane: ControlPlane, tmp_path: Path, kind: str) -> None:
+    """After its death at write k the operator is shown a list from before its first life, for two seconds."""
+    async with Api(plane.server, plane.token, plane.ca) as api, Player(api, script()):
+        bench = Bench(plane, api, tmp_path)
+        calm = await bench.run(f"stale-{kind}-calm", RETRY)
+        numbers = range(3, len(calm.writes) + 1, 3)
+        results = await asyncio.gather(*(_stale(bench, kind, k) for k in numbers))
+    failures = judge(results, calm.end)
+    assert not failures, failures
+
+
+async def _run(bench: Bench, scenario: Scenario, name: str, fault: Fault) -> Result:
+    return await bench.run(name, scenario, lambda _: fault)
+
+
+async def _stale(bench: Bench, kind: str, k: int) -> Result:
+    def fault(operator: OperatorProcess) -> Fault:
+        return Together(CrashAt(k, "after", operator.kill), StaleLists(kind, lag=2))
+
+    return await bench.run(f"stale-{kind}-{k}", RETRY, fault)
