@@ -304,7 +304,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.time.advance(seconds)
         self.settle()
 
-    @precondition(lambda self: len(self.queue))
+    @precondition(lambda self: len(self.queue) > 0)
     @rule()
     def take(self) -> None:
         taken = take(self.queue)
