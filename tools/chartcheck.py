@@ -233,6 +233,9 @@ def check(kubeconfig: Path | None) -> None:
             *sorted(path.parent for path in (ROOT / "examples").glob("*/kustomization.yaml")),
         ]:
             built = run([kubectl, "kustomize", str(folder)])
+            # Runs are not part of a base: they stand beside it, to be created by hand.
+            beside = [path.read_text() for path in sorted(folder.glob("run*.yaml"))]
+            built = "\n---\n".join([built, *beside])
             print(f"{folder.relative_to(ROOT)}: {conform(built, schemas)}")
 
 
