@@ -24,7 +24,8 @@ Secrets, so a step's credentials stay between the step's pod and whoever made th
 - apiGroups: [apps]
   resources: [controllerrevisions]
   verbs: [get, list, create, delete]
+# Told on transitions; read to say why a Job has no pod.
 - apiGroups: [""]
   resources: [events]
-  verbs: [create, patch]
+  verbs: [list, create, patch]
 {{- end -}}
