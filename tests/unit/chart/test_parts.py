@@ -9,7 +9,8 @@ import pytest
 import yaml
 from tests.unit.chart.rendering import Object, RefusedError, Render
 
-from chartcheck import CHART, CRDS
+from chartcheck import CHART, CRDS, ROOT
+from dataops_operator import __version__
 
 SETS = ["default", "ha-namespaced", "minimal"]
 KEEP = "helm.sh/resource-policy"
@@ -196,3 +197,10 @@ def test_every_value_stands_in_the_schema_and_every_part_of_the_schema_is_closed
                 compare(below, value[name], f"{path}.{name}")
 
     compare(schema, values, "")
+
+
+def test_chart_image_and_package_are_of_one_version() -> None:
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    dockerfile = (ROOT / "operator" / "Dockerfile").read_text().splitlines()
+    assert chart["version"] == chart["appVersion"] == __version__
+    assert f"ARG VERSION={__version__}" in dockerfile
