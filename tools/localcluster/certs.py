@@ -82,14 +82,14 @@ class Authority:
             _openssl(["req", "-x509", *_KEY, *subject], config, self.key("ca"), self.ca)
         with ThreadPoolExecutor(4) as pool:
             wanted = [leaf for leaf in leaves if not self.cert(leaf.name).exists()]
-            list(pool.map(lambda leaf: self._leaf(leaf, config), wanted))
+            list(pool.map(self._leaf, wanted))
         if not self.key("service-accounts").exists():
             _run(["openssl", "genrsa", "-out", str(self.key("service-accounts")), "2048"])
         if not self.tokens.exists():
             self.tokens.write_text(f'{secrets.token_hex(24)},admin,admin,"system:masters"\n')
             self.tokens.chmod(0o600)
 
-    def _leaf(self, leaf: Leaf, config: Path) -> None:
+    def _leaf(self, leaf: Leaf) -> None:
         own = self.folder / f"{leaf.name}.cnf"
         own.write_text(_CONFIG + (f"subjectAltName = {','.join(leaf.names)}\n" if leaf.names else ""))
         signed = [

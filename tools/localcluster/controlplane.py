@@ -239,7 +239,7 @@ def _controller_manager(cluster: Cluster, programs: Path, authority: Authority) 
     port = cluster.port("kube-controller-manager")
     command = [
         f"{programs}/kube-controller-manager",
-        *_component(cluster, authority, "controller-manager", port),
+        *_component(authority, "controller-manager", port),
         f"--root-ca-file={authority.ca}",
         f"--service-account-private-key-file={authority.key('service-accounts')}",
         f"--cluster-signing-cert-file={authority.ca}",
@@ -254,12 +254,12 @@ def _controller_manager(cluster: Cluster, programs: Path, authority: Authority) 
 
 def _scheduler(cluster: Cluster, programs: Path, authority: Authority) -> Part:
     port = cluster.port("kube-scheduler")
-    command = [f"{programs}/kube-scheduler", *_component(cluster, authority, "scheduler", port)]
+    command = [f"{programs}/kube-scheduler", *_component(authority, "scheduler", port)]
     api = Api(f"https://127.0.0.1:{port}", authority)
     return Part("kube-scheduler", command, lambda: api.ok("/healthz"))
 
 
-def _component(cluster: Cluster, authority: Authority, user: str, port: int) -> list[str]:
+def _component(authority: Authority, user: str, port: int) -> list[str]:
     kubeconfig = authority.folder / f"{user}.kubeconfig"
     return [
         f"--kubeconfig={kubeconfig}",
