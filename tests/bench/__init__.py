@@ -1,0 +1,1 @@
+"""The budgets, measured against a real API server and Job controller with pods played."""

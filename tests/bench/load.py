@@ -1,0 +1,218 @@
+"""One load: runs created at once or at a pace, watched to their end, with what they cost."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from tests.bench import audit
+from tests.harness import process
+from tests.harness.api import Api, Object
+from tests.harness.history import run_ended
+from tests.harness.kinds import PIPELINES, RUNS
+from tests.harness.operator import ROOT, OperatorProcess
+from tests.harness.player import PlayerProcess, PodTimes
+from tests.harness.script import Script
+
+from localcluster.controlplane import ControlPlane
+
+NAMESPACE = "bench"
+STEPS = 3
+RUN_NAME = "run-{:05d}"
+SETTLE = 5.0
+"""Seconds after the last run's end that still count for CPU: the Job controller tells of the last pods late."""
+CREATORS = 32
+
+
+@dataclass(frozen=True)
+class Load:
+    """How many runs, and how fast."""
+
+    name: str
+    runs: int
+    per_minute: int = 0
+    """0 for all at once."""
+    within: float = 900
+    """Seconds after which the bench gives up."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a load did and cost; times in seconds unless said otherwise."""
+
+    load: str
+    tuned: bool
+    runs: int
+    failed: int
+    runs_per_minute: float
+    delay_p50: float
+    delay_p95: float
+    delay_p99: float
+    writes_mean: float
+    writes_max: int
+    events_per_run: float
+    leases: int
+    refused: int
+    definitions: int
+    operator_cpu_ms: float
+    api_cpu_ms: float
+    rss_idle_mb: float
+    rss_peak_mb: float
+    rss_per_run_kb: float
+    restart_seconds: float
+    idle_writes: int
+    idle_seconds: float
+
+
+def measure(load: Load, *, tuned: bool, python: Path, directory: Path, idle_seconds: float) -> Cost:
+    """Measure one load on a control plane of its own.
+
+    Args:
+        load: the load.
+        tuned: whether the Job controller's stock limits are lifted.
+        python: the operator's interpreter.
+        directory: for logs.
+        idle_seconds: how long to watch for writes after all has ended and the operator was restarted.
+
+    Raises:
+        AssertionError: the runs did not end in time, or the operator died.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    with ControlPlane.start("bench", tuned_jobs=tuned) as plane:
+        player = PlayerProcess(plane.server, plane.token, plane.ca, Script(), directory)
+        return asyncio.run(_measure(plane, player, load, tuned, python, directory, idle_seconds))
+
+
+async def _measure(
+    plane: ControlPlane,
+    player: PlayerProcess,
+    load: Load,
+    tuned: bool,
+    python: Path,
+    directory: Path,
+    idle_seconds: float,
+) -> Cost:
+    assert plane.audit_log, "the control plane was started without an audit log"
+    server = plane.pids["kube-apiserver"]
+    log = directory / "operator.log"
+    log.unlink(missing_ok=True)
+    operator = OperatorProcess(plane.kubeconfig, log, lease_namespace=NAMESPACE, python=python)
+    async with Api(plane.server, plane.token, plane.ca, "bench") as api:
+        await api.install_crds(ROOT / "crds")
+        await api.make_namespace(NAMESPACE)
+        async with operator:
+            await api.create(PIPELINES, NAMESPACE, _pipeline())
+            await asyncio.sleep(3)
+            idle_rss = operator.rss_bytes()
+            before = (operator.cpu_seconds(), process.cpu_seconds(server))
+            with player:
+                seconds, failed = await _drive(api, operator, load)
+                await asyncio.sleep(SETTLE)
+                spent = operator.cpu_seconds() - before[0], process.cpu_seconds(server) - before[1]
+            peak = operator.peak_rss_bytes()
+            counted = audit.count(plane.audit_log, len(RUN_NAME.format(0)))
+            await operator.terminate()
+            # What it might write while it starts counts as well: nothing has changed since its end.
+            since, began = datetime.now(UTC), time.monotonic()
+            await operator.start()
+            restart = time.monotonic() - began
+            await asyncio.sleep(idle_seconds)
+            idle = audit.count(plane.audit_log, len(RUN_NAME.format(0)), since).idle
+    delays = step_delays(player.times())
+    p50, p95, p99 = (_quantile(delays, share) for share in (0.5, 0.95, 0.99))
+    return Cost(
+        load=load.name,
+        tuned=tuned,
+        runs=load.runs,
+        failed=failed,
+        runs_per_minute=load.runs / seconds * 60,
+        delay_p50=p50,
+        delay_p95=p95,
+        delay_p99=p99,
+        writes_mean=counted.per_run.total() / load.runs,
+        writes_max=max(counted.per_run.values(), default=0),
+        events_per_run=counted.events / load.runs,
+        leases=counted.leases,
+        refused=counted.refused,
+        definitions=counted.definitions,
+        operator_cpu_ms=spent[0] / load.runs * 1000,
+        api_cpu_ms=spent[1] / load.runs * 1000,
+        rss_idle_mb=idle_rss / 2**20,
+        rss_peak_mb=peak / 2**20,
+        rss_per_run_kb=(peak - idle_rss) / load.runs / 2**10,
+        restart_seconds=restart,
+        idle_writes=idle,
+        idle_seconds=idle_seconds,
+    )
+
+
+def step_delays(times: Sequence[PodTimes]) -> list[float]:
+    """From the answer to the write that made a step's pod Succeeded to the ADDED event of the next step's pod."""
+    by_run: dict[str, list[PodTimes]] = {}
+    for pod in times:
+        by_run.setdefault(pod.run_uid, []).append(pod)
+    found = []
+    for pods in by_run.values():
+        chain = sorted(pods, key=lambda pod: pod.step)
+        found += [after.added - one.ended for one, after in itertools.pairwise(chain)]
+    return found
+
+
+def _pipeline() -> Object:
+    """Three one-container steps, one after the other; their names sort in that order."""
+    names = ["a", "b", "c"][:STEPS]
+    steps: list[Object] = [{"name": name, "command": ["work"]} for name in names]
+    for step, need in zip(steps[1:], names, strict=False):
+        step["needs"] = [need]
+    return {"metadata": {"name": "chain"}, "spec": {"defaults": {"image": "example.test/step:1"}, "steps": steps}}
+
+
+async def _drive(api: Api, operator: OperatorProcess, load: Load) -> tuple[float, int]:
+    """Create the runs and wait for the last one's end: seconds from the first creation, and how many failed."""
+    synced = asyncio.Event()
+    watcher = asyncio.create_task(_ended(api, load.runs, synced))
+    await synced.wait()
+    began = time.monotonic()
+    gate = asyncio.Semaphore(CREATORS)
+    try:
+        async with asyncio.timeout(load.within):
+            await asyncio.gather(*(_create(api, gate, load, n) for n in range(load.runs)))
+            failed = await watcher
+    except TimeoutError:
+        raise AssertionError(f"{load.name}: not ended in {load.within} s\n{operator.tail()}") from None
+    finally:
+        watcher.cancel()
+    assert operator.alive, f"the operator died:\n{operator.tail()}"
+    return time.monotonic() - began, failed
+
+
+async def _create(api: Api, gate: asyncio.Semaphore, load: Load, number: int) -> None:
+    if load.per_minute:
+        await asyncio.sleep(number * 60 / load.per_minute)
+    async with gate:
+        run = {"metadata": {"name": RUN_NAME.format(number)}, "spec": {"pipeline": "chain"}}
+        await api.create(RUNS, NAMESPACE, run)
+
+
+async def _ended(api: Api, runs: int, synced: asyncio.Event) -> int:
+    verdicts: dict[str, str] = {}
+    async for type_, run in api.list_then_watch(RUNS, NAMESPACE):
+        if type_ == "SYNCED":
+            synced.set()
+        elif run_ended(run):
+            verdicts[run["metadata"]["name"]] = run["status"]["phase"]
+            if len(verdicts) == runs:
+                break
+    return sum(phase != "Succeeded" for phase in verdicts.values())
+
+
+def _quantile(values: Sequence[float], share: float) -> float:
+    if len(values) < 2:
+        return float("nan")
+    return statistics.quantiles(values, n=100, method="inclusive")[round(share * 100) - 1]

@@ -1,0 +1,127 @@
+"""The measured figures as a table beside the rival's, and in the README between its markers."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import orjson
+from tests.bench.load import STEPS, Cost
+
+ARGO = Path(__file__).with_name("argo.json")
+START, END = "<!-- bench:start -->", "<!-- bench:end -->"
+WRITES_ALLOWED = 2 * STEPS + 3
+COLUMNS = (
+    "load",
+    "who",
+    "runs a minute",
+    "step delay p50 / p95 / p99",
+    "CPU a run: controller",
+    "CPU a run: API server",
+    "writes (and events) a run",
+)
+
+
+def table(costs: Sequence[Cost]) -> str:
+    """The Markdown for these costs, each load followed by the rival's figures for it."""
+    argo = orjson.loads(ARGO.read_bytes())
+    lines = [_row(*COLUMNS), "|" + "---|" * len(COLUMNS)]
+    for load in dict.fromkeys(cost.load for cost in costs):
+        lines += [_row(load, *_ours(cost)) for cost in costs if cost.load == load]
+        lines += [_row(load, *_theirs(argo["name"], row)) for row in argo["rows"] if row["load"] == load]
+    return "\n".join([*lines, "", *_notes(costs, argo)])
+
+
+def write_readme(readme: Path, text: str) -> None:
+    """Replace what is between the markers.
+
+    Raises:
+        SystemExit: the README has no such markers.
+    """
+    before, start, rest = readme.read_text(encoding="utf-8").partition(START)
+    _, end, after = rest.partition(END)
+    if not start or not end:
+        raise SystemExit(f"{readme} has no lines {START} and {END}: put them where the table shall stand")
+    readme.write_text(f"{before}{START}\n{text}\n{END}{after}", encoding="utf-8")
+
+
+def missed(costs: Sequence[Cost]) -> list[str]:
+    """The promises that are counts and were broken; times and sizes are reported alone."""
+    found = []
+    for cost in costs:
+        where = f"{cost.load}, {_world(cost)}"
+        if cost.failed:
+            found.append(f"{where}: {cost.failed} of {cost.runs} runs failed")
+        if cost.writes_max > WRITES_ALLOWED:
+            said = f"{cost.writes_max} writes for one run of {STEPS} steps"
+            found.append(f"{where}: {said}, at most {WRITES_ALLOWED} are allowed")
+        if cost.idle_writes:
+            said = f"{cost.idle_writes} writes in {cost.idle_seconds:.0f} s after a restart"
+            found.append(f"{where}: {said}, though nothing had changed")
+    return found
+
+
+def _ours(cost: Cost) -> tuple[str, ...]:
+    delays = " / ".join(_seconds(value) for value in (cost.delay_p50, cost.delay_p95, cost.delay_p99))
+    return (
+        f"**DataOps operator**, {_world(cost)}",
+        f"{cost.runs_per_minute:,.0f}",
+        delays,
+        f"{cost.operator_cpu_ms:.1f} ms",
+        f"{cost.api_cpu_ms:.0f} ms",
+        f"{cost.writes_mean:.1f} ({cost.events_per_run:.1f})",
+    )
+
+
+def _theirs(name: str, row: dict[str, Any]) -> tuple[str, ...]:
+    return (
+        f"{name}, {row['settings']}",
+        f"{row['runs_per_minute']:,}",
+        f"{_seconds(row['delay_p50'])} / - / {_seconds(row['delay_p99'])}",
+        _or_dash(row["controller_cpu_ms"], " ms"),
+        _or_dash(row["api_cpu_ms"], " ms"),
+        "-" if row["writes"] is None else f"{row['writes']} ({row['events']})",
+    )
+
+
+def _notes(costs: Sequence[Cost], argo: dict[str, Any]) -> list[str]:
+    idle = max(cost.rss_idle_mb for cost in costs)
+    peak = max(costs, key=lambda cost: cost.rss_peak_mb)
+    bulk = [cost for cost in costs if " at once" in cost.load]
+    per_run = f", {max(bulk, key=lambda c: c.runs).rss_per_run_kb:.0f} kB a live run" if bulk else ""
+    restart = max(cost.restart_seconds for cost in costs)
+    writes = sum(cost.idle_writes for cost in costs)
+    return [
+        f"Memory of the operator: {idle:.0f} MB idle, {peak.rss_peak_mb:.0f} MB at the peak of {peak.load}{per_run} "
+        f"({argo['name']}: {argo['rss_idle_mb']} MB idle, {argo['rss_peak_mb']} MB at the peak of 500). "
+        f"Restart to ready: {restart:.1f} s. Writes after a restart, nothing having changed: {writes}.",
+        "",
+        f"A run is {STEPS} one-container steps in sequence, each pod Succeeded 1.0 s after it was created (so 3.0 s is "
+        "the floor). Step delay: from the answer to the write that made a step's pod Succeeded to the ADDED event of "
+        "the next step's pod. Stock: the Job controller's own limit of 20 requests a second; tuned: "
+        "`--kube-api-qps=500 --kube-api-burst=500 --concurrent-job-syncs=32`. "
+        f"{os.cpu_count()} cores for everything: etcd, API server with audit log, controller manager, operator, player.",
+        "",
+        f"{argo['name']}: {argo['source']}.",
+    ]
+
+
+def _world(cost: Cost) -> str:
+    return "Job controller tuned" if cost.tuned else "Job controller stock"
+
+
+def _row(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _seconds(value: float) -> str:
+    if math.isnan(value):
+        return "-"
+    return f"{value * 1000:.0f} ms" if value < 1 else f"{value:.1f} s"
+
+
+def _or_dash(value: float | None, unit: str) -> str:
+    return "-" if value is None else f"{value}{unit}"

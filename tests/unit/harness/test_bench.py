@@ -1,0 +1,121 @@
+"""The bench's own arithmetic: what it counts, what it calls a delay, what it writes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import orjson
+import pytest
+from tests.bench import audit, report
+from tests.bench.load import Cost, step_delays
+from tests.harness.player import PodTimes
+
+COST = Cost(
+    load="100 at once",
+    tuned=True,
+    runs=100,
+    failed=0,
+    runs_per_minute=1044.4,
+    delay_p50=0.0141,
+    delay_p95=0.9,
+    delay_p99=1.08,
+    writes_mean=7.0,
+    writes_max=9,
+    events_per_run=2,
+    leases=3,
+    refused=0,
+    definitions=2,
+    operator_cpu_ms=6.71,
+    api_cpu_ms=83,
+    rss_idle_mb=60,
+    rss_peak_mb=80,
+    rss_per_run_kb=50,
+    restart_seconds=1.5,
+    idle_writes=0,
+    idle_seconds=60,
+)
+
+
+def _entry(verb: str, resource: str, name: str, agent: str = "dataops-operator/0.1", second: int = 0) -> bytes:
+    return orjson.dumps(
+        {
+            "verb": verb,
+            "userAgent": agent,
+            "objectRef": {"resource": resource, "name": name},
+            "responseStatus": {"code": 409 if verb == "update" else 200},
+            "requestReceivedTimestamp": f"2026-11-23T14:00:{second:02}.5Z",
+        }
+    )
+
+
+def test_writes_are_counted_by_run(tmp_path: Path) -> None:
+    entries = [
+        _entry("create", "jobs", "run-00001-a-1-abc"),
+        _entry("patch", "pipelineruns", "run-00001"),
+        _entry("patch", "pipelineruns", "run-00002", second=30),
+        _entry("update", "pipelines", "chain"),
+        _entry("create", "events", "e"),
+        _entry("update", "leases", "l"),
+        _entry("delete", "jobs", "run-00001-a-1-abc"),
+        _entry("get", "jobs", "run-00001-a-1-abc"),
+        _entry("patch", "pods", "run-00001-a-1-abc-x", agent="player"),
+    ]
+    (tmp_path / "audit-rotated.log").write_bytes(entries[0] + b"\n")
+    log = tmp_path / "audit.log"
+    log.write_bytes(b"\n".join(entries[1:]))
+    counted = audit.count(log, len("run-00001"))
+    assert counted.per_run == {"run-00001": 2, "run-00002": 1}
+    assert (counted.definitions, counted.events, counted.leases, counted.deletes, counted.refused) == (1, 1, 1, 1, 2)
+    assert audit.count(log, 9, datetime(2026, 11, 23, 14, 0, 10, tzinfo=UTC)).idle == 1
+
+
+def test_a_delay_lasts_from_an_end_to_the_next_pod_of_that_run() -> None:
+    times = [
+        PodTimes("r", "a", 1, added=0, ended=1.0),
+        PodTimes("s", "a", 1, added=0, ended=1.5),
+        PodTimes("r", "b", 1, added=1.25, ended=2.5),
+        PodTimes("r", "c", 1, added=3.0, ended=4.0),
+    ]
+    assert step_delays(times) == [0.25, 0.5]
+
+
+def test_the_table_sets_the_rival_beside() -> None:
+    text = report.table([COST])
+    assert "| 100 at once | **DataOps operator**, Job controller tuned | 1,044 | 14 ms / 900 ms / 1.1 s |" in text
+    assert (
+        "| 100 at once | Argo Workflows v4.1.2, default | 122 | 10.7 s / - / 14.2 s | 73 ms | 300 ms | 11 (10) |"
+        in text
+    )
+    assert "300 at once" not in text
+
+
+@pytest.mark.parametrize(
+    ("cost", "words"),
+    [
+        (replace(COST, writes_max=10), "10 writes for one run of 3 steps, at most 9"),
+        (replace(COST, idle_writes=1), "1 writes in 60 s after a restart"),
+        (replace(COST, failed=1), "1 of 100 runs failed"),
+    ],
+)
+def test_a_broken_promise_is_told(cost: Cost, words: str) -> None:
+    assert words in report.missed([cost])[0]
+
+
+def test_slowness_breaks_no_promise() -> None:
+    assert report.missed([replace(COST, runs_per_minute=1, delay_p50=60)]) == []
+
+
+def test_the_readme_is_replaced_between_its_markers_alone(tmp_path: Path) -> None:
+    readme = tmp_path / "README.md"
+    readme.write_text(f"above\n{report.START}\nold\n{report.END}\nbelow\n")
+    report.write_readme(readme, "new")
+    assert readme.read_text() == f"above\n{report.START}\nnew\n{report.END}\nbelow\n"
+
+
+def test_a_readme_without_markers_is_refused(tmp_path: Path) -> None:
+    readme = tmp_path / "README.md"
+    readme.write_text("nothing")
+    with pytest.raises(SystemExit, match="has no lines"):
+        report.write_readme(readme, "new")
