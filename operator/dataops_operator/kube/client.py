@@ -161,9 +161,7 @@ class KubeClient:
                     whole = page
         except Gone:
             # The version went out of date between two pages: one unpaged answer cannot.
-            whole = await self.list(
-                resource, namespace, label_selector=label_selector, field_selector=field_selector
-            )
+            whole = await self.list(resource, namespace, label_selector=label_selector, field_selector=field_selector)
         whole["metadata"].pop("continue", None)
         return whole
 
@@ -208,9 +206,7 @@ class KubeClient:
         Raises:
             Conflict: if it is not.
         """
-        return await self._transport.call(
-            "update", resource, "PUT", resource.path(namespace, name, subresource), body
-        )
+        return await self._transport.call("update", resource, "PUT", resource.path(namespace, name, subresource), body)
 
     async def apply(
         self,
@@ -271,9 +267,7 @@ class KubeClient:
             options["preconditions"] = {"uid": uid}
         if grace is not None:
             options["gracePeriodSeconds"] = grace
-        return await self._transport.call(
-            "delete", resource, "DELETE", resource.path(namespace, name), options
-        )
+        return await self._transport.call("delete", resource, "DELETE", resource.path(namespace, name), options)
 
     async def watch(
         self,

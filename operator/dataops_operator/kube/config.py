@@ -177,9 +177,7 @@ def from_kubeconfig(paths: list[Path]) -> Credentials:
         try:
             return merged[section][name]
         except KeyError:
-            raise ConfigError(
-                f"{where}: {wanted_by} names {name!r}, which is not among its {section}"
-            ) from None
+            raise ConfigError(f"{where}: {wanted_by} names {name!r}, which is not among its {section}") from None
 
     if not current:
         raise ConfigError(f"{where}: no current-context; choose one with `kubectl config use-context`")

@@ -88,9 +88,7 @@ _BY_STATUS: dict[int, type[ApiError]] = {
 _MESSAGE_LIMIT = 1024  # proxies in front of an API server answer with whole pages of HTML
 
 
-def error_from(
-    status: int, body: bytes | Mapping[str, Any] | None, retry_after: str | None = None
-) -> ApiError:
+def error_from(status: int, body: bytes | Mapping[str, Any] | None, retry_after: str | None = None) -> ApiError:
     """Make the typed error of an unsuccessful answer.
 
     Args:

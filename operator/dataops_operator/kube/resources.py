@@ -24,9 +24,7 @@ class Resource:
         """What stands in an object's `apiVersion`."""
         return f"{self.group}/{self.version}" if self.group else self.version
 
-    def path(
-        self, namespace: str | None = None, name: str | None = None, subresource: str | None = None
-    ) -> str:
+    def path(self, namespace: str | None = None, name: str | None = None, subresource: str | None = None) -> str:
         """Return the path of a collection, an object or its subresource, percent-encoded.
 
         Args:

@@ -1,0 +1,1 @@
+"""The kinds: pydantic models, their conditions, and the CRDs generated from them."""

@@ -1,0 +1,141 @@
+"""Conditions: the closed list of types and reasons, and how one is set (kstatus, KEP-1623).
+
+kstatus reads `Reconciling` and `Stalled` as abnormal-true: they stand only while they are true, so that
+`kubectl wait`, Flux and Argo CD need no configuration.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from enum import StrEnum
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import StringConstraints
+
+from .base import ApiModel, Timestamp
+
+MESSAGE_LIMIT: Final = 1024
+
+
+class Condition(ApiModel):
+    """One aspect of an object's state, as `metav1.Condition` has it."""
+
+    type: Annotated[str, StringConstraints(min_length=1, max_length=64)]
+    """What the condition is about, CamelCase."""
+    status: Literal["True", "False", "Unknown"]
+    """Whether it holds."""
+    reason: Annotated[str, StringConstraints(min_length=1, max_length=64)]
+    """Why, as one CamelCase word out of a documented list."""
+    message: Annotated[str, StringConstraints(max_length=1024)] = ""
+    """What a person should know, and what to do."""
+    last_transition_time: Timestamp
+    """When the status last changed, RFC 3339."""
+    observed_generation: int | None = None
+    """The metadata.generation this was decided on."""
+
+
+class Type(StrEnum):
+    """Condition types in use."""
+
+    ACCEPTED = "Accepted"
+    READY = "Ready"
+    SUCCEEDED = "Succeeded"
+    RECONCILING = "Reconciling"
+    STALLED = "Stalled"
+    LAST_RUN_SUCCEEDED = "LastRunSucceeded"
+
+
+class Reason(StrEnum):
+    """Why a condition or a step is as it is. The table in docs/reference/reasons.md explains each."""
+
+    # definitions
+    VALID = "Valid"
+    INVALID = "Invalid"
+    # runs
+    PIPELINE_INVALID = "PipelineInvalid"
+    PIPELINE_NOT_FOUND = "PipelineNotFound"
+    REVISION_NOT_FOUND = "RevisionNotFound"
+    INVALID_PARAMETERS = "InvalidParameters"
+    ACCEPTED = "Accepted"
+    WAITING = "Waiting"
+    RUNNING = "Running"
+    SUCCEEDED = "Succeeded"
+    STEP_FAILED = "StepFailed"
+    # steps
+    COMPLETED = "Completed"
+    STARTED = "Started"
+    BACKOFF = "Backoff"
+    ERROR = "Error"
+    OUT_OF_MEMORY = "OutOfMemory"
+    DEADLINE_EXCEEDED = "DeadlineExceeded"
+    DISRUPTED = "Disrupted"
+    POD_LOST = "PodLost"
+    JOB_DELETED = "JobDeleted"
+    NAME_TAKEN = "NameTaken"
+    INVALID_RESULT = "InvalidResult"
+    MISSING_OUTPUT = "MissingOutput"
+    RESULT_TOO_LARGE = "ResultTooLarge"
+    INVALID_TEMPLATE = "InvalidTemplate"
+    IMAGE_UNAVAILABLE = "ImageUnavailable"
+    CONTAINER_CONFIG = "ContainerConfig"
+    UNSCHEDULABLE = "Unschedulable"
+    QUOTA_EXCEEDED = "QuotaExceeded"
+    POD_REFUSED = "PodRefused"
+    JOB_REFUSED = "JobRefused"
+    NOT_STARTED = "NotStarted"
+    UPSTREAM_FAILED = "UpstreamFailed"
+
+
+def truncate(message: str, limit: int = MESSAGE_LIMIT) -> str:
+    """The message, cut to the limit (characters) with an ellipsis."""
+    return message if len(message) <= limit else message[: limit - 1] + "…"
+
+
+def set_condition(
+    conditions: Iterable[Mapping[str, Any]],
+    type_: Type,
+    status: bool | None,
+    reason: Reason,
+    message: str,
+    *,
+    now: str,
+    generation: int,
+) -> list[dict[str, Any]]:
+    """The conditions with one set; `lastTransitionTime` moves only when the status does.
+
+    Args:
+        conditions: what stands now; not changed.
+        type_: which one to set.
+        status: True, False, or None for Unknown.
+        reason: out of the closed list.
+        message: for people; cut at 1 KiB.
+        now: RFC 3339 time.
+        generation: the metadata.generation that was looked at.
+    """
+    word = {True: "True", False: "False", None: "Unknown"}[status]
+    out = [dict(c) for c in conditions]
+    old = next((c for c in out if c.get("type") == type_), None)
+    since = old["lastTransitionTime"] if old is not None and old.get("status") == word else now
+    fresh = {
+        "type": str(type_),
+        "status": word,
+        "reason": str(reason),
+        "message": truncate(message),
+        "lastTransitionTime": since,
+        "observedGeneration": generation,
+    }
+    if old is None:
+        return [*out, fresh]
+    out[out.index(old)] = fresh
+    return out
+
+
+def drop_condition(conditions: Iterable[Mapping[str, Any]], type_: Type) -> list[dict[str, Any]]:
+    """The conditions without the named type."""
+    return [dict(c) for c in conditions if c.get("type") != type_]
+
+
+def find_condition(obj: Mapping[str, Any], type_: Type) -> Mapping[str, Any] | None:
+    """The named condition of an object's status, or None."""
+    conditions = (obj.get("status") or {}).get("conditions") or ()
+    return next((c for c in conditions if c.get("type") == type_), None)

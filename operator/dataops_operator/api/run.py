@@ -1,0 +1,184 @@
+"""PipelineRun: one execution of a pipeline's revision with given parameters."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any
+
+from pydantic import Field, StringConstraints
+
+from .base import LIST_ATOMIC, LIST_BY_NAME, LIST_BY_TYPE, AnyJson, ApiModel, Identifier, Name, Timestamp, rule, rules
+from .conditions import Condition
+
+
+class Phase(StrEnum):
+    """Where a run or a step stands. Succeeded, Failed, Skipped and Cancelled are final."""
+
+    PENDING = "Pending"
+    WAITING = "Waiting"
+    RUNNING = "Running"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+    SKIPPED = "Skipped"
+    CANCELLED = "Cancelled"
+
+
+ObjectName = Annotated[str, StringConstraints(min_length=1, max_length=253)]
+Json = Annotated[dict[str, Any], Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})]
+
+
+class ParameterValue(ApiModel):
+    """A value for one of the pipeline's parameters."""
+
+    name: Identifier
+    """Name of the parameter."""
+    value: AnyJson = None
+    """Value: any JSON; a string is read by the parameter's type."""
+
+
+class PipelineRunSpec(ApiModel):
+    """What to run. Fixed once written: start another run to change anything."""
+
+    model_config = ApiModel.model_config | {
+        "json_schema_extra": rules(
+            rule("self.pipeline == oldSelf.pipeline", "a run's pipeline cannot change; start another run", ".pipeline"),
+            rule(
+                "has(self.revision) == has(oldSelf.revision)"
+                " && (!has(self.revision) || self.revision == oldSelf.revision)",
+                "a run's revision cannot change; start another run",
+                ".revision",
+            ),
+            rule(
+                "has(self.logicalDate) == has(oldSelf.logicalDate)"
+                " && (!has(self.logicalDate) || self.logicalDate == oldSelf.logicalDate)",
+                "a run's logicalDate cannot change; start another run",
+                ".logicalDate",
+            ),
+            rule(
+                "(has(self.parameters) ? self.parameters.map(p, p.name) : [])"
+                " == (has(oldSelf.parameters) ? oldSelf.parameters.map(p, p.name) : [])",
+                "a run's parameters cannot change; start another run",
+                ".parameters",
+            ),
+        )
+    }
+
+    pipeline: Name
+    """Name of the Pipeline, in the run's namespace."""
+    revision: ObjectName | None = None
+    """Revision to run; the pipeline's active one where unset."""
+    parameters: Annotated[list[ParameterValue], Field(max_length=64, json_schema_extra=LIST_BY_NAME)] | None = None
+    """Values for the pipeline's parameters."""
+    logical_date: Timestamp | None = None
+    """The time this run stands for, RFC 3339; the run's creation where unset."""
+
+
+class ResolvedParameter(ApiModel):
+    """A parameter as the run uses it."""
+
+    name: Identifier
+    """Name of the parameter."""
+    value: AnyJson = None
+    """Value, of the parameter's type."""
+    origin: Annotated[str, StringConstraints(max_length=32)] | None = None
+    """Where the value comes from: Run or Pipeline."""
+
+
+class WaitingFor(ApiModel):
+    """Something that must happen before the run goes on."""
+
+    reason: Annotated[str, StringConstraints(max_length=64)]
+    """What kind of thing, CamelCase."""
+    message: Annotated[str, StringConstraints(max_length=1024)] | None = None
+    """What exactly, and until when."""
+    since: Timestamp | None = None
+    """Since when, RFC 3339."""
+
+
+class StepStatus(ApiModel):
+    """Where one step of the run stands."""
+
+    name: Name
+    """Name of the step."""
+    phase: Phase
+    """Pending (not begun), Running (an attempt's Job exists), Waiting (between attempts), or how it ended."""
+    reason: Annotated[str, StringConstraints(max_length=64)] | None = None
+    """Why, CamelCase."""
+    message: Annotated[str, StringConstraints(max_length=1024)] | None = None
+    """What a person should know."""
+    attempt: int | None = None
+    """Number of the last attempt, from 1."""
+    started_at: Timestamp | None = None
+    """When the attempt began: its Job's creation while it runs, its container's start once it ended."""
+    finished_at: Timestamp | None = None
+    """When the attempt ended."""
+    retry_at: Timestamp | None = None
+    """When the next attempt begins."""
+    job: ObjectName | None = None
+    """Job of the last attempt."""
+    image_digest: Annotated[str, StringConstraints(max_length=600)] | None = Field(default=None, alias="imageDigest")
+    """Image that the container really ran, by digest."""
+    outputs: Json | None = None
+    """Outputs that the step wrote."""
+
+
+class PipelineRunStatus(ApiModel):
+    """What the operator found and did."""
+
+    observed_generation: int = -1
+    """The metadata.generation that this status speaks of."""
+    conditions: Annotated[list[Condition], Field(max_length=16, json_schema_extra=LIST_BY_TYPE)] | None = None
+    """Accepted, Succeeded, Reconciling, Stalled."""
+    phase: Phase | None = None
+    """Summary of the conditions, for people."""
+    progress: Annotated[str, StringConstraints(max_length=32)] | None = None
+    """Ended steps of all steps, such as 3/5."""
+    revision: ObjectName | None = None
+    """ControllerRevision that this run executes, from its start to its end."""
+    logical_date: Timestamp | None = None
+    """The time this run stands for, RFC 3339."""
+    parameters: Annotated[list[ResolvedParameter], Field(max_length=64, json_schema_extra=LIST_ATOMIC)] | None = None
+    """Parameters as resolved at the start."""
+    waiting_for: Annotated[list[WaitingFor], Field(max_length=16, json_schema_extra=LIST_ATOMIC)] | None = None
+    """What the run waits for, while it does."""
+    started_at: Timestamp | None = None
+    """When the run was accepted."""
+    finished_at: Timestamp | None = None
+    """When the run ended."""
+    steps: Annotated[list[StepStatus], Field(max_length=1000, json_schema_extra=LIST_ATOMIC)] | None = None
+    """Where each step stands, in the pipeline's order."""
+
+
+class PipelineRun(ApiModel):
+    """One execution of a pipeline's revision with given parameters."""
+
+    spec: PipelineRunSpec
+    """What to run."""
+    status: PipelineRunStatus | None = None
+    """What the operator found and did."""
+
+
+CRD: dict[str, Any] = {
+    "kind": "PipelineRun",
+    "plural": "pipelineruns",
+    "singular": "pipelinerun",
+    "shortNames": ["drun"],
+    "model": PipelineRun,
+    "rules": [
+        rule(
+            "self.metadata.name.size() <= 63 && self.metadata.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",
+            "a run's name is a DNS label of at most 63 characters, since Jobs and pods are labelled with it",
+        )
+    ],
+    "columns": [
+        ("Pipeline", "string", ".spec.pipeline", 0, "Pipeline that runs"),
+        ("Phase", "string", ".status.phase", 0, "Where the run stands"),
+        ("Steps", "string", ".status.progress", 0, "Ended steps of all steps"),
+        ("Reason", "string", '.status.conditions[?(@.type=="Succeeded")].reason', 0, "Why"),
+        ("Age", "date", ".metadata.creationTimestamp", 0, "Age"),
+        ("Revision", "string", ".status.revision", 1, "Revision that the run executes"),
+        ("Logical Date", "string", ".status.logicalDate", 1, "The time this run stands for"),
+        ("Message", "string", '.status.conditions[?(@.type=="Succeeded")].message', 1, "What to know"),
+    ],
+    "selectableFields": [".spec.pipeline", ".status.phase"],
+}

@@ -1,0 +1,1 @@
+"""One controller a kind: read the cache, call core, apply the plan."""

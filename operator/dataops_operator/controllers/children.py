@@ -1,0 +1,179 @@
+"""What a run owns: reading its Jobs and pods, from the caches or live, and creating and deleting them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+from ..core.names import JOB_NAME_LABEL
+from ..core.planner import Plan, View
+from ..kube.cache import Store
+from ..kube.errors import AlreadyExists, Conflict, Forbidden, Invalid, NotFound
+from ..kube.resources import EVENTS, JOBS, PERSISTENT_VOLUME_CLAIMS, PODS, SERVICE_ACCOUNTS, Resource
+from ..kube.watch import OnChange
+from .world import Object, World
+
+_RUNNER_TRUST: Final = 60.0
+"""Seconds for which a namespace's runner ServiceAccount counts as there once it was seen."""
+
+
+class Children:
+    """The objects that runs own."""
+
+    def __init__(self, world: World) -> None:
+        """Work on what the world holds."""
+        self._world = world
+        self._runner_seen: dict[str, float] = {}
+
+    # Reading.
+
+    def view(self, run: Object) -> View:
+        """The run's Jobs and pods as the caches have them."""
+        jobs = {job["metadata"]["name"]: job for job in self._world.jobs.by_owner(run["metadata"]["uid"])}
+        pods = {
+            uid: held
+            for uid in (job["metadata"]["uid"] for job in jobs.values())
+            if (held := self._world.pods.by_owner(uid))
+        }
+        return View(jobs, pods)
+
+    async def first_job(self, run: Object) -> list[dict[str, Any]]:
+        """One of the run's Jobs, whole, where its status does not say yet what it began with."""
+        if run["status"].get("revision"):
+            return []
+        for job in self._world.jobs.by_owner(run["metadata"]["uid"]):
+            try:
+                return [await self._world.client.get(JOBS, job["metadata"]["namespace"], job["metadata"]["name"])]
+            except NotFound:
+                continue
+        return []
+
+    async def look_closer(self, run: Object, view: View, prove: Sequence[str], explain: Sequence[str]) -> View:
+        """The view after reading some Jobs and their pods live, and others' events."""
+        namespace = run["metadata"]["namespace"]
+        await asyncio.gather(*(self._reread(namespace, name) for name in prove))
+        told = await asyncio.gather(*(self._explanation(namespace, view.jobs[name]) for name in explain))
+        explained = {**view.explained, **dict(zip(explain, told, strict=True))}
+        return replace(self.view(run), proven=view.proven | set(prove), refused=view.refused, explained=explained)
+
+    async def _reread(self, namespace: str, name: str) -> None:
+        """Read a Job and its pods live into the caches."""
+        jobs, pods = self._world.jobs, self._world.pods
+        try:
+            job = await self._world.client.get(JOBS, namespace, name)
+        except NotFound:
+            if (held := jobs.get(namespace, name)) is not None:
+                jobs.remove(held)
+            return
+        jobs.upsert(job)
+        listed = await self._world.client.list_all(PODS, namespace, label_selector=f"{JOB_NAME_LABEL}={name}")
+        there = {pod["metadata"]["uid"] for pod in listed["items"]}
+        for held in pods.by_owner(job["metadata"]["uid"]):
+            if held["metadata"]["uid"] not in there:
+                pods.remove(held)
+        for pod in listed["items"]:
+            pods.upsert(pod)
+
+    async def _explanation(self, namespace: str, job: Object) -> str:
+        """What the newest event says of why a Job has no pod; empty where none does."""
+        selector = f"involvedObject.uid={job['metadata']['uid']},reason=FailedCreate"
+        listed = await self._world.client.list_all(EVENTS, namespace, field_selector=selector)
+        newest = max(
+            listed["items"],
+            key=lambda one: one.get("lastTimestamp") or one["metadata"]["creationTimestamp"],
+            default=None,
+        )
+        if newest is None:
+            return ""
+        if "serviceaccount" in newest.get("message", ""):
+            self._runner_seen.pop(namespace, None)
+            await self._ensure_runner(namespace)
+        return str(newest.get("message", ""))
+
+    async def refresh(self, store: Store, resource: Resource, held: Object, on_change: OnChange) -> None:
+        """Read one object live into its store."""
+        meta = held["metadata"]
+        try:
+            change = store.put(await self._world.client.get(resource, meta["namespace"], meta["name"]))
+        except NotFound:
+            gone = store.take(dict(held))
+            change = (gone, None) if gone is not None else None
+        if change is not None:
+            on_change(*change)
+
+    # Writing.
+
+    async def create(self, run: Object, todo: Plan) -> dict[str, str]:
+        """Create what a plan asks for, Jobs side by side.
+
+        Returns:
+            Why the API server would not take a Job, by the Job's name.
+
+        Raises:
+            ApiError: it could not be known whether one was taken; everything taken is in the cache.
+        """
+        namespace = run["metadata"]["namespace"]
+        try:
+            await self._ensure_runner(namespace)
+            if todo.claim is not None:
+                await self._create_one(PERSISTENT_VOLUME_CLAIMS, run, todo.claim)
+        except (Forbidden, Invalid, NotFound) as error:
+            return {job["metadata"]["name"]: error.message for job in todo.create}
+        outcomes = await asyncio.gather(
+            *(self._create_one(JOBS, run, job) for job in todo.create), return_exceptions=True
+        )
+        refused: dict[str, str] = {}
+        for job, outcome in zip(todo.create, outcomes, strict=True):
+            if isinstance(outcome, Forbidden | Invalid | NotFound | AlreadyExists):
+                refused[job["metadata"]["name"]] = outcome.message
+            elif isinstance(outcome, BaseException):
+                raise outcome
+            else:
+                self._world.jobs.upsert(outcome)
+        return refused
+
+    async def _create_one(self, resource: Resource, run: Object, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Create an object, or find the one that an earlier try created.
+
+        Raises:
+            AlreadyExists: the name belongs to an object that is not this run's.
+        """
+        namespace, name = run["metadata"]["namespace"], body["metadata"]["name"]
+        try:
+            return await self._world.client.create(resource, namespace, body)
+        except AlreadyExists as error:
+            there = await self._world.client.get(resource, namespace, name)
+            owners = there["metadata"].get("ownerReferences") or ()
+            if any(one.get("uid") == run["metadata"]["uid"] and one.get("controller") for one in owners):
+                return there
+            error.message = f"{resource.kind} {name!r} exists and is not this run's; delete it, or rename the run"
+            raise
+
+    async def _ensure_runner(self, namespace: str) -> None:
+        """Have the ServiceAccount that steps run as; it has no rights."""
+        seen = self._runner_seen.get(namespace)
+        if seen is not None and time.monotonic() < seen + _RUNNER_TRUST:
+            return
+        name = self._world.settings.runner
+        try:
+            await self._world.client.get(SERVICE_ACCOUNTS, namespace, name)
+        except NotFound:
+            body = {
+                "apiVersion": "v1",
+                "kind": "ServiceAccount",
+                "metadata": {"name": name, "labels": {"app.kubernetes.io/managed-by": "dataops-operator"}},
+                "automountServiceAccountToken": False,
+            }
+            with contextlib.suppress(AlreadyExists):
+                await self._world.client.create(SERVICE_ACCOUNTS, namespace, body)
+        self._runner_seen[namespace] = time.monotonic()
+
+    async def delete(self, namespace: str, names: Sequence[str], view: View) -> None:
+        """Delete Jobs with their pods, each only if it is still the one that was seen."""
+        for name in names:
+            with contextlib.suppress(NotFound, Conflict):  # gone, or another one by now
+                await self._world.client.delete(JOBS, namespace, name, uid=view.jobs[name]["metadata"]["uid"])

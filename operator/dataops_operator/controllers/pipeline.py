@@ -1,0 +1,124 @@
+"""Pipelines: hold the definition against the rules, keep its revision, say how its last run ended."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any, Final
+
+from ..api.conditions import Reason, Type, drop_condition, find_condition, set_condition
+from ..core.parameters import Problem
+from ..core.revision import Revision
+from ..core.status import difference, is_final
+from ..core.times import to_rfc3339
+from ..core.validate import summarise
+from ..kube.errors import Conflict, NotFound
+from ..kube.resources import PIPELINES
+from .events import News
+from .revisions import Revisions
+from .world import BY_PIPELINE, Key, Object, World
+
+LAST_RUN_DELAY: Final = 5.0
+"""Seconds in which the ends of many runs become one write of their pipeline."""
+
+
+class PipelineController:
+    """Reconciles Pipelines."""
+
+    def __init__(self, world: World, revisions: Revisions) -> None:
+        """Work on what the world holds."""
+        self._world = world
+        self._revisions = revisions
+
+    async def reconcile(self, key: Key) -> None:
+        """Bring one Pipeline's status up to its spec and its runs."""
+        pipeline = self._world.pipelines.get(key.namespace, key.name)
+        if pipeline is None or "deletionTimestamp" in pipeline["metadata"]:
+            return
+        revision, problems = self._revisions.compile(pipeline)
+        if revision is not None:
+            await self._revisions.ensure(pipeline, revision)
+        now = time.time()
+        before = pipeline["status"]
+        last = self._last_run(key)
+        after = compose(pipeline, revision, problems, last, now)
+        patch = difference(before, after)
+        if not patch:
+            return
+        meta = pipeline["metadata"]
+        body = {"metadata": {"resourceVersion": meta["resourceVersion"]}, "status": patch}
+        try:
+            written = await self._world.client.patch(PIPELINES, key.namespace, key.name, body, subresource="status")
+        except NotFound:
+            return  # deleted meanwhile
+        except Conflict:
+            self._world.pipelines.upsert(await self._world.client.get(PIPELINES, key.namespace, key.name))
+            self._world.queue.add(key)
+            return
+        self._world.pipelines.upsert(written)
+        self._tell(pipeline, problems, after, now)
+
+    def _last_run(self, key: Key) -> Object | None:
+        """The run of this pipeline that ended last."""
+        ended = [
+            run
+            for run in self._world.runs.by_index(BY_PIPELINE, f"{key.namespace}/{key.name}")
+            if is_final(run["status"])
+        ]
+        return max(ended, key=_end, default=None)
+
+    def _tell(self, pipeline: Object, problems: list[Problem], after: Mapping[str, Any], now: float) -> None:
+        old = find_condition(pipeline, Type.READY)
+        new = find_condition({"status": after}, Type.READY)
+        if new is None or (old is not None and (old["status"], old["message"]) == (new["status"], new["message"])):
+            return
+        detail = str(pipeline["metadata"]["generation"])
+        news = News(new["reason"], new["message"], warning=bool(problems), detail=detail)
+        self._world.recorder.tell("Pipeline", pipeline, news, now)
+
+
+def _end(run: Object) -> tuple[str, str]:
+    return run["status"].get("finishedAt", ""), run["metadata"]["creationTimestamp"]
+
+
+def compose(
+    pipeline: Object, revision: Revision | None, problems: list[Problem], last: Object | None, now: float
+) -> dict[str, Any]:
+    """A Pipeline's status.
+
+    Args:
+        pipeline: as it stands; not changed.
+        revision: what its spec makes, where it is valid.
+        problems: what is wrong with it, where it is not.
+        last: the run that ended last, if any.
+        now: seconds since the epoch.
+    """
+    generation = pipeline["metadata"]["generation"]
+    status = dict(pipeline["status"])
+    conditions: list[dict[str, Any]] = list(status.get("conditions") or ())
+
+    def put(type_: Type, holds: bool, reason: Reason, message: str) -> None:
+        nonlocal conditions
+        conditions = set_condition(
+            conditions, type_, holds, reason, message, now=to_rfc3339(now), generation=generation
+        )
+
+    if revision is not None:
+        put(Type.READY, True, Reason.VALID, f"revision {revision.name} is active")
+        conditions = drop_condition(conditions, Type.STALLED)
+        status["activeRevision"] = revision.name
+        status["steps"] = len(revision.spec.steps)
+    else:
+        message = summarise(problems)
+        put(Type.READY, False, Reason.INVALID, message)
+        put(Type.STALLED, True, Reason.INVALID, message)
+    if last is not None:
+        outcome = find_condition(last, Type.SUCCEEDED) or {}
+        put(
+            Type.LAST_RUN_SUCCEEDED,
+            outcome.get("status") == "True",
+            Reason(outcome.get("reason") or Reason.STEP_FAILED),
+            f"run {last['metadata']['name']} ended at {last['status'].get('finishedAt')}",
+        )
+        status["lastRun"] = last["metadata"]["name"]
+    return status | {"observedGeneration": generation, "conditions": conditions}

@@ -1,0 +1,98 @@
+"""ControllerRevisions: kept once written, read once needed, since their data never changes."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any, Final, Generic, TypeVar
+
+from ..api.pipeline import PipelineSpec
+from ..core.parameters import Problem
+from ..core.revision import PIPELINE_LABEL, Revision, controller_revision, load_revision, make_revision
+from ..core.validate import parse
+from ..kube.client import KubeClient
+from ..kube.errors import AlreadyExists, NotFound
+from ..kube.resources import CONTROLLER_REVISIONS
+
+_KEPT: Final = 500
+"""Revisions held in memory; one takes a few kilobytes."""
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+Compiled = tuple[Revision | None, list[Problem]]
+
+
+class _Recent(Generic[K, V]):
+    """The entries used last."""
+
+    def __init__(self, limit: int) -> None:
+        self._entries: OrderedDict[K, V] = OrderedDict()
+        self._limit = limit
+
+    def get(self, key: K) -> V | None:
+        value = self._entries.get(key)
+        if value is not None:
+            self._entries.move_to_end(key)
+        return value
+
+    def put(self, key: K, value: V) -> V:
+        self._entries[key] = value
+        self._entries.move_to_end(key)
+        if len(self._entries) > self._limit:
+            self._entries.popitem(last=False)
+        return value
+
+
+class Revisions:
+    """The revisions of all pipelines."""
+
+    def __init__(self, client: KubeClient) -> None:
+        """Begin with none known."""
+        self._client = client
+        self._compiled: _Recent[tuple[str, int], Compiled] = _Recent(_KEPT)
+        self._loaded: _Recent[tuple[str, str, str], Revision] = _Recent(_KEPT)
+
+    def compile(self, pipeline: Mapping[str, Any]) -> Compiled:
+        """The revision that a Pipeline's present spec makes, or what is wrong with it."""
+        meta = pipeline["metadata"]
+        key = (meta["uid"], meta["generation"])
+        found = self._compiled.get(key)
+        if found is not None:
+            return found
+        spec, problems = parse(pipeline["spec"])
+        revision = make_revision(meta["name"], spec) if spec is not None and not problems else None
+        return self._compiled.put(key, (revision, problems))
+
+    async def ensure(self, pipeline: Mapping[str, Any], revision: Revision) -> None:
+        """Keep a Pipeline's revision in the cluster, if it is not there yet."""
+        meta = pipeline["metadata"]
+        key = (meta["namespace"], meta["name"], revision.name)
+        if self._loaded.get(key) is not None:
+            return
+        try:
+            await self._client.get(CONTROLLER_REVISIONS, meta["namespace"], revision.name)
+        except NotFound:
+            listed = await self._client.list_all(
+                CONTROLLER_REVISIONS, meta["namespace"], label_selector=f"{PIPELINE_LABEL}={meta['name']}"
+            )
+            number = max((one.get("revision", 0) for one in listed["items"]), default=0) + 1
+            body = controller_revision(revision, meta["name"], meta["uid"], number)
+            with contextlib.suppress(AlreadyExists):  # the same content, written by another reconcile
+                await self._client.create(CONTROLLER_REVISIONS, meta["namespace"], body)
+        self._loaded.put(key, revision)
+
+    async def load(self, namespace: str, pipeline: str, name: str) -> Revision | None:
+        """A revision of a pipeline by its name; None where the pipeline has none of that name."""
+        key = (namespace, pipeline, name)
+        if (found := self._loaded.get(key)) is not None:
+            return found
+        try:
+            kept = await self._client.get(CONTROLLER_REVISIONS, namespace, name)
+        except NotFound:
+            return None
+        if (kept["metadata"].get("labels") or {}).get(PIPELINE_LABEL) != pipeline:
+            return None
+        spec = PipelineSpec.model_validate(kept["data"]["spec"])
+        return self._loaded.put(key, load_revision(name, spec))

@@ -1,0 +1,187 @@
+"""PipelineRuns: read the caches, ask core what to do, do it, and write at most one status patch."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from ..api.conditions import Reason
+from ..api.run import PipelineRunSpec
+from ..core import accept, news
+from ..core import status as statuses
+from ..core.accept import Pinned, Refused, Waiting
+from ..core.jobs import Identity
+from ..core.planner import Plan, overstayed, plan
+from ..core.revision import Revision
+from ..core.rows import Row
+from ..core.validate import summarise
+from ..kube.errors import Conflict, NotFound
+from ..kube.resources import PIPELINE_RUNS, PIPELINES
+from .children import Children
+from .events import News
+from .pipeline import LAST_RUN_DELAY
+from .revisions import Revisions
+from .world import Key, Object, World, pipeline_key, run_key
+
+_TURNS = 4
+"""Times that one reconcile looks closer before it leaves the rest to the next one."""
+
+Started = tuple[Pinned, Revision]
+
+
+class RunController:
+    """Reconciles PipelineRuns."""
+
+    def __init__(self, world: World, revisions: Revisions) -> None:
+        """Work on what the world holds."""
+        self._world = world
+        self._revisions = revisions
+        self._children = Children(world)
+
+    async def reconcile(self, key: Key) -> None:
+        """Take one run as far as it can go now."""
+        run = self._world.runs.get(key.namespace, key.name)
+        if run is None or "deletionTimestamp" in run["metadata"]:
+            return  # what it made is owned by it, and goes with it
+        if statuses.is_final(run["status"]):
+            view = self._children.view(run)
+            await self._children.delete(key.namespace, overstayed((), view), view)
+            return
+        identity = Identity(key.namespace, key.name, run["metadata"]["uid"], run["spec"]["pipeline"])
+        begun = await self._begin(run, identity)
+        if isinstance(begun, Waiting | Refused):
+            await self._not_begun(run, begun)
+        else:
+            await self._go_on(run, identity, *begun)
+
+    # Acceptance.
+
+    async def _begin(self, run: Object, identity: Identity) -> Started | Waiting | Refused:
+        """What the run was, or is now, accepted with."""
+        fixed = accept.pinned(run["status"], await self._children.first_job(run))
+        if fixed is not None:
+            revision = await self._revisions.load(identity.namespace, identity.pipeline, fixed.revision)
+            if revision is None:
+                return Refused(
+                    Reason.REVISION_NOT_FOUND,
+                    f"revision {fixed.revision!r}, with which the run began, was deleted; start the run again",
+                )
+            return fixed, revision
+        spec = PipelineRunSpec.model_validate(run["spec"])
+        found = await self._revision(run, spec, identity)
+        if isinstance(found, Waiting | Refused):
+            return found
+        settled = accept.pin(identity, spec, run["metadata"]["creationTimestamp"], found)
+        return settled if isinstance(settled, Refused) else (settled, found)
+
+    async def _revision(self, run: Object, spec: PipelineRunSpec, identity: Identity) -> Revision | Waiting | Refused:
+        """The revision that a new run executes."""
+        created, patience, now = run["metadata"]["creationTimestamp"], self._world.settings.pipeline_wait, time.time()
+        if spec.revision is not None:
+            kept = await self._revisions.load(identity.namespace, spec.pipeline, spec.revision)
+            kind = f"pipeline {spec.pipeline!r}'s revision"
+            return kept or accept.missing(kind, spec.revision, Reason.REVISION_NOT_FOUND, created, patience, now)
+        try:
+            # Read live: the run may have been made right after an edit that our watch has not told of yet.
+            pipeline = await self._world.client.get(PIPELINES, identity.namespace, spec.pipeline)
+        except NotFound:
+            return accept.missing("pipeline", spec.pipeline, Reason.PIPELINE_NOT_FOUND, created, patience, now)
+        revision, problems = self._revisions.compile(pipeline)
+        if revision is None:
+            text = f"pipeline {spec.pipeline!r} is not valid: {summarise(problems)}"
+            return Refused(Reason.PIPELINE_INVALID, text)
+        await self._revisions.ensure(pipeline, revision)
+        return revision
+
+    async def _not_begun(self, run: Object, why: Waiting | Refused) -> None:
+        now, generation = time.time(), run["metadata"]["generation"]
+        if isinstance(why, Waiting):
+            self._world.queue.add_after(run_key(run), max(why.until - now, 0) + 0.1)
+            after = statuses.waiting(run["status"], why, generation, now)
+        else:
+            after = statuses.refused(run["status"], why, generation, now)
+        await self._write(run, after, now)
+
+    # Progress.
+
+    async def _go_on(self, run: Object, identity: Identity, fixed: Pinned, revision: Revision) -> None:
+        key = run_key(run)
+        inputs = accept.inputs(identity, revision, fixed, self._world.settings.runner)
+        rows = tuple(Row.from_status(one) for one in run["status"].get("steps") or ())
+        view = self._children.view(run)
+        for _ in range(_TURNS):
+            now = time.time()
+            next_step = plan(inputs, rows, view, now)
+            if not next_step.prove and not next_step.explain:
+                refused = await self._create(key, run, next_step)
+                if not refused:
+                    break
+                view = replace(self._children.view(run), refused={**view.refused, **refused}, proven=view.proven)
+                continue
+            view = await self._children.look_closer(run, view, next_step.prove, next_step.explain)
+        else:
+            self._world.queue.add(key)
+            return
+        after = statuses.running(
+            run["status"], fixed, next_step.rows, next_step.verdict, run["metadata"]["generation"], now
+        )
+        if next_step.wake_at is not None:
+            self._world.queue.add_after(key, max(next_step.wake_at - now, 0) + 0.05)
+        if await self._write(run, after, now):
+            await self._children.delete(key.namespace, next_step.delete, view)
+
+    async def _create(self, key: Key, run: Object, todo: Plan) -> Mapping[str, str]:
+        """Create what the plan asks for; what was refused, by name."""
+        if not todo.create:
+            return {}
+        refused = await self._children.create(run, todo)
+        ended_at = self._world.pod_ends.pop(key, None)
+        if ended_at is not None and not refused:
+            self._world.metrics.transition.observe(time.monotonic() - ended_at)
+        return refused
+
+    # Telling.
+
+    async def _write(self, run: Object, after: Mapping[str, Any], now: float) -> bool:
+        """Write the status if it differs; whether it now stands as asked."""
+        patch = statuses.difference(run["status"], after)
+        if not patch:
+            return True
+        meta = run["metadata"]
+        body = {"metadata": {"resourceVersion": meta["resourceVersion"]}, "status": patch}
+        try:
+            written = await self._world.client.patch(
+                PIPELINE_RUNS, meta["namespace"], meta["name"], body, subresource="status"
+            )
+        except NotFound:
+            return False  # deleted meanwhile
+        except Conflict:
+            # Somebody wrote in between: decide again on what is there.
+            await self._children.refresh(self._world.runs, PIPELINE_RUNS, run, self._world.run_changed)
+            self._world.queue.add(run_key(run))
+            return False
+        if (change := self._world.runs.put(written)) is not None:
+            self._world.run_changed(*change)
+        self._told(run, after, now)
+        return True
+
+    def _told(self, run: Object, after: Mapping[str, Any], now: float) -> None:
+        """Events and metrics of what the written status changed."""
+        metrics, labels = self._world.metrics, (run["spec"]["pipeline"], run["metadata"]["namespace"])
+        for one in news.of(run["status"], after):
+            self._world.recorder.tell(
+                "PipelineRun", run, News(one.reason, one.message, one.warning, one.detail), now
+            )
+            if one.retried is not None:
+                metrics.step_retries.labels(*labels, one.retried).inc()
+        for phase, seconds in news.step_durations(run["status"], after):
+            metrics.step_duration.labels(*labels, phase).observe(seconds)
+        if (waited := news.queue_wait(run, after)) is not None:
+            metrics.queue_wait.labels(*labels).observe(waited)
+        if statuses.is_final(after):
+            if (took := news.run_duration(after)) is not None:
+                metrics.run_duration.labels(*labels, after["phase"]).observe(took)
+            self._world.pod_ends.pop(run_key(run), None)
+            self._world.queue.add_after(pipeline_key(run), LAST_RUN_DELAY)

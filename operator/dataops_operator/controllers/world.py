@@ -1,0 +1,190 @@
+"""What the controllers share: the settings, the stores, the queue, the client."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from ..api.conditions import Type, find_condition
+from ..api.run import Phase
+from ..core import status as statuses
+from ..core.names import JOB_NAME_LABEL, RUN_LABEL
+from ..kube.cache import Store
+from ..kube.client import KubeClient
+from ..kube.queue import WorkQueue
+from ..kube.resources import JOBS, PIPELINE_RUNS, PIPELINES, PODS
+from ..metrics.registry import Metrics, RunKind
+from .events import Recorder
+
+Object = Mapping[str, Any]
+
+BY_PIPELINE = "pipeline"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How the operator was told to behave.
+
+    Attributes:
+        namespaces: to watch; empty for the whole cluster.
+        workers: reconciles at once.
+        pipeline_wait: seconds that a run waits for a Pipeline that does not exist yet.
+        runner: ServiceAccount that steps run as; made where it is missing.
+        resync: seconds between two lists beside the watches.
+    """
+
+    namespaces: tuple[str, ...] = ()
+    workers: int = 32
+    pipeline_wait: float = 120.0
+    runner: str = "dataops-runner"
+    resync: float = 300.0
+
+
+class Key(NamedTuple):
+    """One object to reconcile."""
+
+    kind: str
+    namespace: str
+    name: str
+
+
+@dataclass
+class World:
+    """What every controller sees."""
+
+    client: KubeClient
+    settings: Settings
+    metrics: Metrics
+    recorder: Recorder
+    queue: WorkQueue[Key]
+    pipelines: Store = field(default_factory=lambda: Store(PIPELINES, transform=_slim_definition))
+    runs: Store = field(default_factory=lambda: Store(PIPELINE_RUNS, transform=slim_run))
+    jobs: Store = field(default_factory=lambda: Store(JOBS, transform=slim_job))
+    pods: Store = field(default_factory=lambda: Store(PODS, transform=slim_pod))
+    pod_ends: dict[Key, float] = field(default_factory=dict)
+    """When the news came that a run's pod has ended, in monotonic seconds; for the transition metric."""
+
+    def __post_init__(self) -> None:
+        """Index the runs by their pipeline."""
+        self.runs.index(BY_PIPELINE, lambda run: (f"{run['metadata']['namespace']}/{run['spec']['pipeline']}",))
+
+    # What a change of the cache means for the queue.
+
+    def pipeline_changed(self, before: Object | None, after: Object | None) -> None:
+        """Reconcile the pipeline, and the runs that may be waiting for it."""
+        pipeline = after or before
+        assert pipeline is not None  # noqa: S101 - a change is of something
+        meta = pipeline["metadata"]
+        if after is not None:
+            self.queue.add(Key("Pipeline", meta["namespace"], meta["name"]))
+        if before is None or after is None or before["metadata"]["generation"] != after["metadata"]["generation"]:
+            for run in self.runs.by_index(BY_PIPELINE, f"{meta['namespace']}/{meta['name']}"):
+                if not (run.get("status") or {}).get("revision") and not statuses.is_final(run.get("status") or {}):
+                    self.queue.add(run_key(run))
+
+    def run_changed(self, before: Object | None, after: Object | None) -> None:
+        """Reconcile the run; tell its pipeline when it has ended."""
+        self.metrics.runs.moved(_kind(before), _kind(after))
+        if after is not None:
+            self.queue.add(run_key(after))
+        else:
+            self.pod_ends.pop(run_key(before or {}), None)
+
+    def child_changed(self, before: Object | None, after: Object | None) -> None:
+        """Reconcile the run that a Job or a pod belongs to, by its label."""
+        child = after or before
+        assert child is not None  # noqa: S101 - a change is of something
+        meta = child["metadata"]
+        name = (meta.get("labels") or {}).get(RUN_LABEL)
+        if name is None:
+            return
+        key = Key("PipelineRun", meta["namespace"], name)
+        if _ended(after) and not _ended(before):
+            self.pod_ends[key] = time.monotonic()
+        self.queue.add(key)
+
+
+def run_key(run: Object) -> Key:
+    """The key of a PipelineRun."""
+    return Key("PipelineRun", run["metadata"]["namespace"], run["metadata"]["name"])
+
+
+def pipeline_key(run: Object) -> Key:
+    """The key of a run's Pipeline."""
+    return Key("Pipeline", run["metadata"]["namespace"], run["spec"]["pipeline"])
+
+
+def _kind(run: Object | None) -> RunKind | None:
+    if run is None:
+        return None
+    phase = (run.get("status") or {}).get("phase") or str(Phase.PENDING)
+    return run["spec"]["pipeline"], run["metadata"]["namespace"], phase
+
+
+def _ended(child: Object | None) -> bool:
+    """Whether a pod has ended; a Job has no phase."""
+    return child is not None and child.get("status", {}).get("phase") in ("Succeeded", "Failed")
+
+
+# What the stores keep of an object: what somebody reads.
+
+_META = ("name", "namespace", "uid", "resourceVersion", "generation", "creationTimestamp", "deletionTimestamp")
+
+
+def _meta(item: Object, *more: str) -> dict[str, Any]:
+    meta = item["metadata"]
+    return {key: meta[key] for key in (*_META, "ownerReferences", *more) if key in meta}
+
+
+def _slim_definition(item: dict[str, Any]) -> dict[str, Any]:
+    return {"metadata": _meta(item), "spec": item.get("spec") or {}, "status": item.get("status") or {}}
+
+
+def slim_run(item: dict[str, Any]) -> dict[str, Any]:
+    """A run; of one that has ended only what its pipeline and the metrics read."""
+    status = item.get("status") or {}
+    if not statuses.is_final(status):
+        return _slim_definition(item)
+    keep = {key: status[key] for key in ("phase", "finishedAt") if key in status}
+    outcome = find_condition(item, Type.SUCCEEDED)
+    return {
+        "metadata": _meta(item),
+        "spec": {"pipeline": item["spec"]["pipeline"]},
+        "status": keep | {"conditions": [{key: (outcome or {}).get(key) for key in ("type", "status", "reason")}]},
+    }
+
+
+def slim_job(item: dict[str, Any]) -> dict[str, Any]:
+    """A Job: whose it is, and how it ended."""
+    status = item.get("status") or {}
+    kept: dict[str, Any] = {
+        "conditions": [c for c in status.get("conditions") or () if c.get("type") in ("Complete", "Failed")]
+    }
+    if "startTime" in status:
+        kept["startTime"] = status["startTime"]
+    return {"metadata": _meta(item) | {"labels": _routing(item)}, "status": kept}
+
+
+def slim_pod(item: dict[str, Any]) -> dict[str, Any]:
+    """A pod: whose it is, and what its containers do."""
+    status = item.get("status") or {}
+    kept = {key: status[key] for key in ("phase", "reason", "message", "startTime") if key in status}
+    for key in ("containerStatuses", "initContainerStatuses"):
+        if status.get(key):
+            kept[key] = [
+                {"name": one["name"], "state": one.get("state") or {}, "imageID": one.get("imageID")}
+                for one in status[key]
+            ]
+    kept["conditions"] = [
+        c for c in status.get("conditions") or () if c.get("type") in ("PodScheduled", "DisruptionTarget")
+    ]
+    deadline = item["spec"].get("activeDeadlineSeconds")
+    meta = _meta(item) | {"labels": _routing(item)}
+    return {"metadata": meta, "spec": {"activeDeadlineSeconds": deadline}, "status": kept}
+
+
+def _routing(item: Object) -> dict[str, str]:
+    labels = item["metadata"].get("labels") or {}
+    return {key: labels[key] for key in (RUN_LABEL, JOB_NAME_LABEL) if key in labels}

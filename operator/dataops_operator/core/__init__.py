@@ -1,0 +1,1 @@
+"""The decisions: pure functions of what was observed and the time; no I/O."""

@@ -1,0 +1,277 @@
+"""The objects of a run: the Job of one attempt at a stage of steps, and the claim of its workspace.
+
+A stage is one or more consecutive steps that share a pod, the earlier ones as init containers in order, the last as
+the main container. Pods meet the Pod Security level *restricted* with no work by the user.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+
+from ..api.base import API_VERSION, parse_duration
+from ..api.pipeline import Step, Workspace
+from . import names
+from .parameters import Resolved
+from .revision import PIPELINE_LABEL, Revision
+from .templating import Reference, TemplateError, as_text, descend, fill, kubernetes_literal
+
+USER: Final = 65532
+RESULT_PATH: Final = "/dataops/result"
+RESULT_LIMIT: Final = 4096
+"""Bytes of a termination message that the kubelet keeps (container API, "terminationMessagePath")."""
+
+_POD_SECURITY: Final = {
+    "runAsNonRoot": True,
+    "runAsUser": USER,
+    "runAsGroup": USER,
+    "fsGroup": USER,
+    "fsGroupChangePolicy": "OnRootMismatch",
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
+_CONTAINER_SECURITY: Final = {
+    "allowPrivilegeEscalation": False,
+    "readOnlyRootFilesystem": True,
+    "capabilities": {"drop": ["ALL"]},
+}
+# Ignore would restart a disrupted pod without bound and without telling; the retry is ours to decide.
+_FAILURE_POLICY: Final = {
+    "rules": [{"action": "FailJob", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}]
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who a run is: what its objects are named and labelled after."""
+
+    namespace: str
+    name: str
+    uid: str
+    pipeline: str
+
+    def owner(self) -> dict[str, Any]:
+        """Owner reference to the run; deleting the run takes the object along."""
+        return {
+            "apiVersion": API_VERSION,
+            "kind": "PipelineRun",
+            "name": self.name,
+            "uid": self.uid,
+            "controller": True,
+        }
+
+    def labels(self) -> dict[str, str]:
+        """Labels of everything that the run makes."""
+        return {
+            names.MANAGED_BY_LABEL: names.MANAGER,
+            PIPELINE_LABEL: self.pipeline,
+            names.RUN_LABEL: self.name,
+            names.RUN_UID_LABEL: self.uid,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What a run's steps may use, fixed when the run is accepted."""
+
+    identity: Identity
+    revision: Revision
+    parameters: tuple[Resolved, ...]
+    logical_date: str
+    runner: str
+
+    def resolver(self, outputs: Mapping[str, Mapping[str, Any]]) -> Callable[[Reference], Any]:
+        """A function from a template to its value.
+
+        Args:
+            outputs: the outputs of each step that has succeeded.
+        """
+        values: dict[str, Any] = {
+            "params": {one.name: one.value for one in self.parameters},
+            "run": {"name": self.identity.name, "uid": self.identity.uid, "logicalDate": self.logical_date},
+            "steps": {step: {"outputs": given} for step, given in outputs.items()},
+        }
+
+        def resolve(reference: Reference) -> Any:
+            if reference.path[0] not in values:
+                raise TemplateError(f"{reference.text}: no such name here")
+            return descend(values, reference.path, reference.text)
+
+        return resolve
+
+
+def build_job(
+    inputs: Inputs, stage: tuple[Step, ...], attempt: int, outputs: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any]:
+    """The Job of one attempt at a stage.
+
+    Args:
+        inputs: the run's fixed inputs.
+        stage: the steps that share the pod, in order; the Job is named after the first.
+        attempt: from 1.
+        outputs: the outputs of each step that has succeeded.
+
+    Raises:
+        TemplateError: a template names a part of a value that is not there.
+    """
+    identity, first = inputs.identity, stage[0]
+    labels = identity.labels() | {names.STEP_LABEL: first.name, names.ATTEMPT_LABEL: str(attempt)}
+    resolve = inputs.resolver(outputs)
+    values = {one.name: one.value for one in inputs.parameters}
+    containers = [_container(inputs, step, attempt, resolve) for step in stage]
+    annotations = {names.PARAMETERS_ANNOTATION: orjson.dumps(values).decode()}
+    annotations |= {_script_annotation(step): step.script for step in stage if step.script is not None}
+    pod: dict[str, Any] = {
+        "restartPolicy": "Never",
+        "serviceAccountName": inputs.runner,
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "securityContext": _POD_SECURITY,
+        "containers": containers[-1:],
+        "volumes": _volumes(inputs, stage),
+    }
+    if len(containers) > 1:
+        pod["initContainers"] = containers[:-1]
+    timeout = first.timeout or inputs.revision.defaults.timeout
+    if timeout is not None:
+        # The pod's, not the Job's: the Job's would call a pod that succeeded late a failed Job.
+        pod["activeDeadlineSeconds"] = int(parse_duration(timeout))
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {
+            "name": names.job_name(identity.name, identity.uid, first.name, attempt),
+            "namespace": identity.namespace,
+            "labels": labels,
+            "annotations": {
+                names.REVISION_ANNOTATION: inputs.revision.name,
+                names.LOGICAL_DATE_ANNOTATION: inputs.logical_date,
+                names.ORIGINS_ANNOTATION: orjson.dumps({one.name: one.origin for one in inputs.parameters}).decode(),
+            },
+            "ownerReferences": [identity.owner()],
+        },
+        "spec": {
+            "backoffLimit": 0,
+            "podReplacementPolicy": "Failed",
+            "podFailurePolicy": _FAILURE_POLICY,
+            "template": {"metadata": {"labels": labels, "annotations": annotations}, "spec": pod},
+        },
+    }
+
+
+def _container(inputs: Inputs, step: Step, attempt: int, resolve: Callable[[Reference], Any]) -> dict[str, Any]:
+    container: dict[str, Any] = {
+        "name": step.name,
+        "image": fill(inputs.revision.image(step), resolve),
+        "env": _environment(inputs, step, attempt, resolve),
+        "terminationMessagePath": RESULT_PATH,
+        "securityContext": _CONTAINER_SECURITY,
+        "volumeMounts": _mounts(inputs.revision.spec.workspace, step),
+    }
+    if step.script is not None:
+        path = "/dataops/script"
+        container["command"] = [path] if step.script.startswith("#!") else ["/bin/sh", path]
+    for field, texts in (("command", step.command), ("args", step.args)):
+        if texts is not None:
+            container[field] = [fill(text, resolve) for text in texts]
+    resources = step.resources or inputs.revision.defaults.resources
+    if resources is not None:
+        container["resources"] = resources.model_dump(by_alias=True, exclude_none=True)
+    return container
+
+
+def lineage_id(identity: Identity, step: Step) -> str:
+    """The OpenLineage run id of a step: a UUID that anyone can compute from the run's uid and the step's name."""
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"{identity.uid}/{step.name}"))
+
+
+def _span_id(identity: Identity, step: Step, attempt: int) -> str:
+    """W3C Trace Context span id of an attempt: 16 hexadecimal digits."""
+    return hashlib.sha256(f"{identity.uid}/{step.name}/{attempt}".encode()).hexdigest()[:16]
+
+
+def _environment(inputs: Inputs, step: Step, attempt: int, resolve: Callable[[Reference], Any]) -> list[dict[str, str]]:
+    """The step contract's variables, the parameters, then the step's own."""
+    identity = inputs.identity
+    contract = {
+        "DATAOPS_RUN": identity.name,
+        "DATAOPS_RUN_UID": identity.uid,
+        "DATAOPS_PIPELINE": identity.pipeline,
+        # A run belongs to its namespace; an Environment gives that namespace a name of its own.
+        "DATAOPS_ENVIRONMENT": identity.namespace,
+        "DATAOPS_STEP": step.name,
+        "DATAOPS_ATTEMPT": str(attempt),
+        # The same for every attempt, so that a repeated side effect can be told from a new one.
+        "DATAOPS_IDEMPOTENCY_KEY": f"{identity.uid}/{step.name}",
+        "DATAOPS_LOGICAL_DATE": inputs.logical_date,
+        "OPENLINEAGE_PARENT_ID": f"{identity.namespace}/{identity.pipeline}.{step.name}/{lineage_id(identity, step)}",
+        "TRACEPARENT": f"00-{identity.uid.replace('-', '')}-{_span_id(identity, step, attempt)}-01",
+    }
+    out = [{"name": name, "value": value} for name, value in contract.items()]
+    out += [
+        {"name": f"DATAOPS_PARAM_{one.name.upper()}", "value": kubernetes_literal(as_text(one.value))}
+        for one in inputs.parameters
+    ]
+    return out + [{"name": one.name, "value": fill(one.value, resolve)} for one in step.env or ()]
+
+
+def _script_annotation(step: Step) -> str:
+    return f"{names.SCRIPT_ANNOTATION}.{step.name[:56].rstrip('-')}"  # the part behind the slash has 63 characters
+
+
+def _mounts(workspace: Workspace | None, step: Step) -> list[dict[str, Any]]:
+    """Single files by subPath: a volume on /dataops itself would be read-only, and nothing could be mounted below."""
+    out: list[dict[str, Any]] = [
+        {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - a path inside the container
+        {"name": "contract", "mountPath": "/dataops/params.json", "subPath": "params.json", "readOnly": True},
+    ]
+    if step.script is not None:
+        script = {"mountPath": "/dataops/script", "subPath": f"script-{step.name}"}
+        out.append({"name": "contract", "readOnly": True} | script)
+    if workspace is not None and step.workspace != "None":
+        out.append({"name": "workspace", "mountPath": "/dataops/workspace"})
+    return out
+
+
+def _volumes(inputs: Inputs, stage: tuple[Step, ...]) -> list[dict[str, Any]]:
+    items: list[dict[str, Any]] = [_item("params.json", names.PARAMETERS_ANNOTATION)]
+    items += [_item(f"script-{step.name}", _script_annotation(step)) | {"mode": 0o555} for step in stage if step.script]
+    out: list[dict[str, Any]] = [
+        {"name": "tmp", "emptyDir": {}},
+        {"name": "contract", "downwardAPI": {"items": items}},
+    ]
+    workspace = inputs.revision.spec.workspace
+    if workspace is not None and any(step.workspace != "None" for step in stage):
+        identity = inputs.identity
+        claim = workspace.claim or names.workspace_claim_name(identity.name, identity.uid)
+        out.append({"name": "workspace", "persistentVolumeClaim": {"claimName": claim}})
+    return out
+
+
+def _item(path: str, annotation: str) -> dict[str, Any]:
+    return {"path": path, "fieldRef": {"fieldPath": f"metadata.annotations['{annotation}']"}}
+
+
+def build_claim(identity: Identity, workspace: Workspace) -> dict[str, Any]:
+    """The claim that a run makes for its workspace and that goes with the run."""
+    spec: dict[str, Any] = {
+        "accessModes": [workspace.access_mode or "ReadWriteOnce"],
+        "resources": {"requests": {"storage": workspace.size}},
+    }
+    if workspace.storage_class is not None:
+        spec["storageClassName"] = workspace.storage_class
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {
+            "name": names.workspace_claim_name(identity.name, identity.uid),
+            "namespace": identity.namespace,
+            "labels": identity.labels(),
+            "ownerReferences": [identity.owner()],
+        },
+        "spec": spec,
+    }

@@ -1,0 +1,50 @@
+"""Names and labels of what a run makes: the same for the same thing, so that a repeated write meets itself."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Final
+
+from ..api.base import GROUP
+
+MANAGED_BY_LABEL: Final = "app.kubernetes.io/managed-by"
+MANAGER: Final = "dataops-operator"
+RUN_LABEL: Final = f"{GROUP}/run"
+RUN_UID_LABEL: Final = f"{GROUP}/run-uid"
+STEP_LABEL: Final = f"{GROUP}/step"
+ATTEMPT_LABEL: Final = f"{GROUP}/attempt"
+PARAMETERS_ANNOTATION: Final = f"{GROUP}/parameters"
+SCRIPT_ANNOTATION: Final = f"{GROUP}/script"
+REVISION_ANNOTATION: Final = f"{GROUP}/revision"
+LOGICAL_DATE_ANNOTATION: Final = f"{GROUP}/logical-date"
+ORIGINS_ANNOTATION: Final = f"{GROUP}/parameter-origins"
+
+JOB_NAME_LABEL: Final = "batch.kubernetes.io/job-name"
+"""Set on pods by the Job controller."""
+
+SELECTOR: Final = f"{MANAGED_BY_LABEL}={MANAGER},{RUN_UID_LABEL}"
+"""Label selector of the Jobs and pods of runs."""
+
+_LIMIT: Final = 63
+
+
+def _hashed(prefix: str, *parts: object) -> str:
+    """The prefix, cut so that a hash of the parts fits behind it in a label value."""
+    digest = hashlib.sha256("/".join(map(str, parts)).encode()).hexdigest()[:8]
+    return f"{prefix[: _LIMIT - 9].rstrip('-')}-{digest}"
+
+
+def job_name(run: str, run_uid: str, step: str, attempt: int) -> str:
+    """Name of the Job of one attempt at one step; unique by the hash, readable by the rest."""
+    tail = f"-{step[:24].rstrip('-')}-{attempt}"
+    return _hashed(f"{run[: _LIMIT - 9 - len(tail)].rstrip('-')}{tail}", run_uid, step, attempt)
+
+
+def workspace_claim_name(run: str, run_uid: str) -> str:
+    """Name of the claim that a run makes for its workspace."""
+    return _hashed(f"{run[:40].rstrip('-')}-workspace", run_uid, "workspace")
+
+
+def event_name(uid: str, reason: str, detail: str) -> str:
+    """Name of an Event, so that telling it twice is one Event."""
+    return _hashed(f"dataops-{reason.lower()}", uid, reason, detail)

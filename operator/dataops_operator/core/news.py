@@ -1,0 +1,95 @@
+"""What changed between two statuses of a run that somebody may want to hear, or count."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..api.base import format_duration
+from ..api.conditions import Reason, Type
+from ..api.run import Phase
+from .rows import Row
+from .times import since
+
+Status = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """One change, as an Event tells it.
+
+    Attributes:
+        reason: CamelCase.
+        message: for people.
+        warning: whether somebody may have to act.
+        detail: tells two changes of one reason apart.
+        retried: why the attempt failed that is tried again, where that is the change.
+    """
+
+    reason: str
+    message: str
+    warning: bool = False
+    detail: str = ""
+    retried: str | None = None
+
+
+def of(before: Status, after: Status) -> Iterator[Transition]:
+    """The transitions of a run and its steps, in the order of telling."""
+    if after.get("phase") == Phase.WAITING and before.get("phase") != Phase.WAITING:
+        first: Mapping[str, Any] = next(iter(after.get("waitingFor") or ()), {})
+        yield Transition(str(Reason.WAITING), first.get("message") or "waiting", detail=str(first.get("since")))
+    if after.get("revision") and not before.get("revision"):
+        yield Transition(str(Reason.STARTED), f"runs revision {after['revision']}")
+    for old, new in _changed(before, after):
+        yield from _step(old, new)
+    outcome = _outcome(after)
+    if outcome is not None and _outcome(before) is None:
+        took = since(after.get("startedAt"), after.get("finishedAt"))
+        text = outcome["message"] + (f" in {format_duration(took)}" if took is not None else "")
+        yield Transition(outcome["reason"], text, warning=outcome["status"] == "False")
+
+
+def _step(old: Row, new: Row) -> Iterator[Transition]:
+    detail = f"{new.name}/{new.attempt}"
+    if new.retry_at is not None and old.retry_at != new.retry_at:
+        text = f"step {new.name}, attempt {new.attempt}: {new.message}; the next begins at {new.retry_at}"
+        yield Transition("StepRetrying", text, True, detail, retried=new.reason)
+    elif new.phase is Phase.FAILED and old.phase is not Phase.FAILED:
+        yield Transition("StepFailed", f"step {new.name}, attempt {new.attempt}: {new.message}", True, detail)
+    elif new.phase is Phase.WAITING and new.retry_at is None and old.reason != new.reason:
+        yield Transition("StepWaiting", f"step {new.name}: {new.message}", True, f"{detail}/{new.reason}")
+
+
+def _changed(before: Status, after: Status) -> Iterator[tuple[Row, Row]]:
+    old = {row["name"]: row for row in before.get("steps") or ()}
+    for raw in after.get("steps") or ():
+        known = old.get(raw["name"])
+        if known != raw:
+            yield Row.from_status(known or {"name": raw["name"]}), Row.from_status(raw)
+
+
+def _outcome(status: Status) -> Mapping[str, Any] | None:
+    for one in status.get("conditions") or ():
+        if one.get("type") == Type.SUCCEEDED and one.get("status") in ("True", "False"):
+            return dict(one)
+    return None
+
+
+def step_durations(before: Status, after: Status) -> Iterator[tuple[str, float]]:
+    """Phase and seconds of each step that has ended now."""
+    for old, new in _changed(before, after):
+        if not old.final and new.final and (seconds := since(new.started_at, new.finished_at)) is not None:
+            yield str(new.phase), seconds
+
+
+def queue_wait(run: Mapping[str, Any], after: Status) -> float | None:
+    """Seconds from a run's creation to its acceptance, if that is now."""
+    if run["status"].get("startedAt") or not after.get("startedAt"):
+        return None
+    return since(run["metadata"]["creationTimestamp"], after["startedAt"])
+
+
+def run_duration(after: Status) -> float | None:
+    """Seconds from a run's acceptance to its end; None for a run that never began."""
+    return since(after.get("startedAt"), after.get("finishedAt"))

@@ -1,0 +1,226 @@
+"""What the Job and the pod of an attempt show, as one observation.
+
+The pod's own end is the first witness: phase Succeeded or Failed never changes, and the Job controller tells of it a
+second later. The Job's condition is the second, for what no pod shows. Bad news is believed only when it was read
+live, since a stale failure must not end an attempt that goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import Any, Final
+
+from ..api.conditions import Reason, truncate
+from ..api.pipeline import FailureClass, Step
+from .results import ResultError, read, read_message
+
+Object = Mapping[str, Any]
+
+
+class State(Enum):
+    """What an attempt is doing."""
+
+    ACTIVE = auto()
+    """Its pod waits or runs."""
+    SUCCEEDED = auto()
+    """Done, with a valid result."""
+    FAILED = auto()
+    """Ended badly."""
+    UNPROVEN = auto()
+    """Looks ended badly, but that was not read live: look again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What became of one attempt at one step.
+
+    Attributes:
+        state: see State.
+        failure: class of the failure, where it failed.
+        reason: why it failed, or why it has not started.
+        message: for people.
+        started: whether the container ever ran.
+        started_at: when its container started, RFC 3339, where known.
+        finished_at: when it ended, RFC 3339, where known.
+        image_digest: image that really ran.
+        outputs: where it succeeded.
+    """
+
+    state: State
+    failure: FailureClass | None = None
+    reason: Reason | None = None
+    message: str = ""
+    started: bool = False
+    started_at: str | None = None
+    finished_at: str | None = None
+    image_digest: str | None = None
+    outputs: dict[str, Any] = field(default_factory=dict)
+
+
+_WAITING: Final[dict[str, Reason]] = {
+    "ErrImagePull": Reason.IMAGE_UNAVAILABLE,
+    "ImagePullBackOff": Reason.IMAGE_UNAVAILABLE,
+    "ErrImageNeverPull": Reason.IMAGE_UNAVAILABLE,
+    "InvalidImageName": Reason.IMAGE_UNAVAILABLE,
+    "ImageInspectError": Reason.IMAGE_UNAVAILABLE,
+    "RegistryUnavailable": Reason.IMAGE_UNAVAILABLE,
+    "CreateContainerConfigError": Reason.CONTAINER_CONFIG,
+    "CreateContainerError": Reason.CONTAINER_CONFIG,
+    "RunContainerError": Reason.CONTAINER_CONFIG,
+}
+_DISRUPTION_REASONS: Final = frozenset({"Evicted", "NodeLost", "NodeShutdown", "Terminated", "Shutdown", "Preempting"})
+
+
+def observe(step: Step, job: Object | None, pods: Sequence[Object], *, proven: bool) -> Observation:
+    """What became of an attempt.
+
+    Args:
+        step: what ran.
+        job: its Job, or None when there is none (any more).
+        pods: the pods whose controller is that Job, by uid.
+        proven: whether job and pods were read live, not from a cache.
+    """
+    found = _from_pods(step, pods)
+    if found is None:
+        found = _from_job(step, job)
+    if found.state is State.FAILED and not proven:
+        return Observation(State.UNPROVEN)
+    return found
+
+
+def _from_pods(step: Step, pods: Sequence[Object]) -> Observation | None:
+    """The observation from the newest pod that tells; None when none tells of an end or a start."""
+    ended = [pod for pod in pods if pod.get("status", {}).get("phase") in ("Succeeded", "Failed")]
+    for pod in ended:
+        if pod["status"]["phase"] == "Succeeded":
+            return _succeeded(step, pod)
+    active = [pod for pod in pods if pod not in ended]
+    if active:
+        return _active(step, active[-1])
+    return _failed(step, ended[-1]) if ended else None
+
+
+def _container(step: Step, pod: Object) -> Mapping[str, Any]:
+    status = pod.get("status", {})
+    both = [*(status.get("containerStatuses") or ()), *(status.get("initContainerStatuses") or ())]
+    return next((one for one in both if one.get("name") == step.name), {})
+
+
+def _times(step: Step, pod: Object) -> dict[str, Any]:
+    container = _container(step, pod)
+    state = container.get("state", {})
+    ended = state.get("terminated") or {}
+    running = state.get("running") or {}
+    return {
+        "started": bool(ended or running),
+        "started_at": ended.get("startedAt") or running.get("startedAt") or pod.get("status", {}).get("startTime"),
+        "finished_at": ended.get("finishedAt"),
+        "image_digest": container.get("imageID") or None,
+    }
+
+
+def _succeeded(step: Step, pod: Object) -> Observation:
+    ended = _container(step, pod).get("state", {}).get("terminated") or {}
+    text = ended.get("message") or ""
+    try:
+        result = read(step, text)
+        if _disrupted(pod) and not text.strip():
+            # A drained container that handles SIGTERM exits with 0 in mid-work (KEP-3329, "Current state review").
+            raise ResultError(Reason.DISRUPTED, "")
+    except ResultError as error:
+        if _disrupted(pod):
+            return Observation(
+                State.FAILED, FailureClass.INFRASTRUCTURE, Reason.DISRUPTED, _disruption(pod), **_times(step, pod)
+            )
+        return Observation(State.FAILED, FailureClass.FAILURE, error.reason, str(error), **_times(step, pod))
+    return Observation(State.SUCCEEDED, message=result.message, outputs=result.outputs, **_times(step, pod))
+
+
+def _failed(step: Step, pod: Object) -> Observation:
+    status = pod.get("status", {})
+    ended = _container(step, pod).get("state", {}).get("terminated") or {}
+    times = _times(step, pod)
+    if _disrupted(pod):
+        return Observation(State.FAILED, FailureClass.INFRASTRUCTURE, Reason.DISRUPTED, _disruption(pod), **times)
+    if status.get("reason") == "DeadlineExceeded":
+        limit = pod.get("spec", {}).get("activeDeadlineSeconds")
+        message = f"ran longer than its timeout of {limit} s; raise the step's timeout, or make it faster"
+        return Observation(State.FAILED, FailureClass.DEADLINE, Reason.DEADLINE_EXCEEDED, message, **times)
+    if ended.get("reason") == "OOMKilled":
+        message = "used more memory than its limit; raise resources.limits.memory"
+        return Observation(State.FAILED, FailureClass.OUT_OF_MEMORY, Reason.OUT_OF_MEMORY, message, **times)
+    told = read_message(ended.get("message") or "")
+    if not ended:
+        why = truncate(": ".join(filter(None, (status.get("reason"), status.get("message")))), 400)
+        return Observation(
+            State.FAILED, FailureClass.INFRASTRUCTURE, Reason.DISRUPTED, why or "the pod failed without a word", **times
+        )
+    code = ended.get("exitCode")
+    message = f"exit code {code}" + (f": {told}" if told else f"; see: kubectl logs {pod['metadata']['name']}")
+    if ended.get("reason") in ("ContainerCannotRun", "StartError"):
+        detail = truncate(str(ended.get("message") or ""), 400)
+        message = f"the container could not start: {detail}"
+        return Observation(State.FAILED, FailureClass.START, Reason.CONTAINER_CONFIG, message, **times)
+    return Observation(State.FAILED, FailureClass.FAILURE, Reason.ERROR, message, **times)
+
+
+def _disrupted(pod: Object) -> bool:
+    status = pod.get("status", {})
+    return status.get("reason") in _DISRUPTION_REASONS or any(
+        one.get("type") == "DisruptionTarget" and one.get("status") == "True"
+        for one in status.get("conditions") or ()
+    )
+
+
+def _disruption(pod: Object) -> str:
+    status = pod.get("status", {})
+    told: Object = next((one for one in status.get("conditions") or () if one.get("type") == "DisruptionTarget"), {})
+    parts = (told.get("reason") or status.get("reason"), told.get("message") or status.get("message"))
+    return "the pod was disrupted: " + truncate(": ".join(filter(None, parts)) or "no reason was given", 400)
+
+
+def _active(step: Step, pod: Object) -> Observation:
+    """A pod that has not ended: what keeps it from starting, if anything does."""
+    waiting = _container(step, pod).get("state", {}).get("waiting") or {}
+    times = _times(step, pod)
+    times["finished_at"] = None
+    reason = _WAITING.get(waiting.get("reason") or "")
+    if reason is not None:
+        detail = truncate(waiting.get("message") or waiting["reason"], 400)
+        return Observation(State.ACTIVE, reason=reason, message=detail, **times)
+    for one in pod.get("status", {}).get("conditions") or ():
+        if one.get("type") == "PodScheduled" and one.get("status") == "False":
+            detail = truncate(one.get("message") or "", 400)
+            return Observation(State.ACTIVE, reason=Reason.UNSCHEDULABLE, message=detail, **times)
+    return Observation(State.ACTIVE, **times)
+
+
+def job_condition(job: Object) -> Mapping[str, Any] | None:
+    """The Job's terminal condition, Complete or Failed, or None."""
+    conditions = job.get("status", {}).get("conditions") or ()
+    return next((c for c in conditions if c.get("type") in ("Complete", "Failed") and c.get("status") == "True"), None)
+
+
+def _from_job(step: Step, job: Object | None) -> Observation:
+    """No pod tells: what the Job says."""
+    if job is None:
+        message = "the Job was deleted before its end was seen"
+        return Observation(State.FAILED, FailureClass.INFRASTRUCTURE, Reason.JOB_DELETED, message)
+    condition = job_condition(job)
+    if condition is None:
+        return Observation(State.ACTIVE)
+    times: dict[str, Any] = {
+        "started": True,
+        "started_at": job["status"].get("startTime"),
+        "finished_at": condition.get("lastTransitionTime"),
+    }
+    if condition["type"] == "Complete" and not step.outputs:
+        return Observation(State.SUCCEEDED, **times)
+    if condition["type"] == "Complete":
+        message = "the Job is complete, but its pod and the outputs it declared are gone"
+    else:
+        told = (condition.get("reason"), condition.get("message"))
+        message = "the pod is gone; the Job says: " + truncate(": ".join(filter(None, told)), 400)
+    return Observation(State.FAILED, FailureClass.INFRASTRUCTURE, Reason.POD_LOST, message, **times)

@@ -1,0 +1,225 @@
+"""Typed parameters: reading values by their declared type, and checking them."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal, InvalidOperation
+from typing import Any, Final
+
+import orjson
+import re2
+
+from ..api.pipeline import Parameter, ParameterType
+from .templating import Reference, TemplateError, as_text, fill_value
+
+VALUE_LIMIT: Final = 32 * 1024
+"""Bytes of one value as JSON: environment variables of a process are bounded by the kernel (128 KiB each)."""
+TOTAL_LIMIT: Final = 96 * 1024
+"""Bytes of all values as JSON: they travel in an annotation, and annotations share 256 KiB."""
+
+_INTEGER = re.compile(r"[+-]?[0-9]{1,40}")
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something wrong in an object: where, and what to do about it."""
+
+    path: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.message}"
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """A parameter as a run uses it."""
+
+    name: str
+    value: Any
+    origin: str
+
+
+def coerce(value: Any, type_: ParameterType) -> Any:
+    """The value as its declared type has it; a string is read by the type.
+
+    Dates come back as `YYYY-MM-DD`; a timestamp gives its date as written.
+
+    Raises:
+        ValueError: the value is not of the type; the message says what was expected.
+    """
+    try:
+        return _READERS[type_](value)
+    except (ValueError, TypeError, InvalidOperation):
+        raise ValueError(f"{_show(value)} is not {_EXPECTED[type_]}") from None
+
+
+def _string(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    return value
+
+
+def _integer(value: Any) -> int:
+    if isinstance(value, str) and _INTEGER.fullmatch(value.strip()):
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != math.floor(value):
+        raise ValueError
+    if not -(2**63) <= value < 2**63:
+        raise ValueError
+    return int(value)
+
+
+def _number(value: Any) -> int | float:
+    if isinstance(value, str):
+        value = float(value) if not _INTEGER.fullmatch(value.strip()) else _integer(value)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError
+    return value
+
+
+def _boolean(value: Any) -> bool:
+    if isinstance(value, str) and value.strip().lower() in {"true", "false"}:
+        return value.strip().lower() == "true"
+    if not isinstance(value, bool):
+        raise TypeError
+    return value
+
+
+def _date(value: Any) -> str:
+    text = _string(value).strip()
+    if len(text) == 10:
+        return date.fromisoformat(text).isoformat()
+    return datetime.fromisoformat(text).date().isoformat()
+
+
+def _json(value: Any, kind: type) -> Any:
+    if isinstance(value, str):
+        value = orjson.loads(value)
+    if not isinstance(value, kind):
+        raise TypeError
+    return value
+
+
+_READERS: Final[dict[ParameterType, Callable[[Any], Any]]] = {
+    ParameterType.STRING: _string,
+    ParameterType.INTEGER: _integer,
+    ParameterType.NUMBER: _number,
+    ParameterType.BOOLEAN: _boolean,
+    ParameterType.DATE: _date,
+    ParameterType.ARRAY: lambda value: _json(value, list),
+    ParameterType.OBJECT: lambda value: _json(value, dict),
+}
+_EXPECTED: Final = {
+    ParameterType.STRING: "a string; write it in quotes",
+    ParameterType.INTEGER: "a whole number of at most 64 bits",
+    ParameterType.NUMBER: "a finite number",
+    ParameterType.BOOLEAN: "true or false",
+    ParameterType.DATE: "a date; write it as 2013-02-09",
+    ParameterType.ARRAY: 'an array; write it as a list, or as JSON such as ["a", "b"]',
+    ParameterType.OBJECT: 'an object; write it as a mapping, or as JSON such as {"a": 1}',
+}
+
+
+def _show(value: Any) -> str:
+    try:
+        text = orjson.dumps(value).decode()
+    except TypeError:
+        text = repr(value)
+    return text if len(text) <= 60 else text[:59] + "…"
+
+
+def check(parameter: Parameter, value: Any) -> Any:
+    """The value read by the parameter's type and held against its enum, bounds and pattern.
+
+    Raises:
+        ValueError: it does not fit; the message says why and what fits.
+    """
+    typed = coerce(value, parameter.type)
+    if len(orjson.dumps(typed)) > VALUE_LIMIT:
+        raise ValueError(f"the value is larger than {VALUE_LIMIT // 1024} KiB; pass a location instead of the data")
+    if parameter.enum is not None:
+        allowed = [coerce(one, parameter.type) for one in parameter.enum]
+        if typed not in allowed:
+            raise ValueError(f"{_show(typed)} is not one of {', '.join(_show(one) for one in allowed)}")
+    for bound, word in ((parameter.minimum, "less"), (parameter.maximum, "greater")):
+        if bound is None:
+            continue
+        limit, number = Decimal(str(bound)), Decimal(str(typed))
+        if (number < limit) if word == "less" else (number > limit):
+            raise ValueError(f"{_show(typed)} is {word} than {bound}")
+    if parameter.pattern is not None and re2.fullmatch(parameter.pattern, typed) is None:
+        raise ValueError(f"{_show(typed)} does not match the pattern {parameter.pattern}")
+    return typed
+
+
+@dataclass(frozen=True, slots=True)
+class RunContext:
+    """What `$(run.…)` stands for."""
+
+    name: str
+    uid: str
+    logical_date: str
+
+    def resolve(self, reference: Reference) -> Any:
+        """The value of a `$(run.…)` reference.
+
+        Raises:
+            TemplateError: there is no such name.
+        """
+        values = {
+            ("run", "name"): self.name,
+            ("run", "uid"): self.uid,
+            ("run", "logicalDate"): self.logical_date,
+        }
+        if reference.path not in values:
+            raise TemplateError(
+                f"{reference.text}: no such name; known here are $(run.name), $(run.uid) and $(run.logicalDate)"
+            )
+        return values[reference.path]
+
+
+def resolve(
+    declared: tuple[Parameter, ...], given: Mapping[str, Any], context: RunContext
+) -> tuple[list[Resolved], list[Problem]]:
+    """Every declared parameter with its value for one run.
+
+    Args:
+        declared: the pipeline's parameters.
+        given: the run's own values by name, in its order; None counts as not given.
+        context: what a default's `$(run.…)` stands for.
+
+    Returns:
+        The parameters in the pipeline's order, and what is wrong with them; a problem's path is in the run.
+    """
+    resolved: list[Resolved] = []
+    problems: list[Problem] = []
+    positions = {name: index for index, name in enumerate(given)}
+    known = {parameter.name for parameter in declared}
+    for name in given:
+        if name not in known:
+            names = ", ".join(sorted(known)) or "none"
+            problems.append(
+                Problem(f"spec.parameters[{positions[name]}].name", f"no parameter {name!r}; the pipeline has: {names}")
+            )
+    for parameter in declared:
+        value, origin = given.get(parameter.name), "Run"
+        path = f"spec.parameters[{positions.get(parameter.name)}].value"
+        if value is None:
+            value, origin, path = parameter.default, "Pipeline", "spec.parameters"
+            if value is None:
+                problems.append(Problem(path, f"no value for {parameter.name!r}, which has no default; give one"))
+                continue
+        try:
+            if origin == "Pipeline" and isinstance(value, str):
+                value = fill_value(value, context.resolve)
+            resolved.append(Resolved(parameter.name, check(parameter, value), origin))
+        except ValueError as error:
+            problems.append(Problem(path, f"{parameter.name}: {error}"))
+    if sum(len(as_text(one.value).encode()) for one in resolved) > TOTAL_LIMIT:
+        problems.append(Problem("spec.parameters", f"all values together are larger than {TOTAL_LIMIT // 1024} KiB"))
+    return resolved, problems

@@ -1,0 +1,339 @@
+"""What a run does next: a total, pure function of what was observed and the time.
+
+Each rule is one small function over one row; `plan` runs them to a fixed point. Nothing here knows how long anything
+takes or who calls: a repeated call with the same input gives the same plan.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from ..api.base import parse_duration
+from ..api.conditions import Reason
+from ..api.pipeline import FailureClass, Step
+from ..api.run import Phase
+from .jobs import Inputs, build_claim, build_job
+from .names import job_name
+from .observe import Object, Observation, State, job_condition, observe
+from .rows import Row, skipped
+from .templating import TemplateError
+from .times import from_rfc3339, to_rfc3339
+
+OUTPUTS_LIMIT: Final = 256 * 1024
+"""Bytes of all outputs of a run, which its status holds."""
+NO_POD_PATIENCE: Final = 3.0
+"""Seconds that a Job may be without a pod before its events are asked why."""
+POLL: Final = 10.0
+"""Seconds between two looks at something that tells of no change by itself."""
+
+_POD_NAME = re.compile(r'pods "[^"]*"')
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What was observed of a run's Jobs and pods.
+
+    Attributes:
+        jobs: the run's own Jobs, by name.
+        pods: the pods of each Job, by the Job's uid.
+        proven: names of the Jobs that were read live, with their pods, in this turn.
+        refused: why the API server would not take a Job, by name, in this turn.
+        explained: what a Job's events say of why it has no pod, by name, in this turn; empty where nothing.
+    """
+
+    jobs: Mapping[str, Object] = field(default_factory=dict)
+    pods: Mapping[str, Sequence[Object]] = field(default_factory=dict)
+    proven: frozenset[str] = frozenset()
+    refused: Mapping[str, str] = field(default_factory=dict)
+    explained: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to do now.
+
+    Attributes:
+        rows: where every step stands once the rest of the plan is done.
+        create: Jobs to create.
+        claim: the workspace's claim, to create before them.
+        delete: names of Jobs that must not go on.
+        prove: names of Jobs to read live, with their pods, before planning again; nothing else is done before.
+        explain: names of Jobs whose events are to be read before planning again.
+        verdict: how the run ended, or None.
+        wake_at: when to look again if nothing happens, in seconds since the epoch, or None.
+    """
+
+    rows: tuple[Row, ...]
+    create: tuple[dict[str, Any], ...] = ()
+    claim: dict[str, Any] | None = None
+    delete: tuple[str, ...] = ()
+    prove: tuple[str, ...] = ()
+    explain: tuple[str, ...] = ()
+    verdict: Phase | None = None
+    wake_at: float | None = None
+
+
+def plan(inputs: Inputs, rows: Sequence[Row], view: View, now: float) -> Plan:
+    """What a run does next.
+
+    Args:
+        inputs: what the run was accepted with.
+        rows: where its steps stood; empty for a run that has just been accepted.
+        view: its Jobs and pods.
+        now: seconds since the epoch.
+    """
+    return _Planner(inputs, view, now).plan(rows)
+
+
+class _Planner:
+    """One turn of planning: the fixed input, and what the rules have asked for so far."""
+
+    def __init__(self, inputs: Inputs, view: View, now: float) -> None:
+        self.inputs = inputs
+        self.view = view
+        self.now = now
+        self.create: list[dict[str, Any]] = []
+        self.prove: list[str] = []
+        self.explain: list[str] = []
+        self.wakes: list[float] = []
+
+    def plan(self, before: Sequence[Row]) -> Plan:
+        known = {row.name: row for row in before}
+        rows = {name: self._observed(known.get(name) or Row(name)) for name in self.inputs.revision.needs}
+        if not self.prove and not self.explain:
+            rows = self._advanced(rows)
+        after = tuple(rows.values())
+        if self.prove or self.explain:
+            return Plan(after, prove=tuple(self.prove), explain=tuple(self.explain))
+        return Plan(
+            rows=after,
+            create=tuple(self.create),
+            claim=self._claim(before),
+            delete=overstayed(after, self.view),
+            verdict=_verdict(after),
+            wake_at=min(self.wakes, default=None),
+        )
+
+    def _claim(self, before: Sequence[Row]) -> dict[str, Any] | None:
+        """The workspace's claim, in the turn that creates the run's first Jobs."""
+        workspace = self.inputs.revision.spec.workspace
+        first = self.create and all(row.attempt == 0 or row.refused for row in before)
+        if not first or workspace is None or workspace.size is None:
+            return None
+        return build_claim(self.inputs.identity, workspace)
+
+    # What the Jobs and pods show.
+
+    def _observed(self, row: Row) -> Row:
+        """The row brought up to what its attempt shows."""
+        if row.final:
+            return row
+        step = self.inputs.revision.steps[row.name]
+        if not row.under_way:
+            # A Job that the status has not heard of: the operator ended between the two writes.
+            name = self._job_name(row.name, row.attempt if row.refused else row.attempt + 1)
+            if name not in self.view.jobs:
+                return row
+            row = self._begun(row, name)
+        assert row.job is not None  # noqa: S101 - under_way says so
+        job = self.view.jobs.get(row.job)
+        pods = self.view.pods.get(job["metadata"]["uid"], ()) if job is not None else ()
+        seen = observe(step, job, pods, proven=row.job in self.view.proven)
+        if seen.state is State.UNPROVEN:
+            self.prove.append(row.job)
+            return row
+        if seen.state is State.SUCCEEDED:
+            return self._succeeded(row, seen)
+        if seen.state is State.FAILED:
+            return self._failed(row, step, seen)
+        return self._active(row, step, job or {}, bool(pods), seen)
+
+    def _begun(self, row: Row, name: str) -> Row:
+        attempt = row.attempt if row.refused else row.attempt + 1
+        created = self.view.jobs[name]["metadata"].get("creationTimestamp")
+        return Row(row.name, Phase.RUNNING, attempt=attempt, started_at=created, job=name)
+
+    def _succeeded(self, row: Row, seen: Observation) -> Row:
+        return replace(
+            row,
+            phase=Phase.SUCCEEDED,
+            reason=None,
+            message=seen.message or None,
+            started_at=seen.started_at or row.started_at,
+            finished_at=seen.finished_at or to_rfc3339(self.now),
+            image_digest=seen.image_digest,
+            outputs=seen.outputs or None,
+        )
+
+    def _failed(self, row: Row, step: Step, seen: Observation) -> Row:
+        """A failed attempt: another one later, or the end of the step."""
+        finished = seen.finished_at or to_rfc3339(self.now)
+        row = replace(
+            row,
+            phase=Phase.FAILED,
+            reason=seen.reason or Reason.ERROR,
+            message=seen.message,
+            started_at=seen.started_at or row.started_at,
+            finished_at=finished,
+            image_digest=seen.image_digest,
+        )
+        policy = self.inputs.revision.retry(step)
+        if seen.failure not in policy.on or row.attempt > policy.limit:
+            return row
+        backoff = policy.backoff
+        wait = parse_duration(backoff.initial) * backoff.factor ** (row.attempt - 1)
+        retry_at = from_rfc3339(finished) + min(wait, parse_duration(backoff.max))
+        return replace(row, phase=Phase.WAITING, retry_at=to_rfc3339(retry_at))
+
+    def _active(self, row: Row, step: Step, job: Object, has_pod: bool, seen: Observation) -> Row:
+        """An attempt under way: nothing to do, unless it does not start."""
+        if seen.started:
+            return replace(row, phase=Phase.RUNNING, reason=None, message=None)
+        assert row.job is not None  # noqa: S101
+        reason, message = seen.reason, seen.message
+        created = from_rfc3339(job["metadata"]["creationTimestamp"])
+        if not has_pod and self.now >= created + NO_POD_PATIENCE:
+            told = self.view.explained.get(row.job)
+            if told is None:
+                self.explain.append(row.job)
+            elif told:
+                reason, message = refusal(told)
+            self.wakes.append(self.now + POLL)
+        elif not has_pod:
+            self.wakes.append(created + NO_POD_PATIENCE)
+        limit = step.start_timeout or self.inputs.revision.defaults.start_timeout
+        deadline = created + parse_duration(limit)
+        if self.now >= deadline:
+            if row.job not in self.view.proven:
+                self.prove.append(row.job)
+                return row
+            why = f": {message}" if message else ""
+            late = Observation(
+                State.FAILED,
+                FailureClass.START,
+                reason or Reason.NOT_STARTED,
+                f"did not start within {limit}{why}",
+                started_at=row.started_at,
+            )
+            return self._failed(row, step, late)
+        self.wakes.append(deadline)
+        if reason is None:
+            return row
+        # The same trouble in other words is no news, and no write.
+        text = row.message if row.reason == reason else message
+        return replace(row, phase=Phase.WAITING, reason=reason, message=text)
+
+    # What follows.
+
+    def _advanced(self, rows: dict[str, Row]) -> dict[str, Row]:
+        """The rows once everything that may begin has begun."""
+        if sum(_size(row) for row in rows.values()) > OUTPUTS_LIMIT:
+            rows = _too_large(rows)
+        if not _failing(rows):
+            due = {name: self._due(row, rows) for name, row in rows.items()}
+            if not _failing(due):
+                return due
+            # A step whose templates cannot be filled in fails before its Job exists; nothing begins beside it.
+            self.create.clear()
+            rows = {name: row if row.phase is Phase.FAILED else rows[name] for name, row in due.items()}
+        # After a failure nothing new begins; what runs may end, and its outcome counts.
+        failed = next(row.name for row in rows.values() if row.phase is Phase.FAILED)
+        return {name: self._stopped(row, failed) for name, row in rows.items()}
+
+    def _stopped(self, row: Row, failed: str) -> Row:
+        if row.final or row.under_way:
+            return row
+        if row.retry_at is not None:
+            return replace(row, phase=Phase.FAILED, retry_at=None)
+        return skipped(row, Reason.UPSTREAM_FAILED, f"not run, since step {failed} failed")
+
+    def _due(self, row: Row, rows: Mapping[str, Row]) -> Row:
+        """The row with its next attempt begun, if that may be."""
+        if row.final or row.under_way:
+            return row
+        if any(rows[name].phase is not Phase.SUCCEEDED for name in self.inputs.revision.needs[row.name]):
+            return row
+        if row.retry_at is not None and self.now < from_rfc3339(row.retry_at):
+            self.wakes.append(from_rfc3339(row.retry_at))
+            return row
+        attempt = row.attempt if row.refused else row.attempt + 1
+        return self._start(row, attempt, rows)
+
+    def _start(self, row: Row, attempt: int, rows: Mapping[str, Row]) -> Row:
+        step = self.inputs.revision.steps[row.name]
+        name = self._job_name(row.name, attempt)
+        if name in self.view.refused:
+            return self._refused(row, step, attempt, self.view.refused[name])
+        outputs = {one.name: one.outputs or {} for one in rows.values() if one.phase is Phase.SUCCEEDED}
+        now = to_rfc3339(self.now)
+        try:
+            self.create.append(build_job(self.inputs, (step,), attempt, outputs))
+        except TemplateError as error:
+            return Row(row.name, Phase.FAILED, Reason.INVALID_TEMPLATE, str(error), finished_at=now)
+        return Row(row.name, Phase.RUNNING, attempt=attempt, started_at=now, job=name)
+
+    def _refused(self, row: Row, step: Step, attempt: int, told: str) -> Row:
+        """A Job that the API server would not take: tried again until startTimeout."""
+        reason, message = refusal(told, Reason.JOB_REFUSED)
+        began = row.started_at if row.refused and row.started_at else to_rfc3339(self.now)
+        limit = step.start_timeout or self.inputs.revision.defaults.start_timeout
+        deadline = from_rfc3339(began) + parse_duration(limit)
+        if self.now >= deadline:
+            text = f"did not start within {limit}: {message}"
+            return Row(row.name, Phase.FAILED, reason, text, attempt, began, to_rfc3339(self.now))
+        self.wakes.append(min(deadline, self.now + POLL))
+        text = row.message or message if row.reason == reason else message
+        return Row(row.name, Phase.WAITING, reason, text, attempt, began)
+
+    def _job_name(self, step: str, attempt: int) -> str:
+        return job_name(self.inputs.identity.name, self.inputs.identity.uid, step, attempt)
+
+
+def overstayed(rows: Sequence[Row], view: View) -> tuple[str, ...]:
+    """Jobs of attempts that have ended, whose pods have not: they would start, or go on, for nobody."""
+    live = {row.job for row in rows if row.under_way}
+    return tuple(
+        name
+        for name, job in view.jobs.items()
+        if name not in live
+        and job_condition(job) is None
+        and "deletionTimestamp" not in job["metadata"]
+        and not any(
+            pod.get("status", {}).get("phase") in ("Succeeded", "Failed")
+            for pod in view.pods.get(job["metadata"]["uid"], ())
+        )
+    )
+
+
+def refusal(told: str, otherwise: Reason = Reason.POD_REFUSED) -> tuple[Reason, str]:
+    """What the API server's refusal of a Job or a pod means, without the pod's passing name."""
+    text = _POD_NAME.sub("the pod", told)
+    return (Reason.QUOTA_EXCEEDED if "exceeded quota" in told else otherwise), text
+
+
+def _size(row: Row) -> int:
+    return len(str(row.outputs)) if row.outputs else 0
+
+
+def _too_large(rows: dict[str, Row]) -> dict[str, Row]:
+    largest = max(rows.values(), key=_size)
+    message = (
+        f"the outputs of the run are larger than {OUTPUTS_LIMIT // 1024} KiB in all, most of them this step's; "
+        "write data to the workspace and only its location to the result"
+    )
+    row = replace(largest, phase=Phase.FAILED, reason=Reason.RESULT_TOO_LARGE, message=message, outputs=None)
+    return rows | {largest.name: row}
+
+
+def _failing(rows: Mapping[str, Row]) -> bool:
+    return any(row.phase is Phase.FAILED for row in rows.values())
+
+
+def _verdict(rows: Sequence[Row]) -> Phase | None:
+    if not all(row.final for row in rows):
+        return None
+    return Phase.FAILED if _failing({row.name: row for row in rows}) else Phase.SUCCEEDED
+

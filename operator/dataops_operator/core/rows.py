@@ -1,0 +1,90 @@
+"""Rows: where each step of a run stands, as its status keeps it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..api.conditions import Reason, truncate
+from ..api.run import Phase
+
+FINAL = frozenset({Phase.SUCCEEDED, Phase.FAILED, Phase.SKIPPED, Phase.CANCELLED})
+
+_ROW_MESSAGE_LIMIT = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One step's state.
+
+    A row between attempts has `retry_at`; one whose Job was refused has an attempt but no Job; one whose attempt is
+    under way has a Job and no `retry_at`.
+    """
+
+    name: str
+    phase: Phase = Phase.PENDING
+    reason: str | None = None
+    message: str | None = None
+    attempt: int = 0
+    started_at: str | None = None
+    finished_at: str | None = None
+    retry_at: str | None = None
+    job: str | None = None
+    image_digest: str | None = None
+    outputs: Mapping[str, Any] | None = None
+
+    @property
+    def final(self) -> bool:
+        """Whether the step has ended."""
+        return self.phase in FINAL
+
+    @property
+    def under_way(self) -> bool:
+        """Whether an attempt's Job exists and its end has not been seen."""
+        return not self.final and self.job is not None and self.retry_at is None
+
+    @property
+    def refused(self) -> bool:
+        """Whether the API server would not take the attempt's Job."""
+        return not self.final and self.job is None and self.attempt > 0
+
+    @classmethod
+    def from_status(cls, raw: Mapping[str, Any]) -> Row:
+        """The row that a status holds."""
+        return cls(
+            name=raw["name"],
+            phase=Phase(raw.get("phase", Phase.PENDING)),
+            reason=raw.get("reason"),
+            message=raw.get("message"),
+            attempt=raw.get("attempt", 0),
+            started_at=raw.get("startedAt"),
+            finished_at=raw.get("finishedAt"),
+            retry_at=raw.get("retryAt"),
+            job=raw.get("job"),
+            image_digest=raw.get("imageDigest"),
+            outputs=raw.get("outputs"),
+        )
+
+    def to_status(self) -> dict[str, Any]:
+        """The row as a status holds it: nothing that is unset."""
+        message = truncate(self.message, _ROW_MESSAGE_LIMIT) if self.message else None
+        values = {
+            "name": self.name,
+            "phase": str(self.phase),
+            "reason": str(self.reason) if self.reason else None,
+            "message": message,
+            "attempt": self.attempt or None,
+            "startedAt": self.started_at,
+            "finishedAt": self.finished_at,
+            "retryAt": self.retry_at,
+            "job": self.job,
+            "imageDigest": self.image_digest,
+            "outputs": dict(self.outputs) if self.outputs else None,
+        }
+        return {key: value for key, value in values.items() if value is not None}
+
+
+def skipped(row: Row, reason: Reason, message: str) -> Row:
+    """The row of a step that will not run."""
+    return Row(row.name, Phase.SKIPPED, reason, message)

@@ -1,0 +1,156 @@
+"""A run's status, composed from what was decided; and the smallest patch that brings it about."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..api.conditions import Reason, Type, drop_condition, set_condition
+from ..api.run import Phase
+from .accept import Pinned, Refused, Waiting
+from .rows import FINAL, Row
+from .times import to_rfc3339
+
+Status = dict[str, Any]
+
+
+def is_final(status: Mapping[str, Any]) -> bool:
+    """Whether a run has ended, by its one terminal condition."""
+    return any(
+        one.get("type") == Type.SUCCEEDED and one.get("status") in ("True", "False")
+        for one in status.get("conditions") or ()
+    )
+
+
+class _Conditions:
+    """A run's conditions in the making, all of one moment and one generation."""
+
+    def __init__(self, status: Mapping[str, Any], generation: int, now: float) -> None:
+        self.items: list[dict[str, Any]] = list(status.get("conditions") or ())
+        self.generation = generation
+        self.now = to_rfc3339(now)
+
+    def set(self, type_: Type, status: bool | None, reason: Reason, message: str) -> None:
+        self.items = set_condition(
+            self.items, type_, status, reason, message, now=self.now, generation=self.generation
+        )
+
+    def drop(self, type_: Type) -> None:
+        self.items = drop_condition(self.items, type_)
+
+
+def waiting(status: Mapping[str, Any], why: Waiting, generation: int, now: float) -> Status:
+    """The status of a run that cannot start yet."""
+    conditions = _Conditions(status, generation, now)
+    conditions.set(Type.ACCEPTED, None, why.reason, why.message)
+    conditions.set(Type.SUCCEEDED, None, Reason.WAITING, why.message)
+    conditions.set(Type.RECONCILING, True, Reason.WAITING, why.message)
+    since = next((one.get("since") for one in status.get("waitingFor") or () if one.get("reason") == why.reason), None)
+    entry = {"reason": str(why.reason), "message": why.message, "since": since or conditions.now}
+    return {
+        **status,
+        "observedGeneration": generation,
+        "conditions": conditions.items,
+        "phase": str(Phase.WAITING),
+        "waitingFor": [entry],
+    }
+
+
+def refused(status: Mapping[str, Any], why: Refused, generation: int, now: float) -> Status:
+    """The status of a run that never starts."""
+    conditions = _Conditions(status, generation, now)
+    conditions.set(Type.ACCEPTED, False, why.reason, why.message)
+    conditions.set(Type.SUCCEEDED, False, why.reason, why.message)
+    conditions.drop(Type.RECONCILING)
+    conditions.set(Type.STALLED, True, why.reason, why.message)
+    out = {key: value for key, value in status.items() if key != "waitingFor"}
+    return {
+        **out,
+        "observedGeneration": generation,
+        "conditions": conditions.items,
+        "phase": str(Phase.FAILED),
+        "finishedAt": conditions.now,
+    }
+
+
+def running(
+    status: Mapping[str, Any],
+    fixed: Pinned,
+    rows: Sequence[Row],
+    verdict: Phase | None,
+    generation: int,
+    now: float,
+) -> Status:
+    """The status of an accepted run.
+
+    Args:
+        status: as it stands; not changed.
+        fixed: what the run was accepted with.
+        rows: where its steps stand.
+        verdict: how it ended, or None while it goes on.
+        generation: the metadata.generation looked at.
+        now: seconds since the epoch.
+    """
+    conditions = _Conditions(status, generation, now)
+    conditions.set(Type.ACCEPTED, True, Reason.ACCEPTED, f"runs revision {fixed.revision}")
+    ended = sum(row.phase in FINAL for row in rows)
+    if verdict is None:
+        blocked = [row for row in rows if row.phase is Phase.WAITING]
+        message = _doing(rows)
+        active = any(row.phase is Phase.RUNNING for row in rows)
+        reason = Reason.RUNNING if active or not blocked else Reason.WAITING
+        phase = Phase.RUNNING if reason is Reason.RUNNING else Phase.WAITING
+        conditions.set(Type.SUCCEEDED, None, reason, message)
+        conditions.set(Type.RECONCILING, True, reason, message)
+    else:
+        blocked = []
+        phase = verdict
+        conditions.drop(Type.RECONCILING)
+        if verdict is Phase.SUCCEEDED:
+            conditions.set(Type.SUCCEEDED, True, Reason.SUCCEEDED, f"all {len(rows)} steps succeeded")
+        else:
+            message = "; ".join(f"step {row.name}: {row.message}" for row in rows if row.phase is Phase.FAILED)
+            conditions.set(Type.SUCCEEDED, False, Reason.STEP_FAILED, message)
+            conditions.set(Type.STALLED, True, Reason.STEP_FAILED, message)
+    out: Status = {
+        "observedGeneration": generation,
+        "conditions": conditions.items,
+        "phase": str(phase),
+        "progress": f"{ended}/{len(rows)}",
+        "revision": fixed.revision,
+        "logicalDate": fixed.logical_date,
+        "startedAt": status.get("startedAt") or conditions.now,
+        "steps": [row.to_status() for row in rows],
+    }
+    if fixed.parameters:
+        out["parameters"] = [{"name": p.name, "value": p.value, "origin": p.origin} for p in fixed.parameters]
+    if blocked:
+        out["waitingFor"] = [_waiting_for(row, conditions.now) for row in blocked[:16]]
+    if verdict is not None:
+        out["finishedAt"] = status.get("finishedAt") or conditions.now
+    return out
+
+
+def _doing(rows: Sequence[Row]) -> str:
+    """What a run does now, in a few words that change only when something does."""
+    active = [row.name for row in rows if row.phase is Phase.RUNNING]
+    blocked = [f"step {row.name}: {row.message}" for row in rows if row.phase is Phase.WAITING]
+    parts = [f"running {', '.join(active[:5])}{' and more' if len(active) > 5 else ''}"] if active else []
+    return "; ".join(parts + blocked[:3]) or "starting"
+
+
+def _waiting_for(row: Row, now: str) -> dict[str, Any]:
+    if row.retry_at is not None:
+        text = f"step {row.name}: attempt {row.attempt} ended ({row.reason}); the next begins at {row.retry_at}"
+        return {"reason": str(Reason.BACKOFF), "message": text, "since": row.finished_at or now}
+    return {
+        "reason": str(row.reason),
+        "message": f"step {row.name}: {row.message}"[:1024],
+        "since": row.started_at or now,
+    }
+
+
+def difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+    """A JSON merge patch (RFC 7396) from one status to another, by their fields; empty where they are equal."""
+    patch = {key: value for key, value in after.items() if before.get(key) != value}
+    return patch | dict.fromkeys(before.keys() - after.keys())

@@ -1,0 +1,117 @@
+"""Templates such as `$(params.day)`: finding them, and filling them in.
+
+Only names under the roots below are templates. Every other `$(...)` belongs to the shell or to Kubernetes and stands
+untouched, and `$$(params.x)` writes a literal `$(params.x)`. What is filled in is never looked at again.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+
+ROOTS: Final = frozenset({"params", "env", "steps", "item", "run", "datasets", "targets"})
+
+_PATTERN: Final = re.compile(r"\$\$\(|\$\(([a-zA-Z][\w-]*(?:\.[\w-]+)*)\)", re.ASCII)
+
+
+class TemplateError(ValueError):
+    """A template names something that is not there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """One template, as written.
+
+    Attributes:
+        text: the whole of it, such as `$(steps.land.outputs.rows)`.
+        path: its names, such as `("steps", "land", "outputs", "rows")`.
+    """
+
+    text: str
+    path: tuple[str, ...]
+
+
+def _reference(match: re.Match[str]) -> Reference | None:
+    name = match[1]
+    if name is None:
+        return None  # `$$(`: an escaped one
+    path = tuple(name.split("."))
+    if path[0] not in ROOTS or (len(path) == 1 and path[0] != "item"):
+        return None
+    return Reference(match[0], path)
+
+
+def references(text: str) -> Iterator[Reference]:
+    """Every template in a string, in order."""
+    if "$(" in text:
+        for match in _PATTERN.finditer(text):
+            if (found := _reference(match)) is not None:
+                yield found
+
+
+def fill(text: str, resolve: Callable[[Reference], Any]) -> str:
+    """The text of a container field with its templates filled in.
+
+    A string value stands as it is, everything else as compact JSON. Kubernetes expands `$(NAME)` in command, args and
+    environment values once more, so each `$` of a value is doubled, which it undoes (container API, "command").
+
+    Args:
+        text: what the user wrote; what is no template stands untouched.
+        resolve: gives the value of a reference, or raises TemplateError.
+    """
+
+    def one(match: re.Match[str]) -> str:
+        reference = _reference(match)
+        return match[0] if reference is None else kubernetes_literal(as_text(resolve(reference)))
+
+    return _PATTERN.sub(one, text) if "$(" in text else text
+
+
+def fill_value(text: str, resolve: Callable[[Reference], Any]) -> Any:
+    """The value of a field that may have any type: a template that is the whole string keeps its value's type."""
+    match = _PATTERN.fullmatch(text)
+    if match is not None and (reference := _reference(match)) is not None:
+        return resolve(reference)
+
+    def one(found: re.Match[str]) -> str:
+        if found[1] is None:
+            return "$("
+        inner = _reference(found)
+        return found[0] if inner is None else as_text(resolve(inner))
+
+    return _PATTERN.sub(one, text)
+
+
+def kubernetes_literal(text: str) -> str:
+    """The text written so that Kubernetes' own expansion of `$(NAME)` gives it back unchanged."""
+    return text.replace("$", "$$")
+
+
+def as_text(value: Any) -> str:
+    """A value inside a longer string: a string as it is, everything else as compact JSON."""
+    return value if isinstance(value, str) else orjson.dumps(value).decode()
+
+
+def descend(value: Any, path: Sequence[str], text: str) -> Any:
+    """The part of a nested value that the rest of a template's path names.
+
+    Args:
+        value: where to begin.
+        path: keys of objects, or positions in arrays.
+        text: the template, for the error.
+
+    Raises:
+        TemplateError: there is no such part.
+    """
+    for key in path:
+        if isinstance(value, Mapping) and key in value:
+            value = value[key]
+        elif isinstance(value, list) and key.isdecimal() and int(key) < len(value):
+            value = value[int(key)]
+        else:
+            raise TemplateError(f"{text}: the value has no {key!r}")
+    return value

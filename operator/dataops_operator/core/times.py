@@ -1,0 +1,21 @@
+"""RFC 3339 times as the API has them, to and from seconds since the epoch."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+
+def to_rfc3339(seconds: float) -> str:
+    """Whole seconds since the epoch, as `2013-02-09T00:00:00Z`."""
+    return datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def from_rfc3339(text: str) -> float:
+    """Seconds since the epoch; a time without an offset counts as UTC."""
+    moment = datetime.fromisoformat(text)
+    return (moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def since(start: str | None, end: str | None) -> float | None:
+    """Seconds between two times, None where one is missing."""
+    return None if start is None or end is None else from_rfc3339(end) - from_rfc3339(start)

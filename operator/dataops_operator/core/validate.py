@@ -1,0 +1,243 @@
+"""Everything that can be known to be wrong with a Pipeline before it runs.
+
+The API server's schema refuses what it can see; here is all of it again, plus what needs the graph. The reconciler
+and the offline lint call this same code. Rules across many items cannot be CEL's: at 1,000 steps they exceed its cost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from difflib import get_close_matches
+from typing import Any, Final
+
+import re2
+from pydantic import ValidationError
+
+from ..api.base import parse_duration
+from ..api.pipeline import Parameter, ParameterType, PipelineSpec, Retry, Step
+from .graph import dependencies, find_cycle, step_references
+from .parameters import Problem, RunContext, check
+from .templating import Reference, TemplateError, fill_value, references
+
+SHOWN: Final = 5
+"""How many problems a condition's message names; the rest is counted."""
+
+_NOT_YET: Final = {"env": "environments", "item": "fan-outs", "datasets": "datasets", "targets": "environments"}
+_RESERVED_ENV: Final = ("DATAOPS_", "OPENLINEAGE_", "TRACEPARENT")
+_SAMPLE_RUN: Final = RunContext("run", "00000000-0000-0000-0000-000000000000", "2013-02-09T00:00:00Z")
+
+
+@dataclass(frozen=True, slots=True)
+class _Names:
+    parameters: frozenset[str]
+    outputs: Mapping[str, frozenset[str]]
+
+
+def parse(raw: Mapping[str, Any]) -> tuple[PipelineSpec | None, list[Problem]]:
+    """A Pipeline's spec as a model, and all that is wrong with it; None where it has not even the shape."""
+    try:
+        spec = PipelineSpec.model_validate(raw)
+    except ValidationError as error:
+        return None, [Problem(_where(one["loc"]), one["msg"]) for one in error.errors(include_url=False)]
+    return spec, list(problems_of(spec))
+
+
+def _where(location: tuple[int | str, ...]) -> str:
+    return "spec" + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
+
+
+def problems_of(spec: PipelineSpec) -> Iterator[Problem]:
+    """What is wrong with a well-formed spec, each with its path and the cure."""
+    needs = dependencies(spec)
+    names = _Names(
+        frozenset(parameter.name for parameter in spec.parameters or ()),
+        {step.name: frozenset(output.name for output in step.outputs or ()) for step in spec.steps},
+    )
+    yield from _parameters(spec.parameters or ())
+    yield from _unique("spec.steps", [step.name for step in spec.steps])
+    if spec.defaults is not None:
+        yield from _retry("spec.defaults.retry", spec.defaults.retry)
+    for index, step in enumerate(spec.steps):
+        yield from _step(f"spec.steps[{index}]", step, spec, names)
+    cycle = find_cycle(needs)
+    if cycle is not None:
+        index = next(i for i, step in enumerate(spec.steps) if step.name == cycle[0])
+        yield Problem(
+            f"spec.steps[{index}].needs",
+            f"steps need each other in a circle: {' -> '.join(cycle)}; remove one of these needs or uses of outputs",
+        )
+
+
+def _unique(path: str, values: list[str]) -> Iterator[Problem]:
+    seen: set[str] = set()
+    for index, value in enumerate(values):
+        if value in seen:
+            yield Problem(f"{path}[{index}].name", f"the name {value!r} is there already; names are unique")
+        seen.add(value)
+
+
+def _parameters(parameters: list[Parameter] | tuple[Parameter, ...]) -> Iterator[Problem]:
+    yield from _unique("spec.parameters", [parameter.name for parameter in parameters])
+    variables: dict[str, str] = {}
+    for index, parameter in enumerate(parameters):
+        path = f"spec.parameters[{index}]"
+        other = variables.setdefault(parameter.name.upper(), parameter.name)
+        if other != parameter.name:
+            yield Problem(
+                f"{path}.name",
+                f"{parameter.name!r} and {other!r} would share the variable DATAOPS_PARAM_{other.upper()}; rename one",
+            )
+        yield from _parameter(path, parameter)
+
+
+def _parameter(path: str, parameter: Parameter) -> Iterator[Problem]:
+    if parameter.required and parameter.default is not None:
+        yield Problem(f"{path}.default", "a required parameter has no default; remove required or default")
+    sound = True
+    for field, bound in (("minimum", parameter.minimum), ("maximum", parameter.maximum)):
+        if bound is None:
+            continue
+        if parameter.type not in (ParameterType.INTEGER, ParameterType.NUMBER):
+            sound = False
+            yield Problem(f"{path}.{field}", f"{field} is for the types Integer and Number; remove it")
+        elif not _is_decimal(bound):
+            sound = False
+            yield Problem(f"{path}.{field}", f"{bound!r} is not a number")
+    if parameter.pattern is not None:
+        if parameter.type != ParameterType.STRING:
+            sound = False
+            yield Problem(f"{path}.pattern", "pattern is for the type String; remove it")
+        else:
+            try:
+                re2.compile(parameter.pattern)
+            except re2.error as error:
+                sound = False
+                yield Problem(f"{path}.pattern", f"not a regular expression of RE2's syntax: {_words(error)}")
+    if not sound:
+        return
+    if (
+        parameter.minimum is not None
+        and parameter.maximum is not None
+        and Decimal(str(parameter.minimum)) > Decimal(str(parameter.maximum))
+    ):
+        yield Problem(f"{path}.minimum", f"minimum {parameter.minimum} is greater than maximum {parameter.maximum}")
+    yield from _values(path, parameter)
+
+
+def _values(path: str, parameter: Parameter) -> Iterator[Problem]:
+    """The enum's members and the default must themselves fit."""
+    without_enum = parameter.model_copy(update={"enum": None})
+    enum_fits = True
+    for index, member in enumerate(parameter.enum or ()):
+        try:
+            check(without_enum, member)
+        except ValueError as error:
+            enum_fits = False
+            yield Problem(f"{path}.enum[{index}]", str(error))
+    if parameter.default is not None and enum_fits:
+        default = parameter.default
+        try:
+            if isinstance(default, str):
+                templated = any(True for _ in references(default))
+                default = fill_value(default, _SAMPLE_RUN.resolve)
+                if templated and parameter.type != ParameterType.DATE:
+                    return  # what a run will be called, or when it is for, cannot be held against bounds now
+            check(parameter, default)
+        except ValueError as error:
+            yield Problem(f"{path}.default", str(error))
+
+
+def _is_decimal(value: int | str) -> bool:
+    try:
+        return Decimal(str(value)).is_finite()
+    except InvalidOperation:
+        return False
+
+
+def _words(error: Exception) -> str:
+    text = error.args[0] if error.args else error
+    return text.decode() if isinstance(text, bytes) else str(text)
+
+
+def _retry(path: str, retry: Retry | None) -> Iterator[Problem]:
+    if retry is not None and parse_duration(retry.backoff.initial) > parse_duration(retry.backoff.max):
+        yield Problem(
+            f"{path}.backoff.initial", f"initial {retry.backoff.initial} is longer than max {retry.backoff.max}"
+        )
+
+
+def _step(path: str, step: Step, spec: PipelineSpec, names: _Names) -> Iterator[Problem]:
+    kinds = [
+        kind
+        for kind, present in (
+            ("command and args", step.command is not None or step.args is not None),
+            ("script", step.script is not None),
+        )
+        if present
+    ]
+    if len(kinds) > 1:
+        yield Problem(path, f"a step is one of {' or '.join(kinds)}, not both; remove one")
+    if not kinds and step.image is None:
+        yield Problem(path, "nothing to run; give command, args, script, or an image whose own entrypoint is run")
+    if step.image is None and (spec.defaults is None or spec.defaults.image is None):
+        yield Problem(f"{path}.image", "no image; give one here or in spec.defaults.image")
+    for index, needed in enumerate(step.needs or ()):
+        if needed not in names.outputs:
+            yield Problem(f"{path}.needs[{index}]", f"no step {needed!r}{_nearest(needed, names.outputs)}")
+    yield from _retry(f"{path}.retry", step.retry)
+    yield from _unique(f"{path}.outputs", [output.name for output in step.outputs or ()])
+    yield from _unique(f"{path}.env", [variable.name for variable in step.env or ()])
+    for index, variable in enumerate(step.env or ()):
+        if variable.name.startswith(_RESERVED_ENV):
+            yield Problem(f"{path}.env[{index}].name", f"{variable.name!r} belongs to the step contract; rename it")
+    for field, reference in step_references(step):
+        try:
+            check_reference(reference, names.parameters, names.outputs)
+        except TemplateError as error:
+            yield Problem(f"{path}.{field}", str(error))
+
+
+def check_reference(
+    reference: Reference, parameters: frozenset[str], outputs: Mapping[str, frozenset[str]]
+) -> None:
+    """Hold a template against what the pipeline declares.
+
+    Raises:
+        TemplateError: no such name; the message says what there is.
+    """
+    root, *rest = reference.path
+    if root == "run":
+        _SAMPLE_RUN.resolve(reference)
+    elif root == "params":
+        if rest[0] not in parameters:
+            raise TemplateError(f"{reference.text}: no parameter {rest[0]!r}{_nearest(rest[0], parameters)}")
+    elif root == "steps":
+        if rest[0] not in outputs:
+            raise TemplateError(f"{reference.text}: no step {rest[0]!r}{_nearest(rest[0], outputs)}")
+        if len(rest) < 3 or rest[1] != "outputs":
+            raise TemplateError(f"{reference.text}: write $(steps.{rest[0]}.outputs.<name>)")
+        if rest[2] not in outputs[rest[0]]:
+            raise TemplateError(
+                f"{reference.text}: step {rest[0]!r} declares no output {rest[2]!r}"
+                f"{_nearest(rest[2], outputs[rest[0]])}"
+            )
+    else:
+        raise TemplateError(
+            f"{reference.text}: there is nothing under {root!r} here, since the pipeline has no {_NOT_YET[root]}; "
+            f"remove it, or write ${reference.text} for the text itself"
+        )
+
+
+def _nearest(name: str, known: frozenset[str] | Mapping[str, Any]) -> str:
+    if close := get_close_matches(name, known, 1):
+        return f"; did you mean {close[0]!r}?"
+    return f"; there are: {', '.join(sorted(known)[:10])}" if known else "; there are none"
+
+
+def summarise(problems: list[Problem]) -> str:
+    """The first problems as one message, the rest counted."""
+    text = "; ".join(str(problem) for problem in problems[:SHOWN])
+    more = len(problems) - SHOWN
+    return f"{text}; and {more} more" if more > 0 else text

@@ -1,0 +1,276 @@
+"""The operator's process: kopf watches our kinds, our own watches follow Jobs and pods, one queue feeds the workers.
+
+kopf is the shell. Its handlers only put keys on the queue: it drops what a handler raises, and it never reports what
+was deleted while its watch had lost its place, so a list from time to time mends that. Any end that was not asked for
+ends the process, and the next one rebuilds everything from the cluster.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+import time
+import uuid
+from collections.abc import Coroutine
+from typing import Any, Final
+
+import kopf
+
+from . import __version__
+from .api.base import parse_duration
+from .controllers.events import Recorder
+from .controllers.pipeline import PipelineController
+from .controllers.revisions import Revisions
+from .controllers.run import RunController
+from .controllers.world import Key, Settings, World
+from .core.names import SELECTOR
+from .kube.client import KubeClient
+from .kube.config import ConfigError, load_credentials
+from .kube.leader import LeaderElector
+from .kube.queue import WorkQueue, run_workers
+from .kube.resources import JOBS, PODS
+from .kube.watch import Informer, reconcile_store
+from .metrics.registry import Metrics
+from .metrics.server import Health, serve
+from .shell import build_registry, build_settings, setup_logging
+
+logger = logging.getLogger(__name__)
+
+DRAIN: Final = 20.0
+"""Seconds that work in hand may take after SIGTERM; the chart's grace period is longer."""
+
+
+def parse_arguments(words: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="dataops-operator", description="The DataOps operator for Kubernetes.")
+    parser.add_argument("--version", action="version", version=__version__)
+    parser.add_argument("--kubeconfig", help="kubeconfig to use; in a pod, its ServiceAccount otherwise")
+    parser.add_argument("--namespaces", default="", help="namespaces to watch, with commas; all where empty")
+    parser.add_argument("--listen", default="0.0.0.0:8080", help="address for /metrics, /healthz and /readyz")
+    parser.add_argument("--lease-namespace", default=os.environ.get("POD_NAMESPACE"), help="namespace of the Lease")
+    parser.add_argument("--lease-name", default="dataops-operator", help="name of the Lease that decides who leads")
+    parser.add_argument("--log-level", default="info", choices=("debug", "info", "warning", "error"))
+    parser.add_argument("--log-format", default="json", choices=("json", "text"))
+    parser.add_argument("--workers", type=int, default=32, help="reconciles at once")
+    parser.add_argument("--pipeline-wait", default="2m", help="how long a run waits for a Pipeline that is not there")
+    parser.add_argument("--runner-service-account", default="dataops-runner", help="ServiceAccount that steps run as")
+    parser.add_argument("--resync", default="5m", help="time between two lists beside the watches")
+    arguments = parser.parse_args(words)
+    if not arguments.lease_namespace:
+        parser.error("--lease-namespace is needed where POD_NAMESPACE is not set")
+    for name in ("pipeline_wait", "resync"):
+        try:
+            setattr(arguments, name, parse_duration(getattr(arguments, name)))
+        except ValueError as error:
+            parser.error(f"--{name.replace('_', '-')}: {error}")
+    return arguments
+
+
+def main() -> None:
+    """Run the operator until it is told to stop; exit code 1 when it ended otherwise."""
+    arguments = parse_arguments()
+    setup_logging(arguments.log_level, arguments.log_format)
+    try:
+        operator = Operator(arguments)
+    except ConfigError as error:
+        sys.exit(f"dataops-operator: {error}")
+    try:
+        asyncio.run(operator.run())
+    except Exception:
+        logger.exception("The operator ends, since a part of it failed; its next start rebuilds all from the cluster")
+        sys.exit(1)
+
+
+class Stopped(Exception):  # noqa: N818 - an end, not an error
+    """A part ended that should not have."""
+
+
+class Operator:
+    """One replica: its parts, their start and their end."""
+
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        """Prepare the parts.
+
+        Raises:
+            ConfigError: there is no usable API server.
+        """
+        self._arguments = arguments
+        self._credentials = load_credentials(arguments.kubeconfig)
+        self._stop = asyncio.Event()
+
+    def _build(self) -> None:
+        arguments = self._arguments
+        metrics = Metrics()
+        names = tuple(name.strip() for name in arguments.namespaces.split(",") if name.strip())
+        agent = f"dataops-operator/{__version__}"
+        self._client = KubeClient(self._credentials, observe=metrics.count_request, user_agent=agent)
+        # Of its own, so that renewals never wait behind the work.
+        self._lease_client = KubeClient(self._credentials, max_connections=2, timeout=5.0, user_agent=agent)
+        queue: WorkQueue[Key] = WorkQueue(
+            observe_depth=metrics.reconcile_queue_depth.set,
+            observe_latency=metrics.reconcile_queue_seconds.observe,
+        )
+        settings = Settings(
+            names, arguments.workers, arguments.pipeline_wait, arguments.runner_service_account, arguments.resync
+        )
+        self._world = World(self._client, settings, metrics, Recorder(self._client), queue)
+        revisions = Revisions(self._client)
+        self._controllers: dict[str, PipelineController | RunController] = {
+            "Pipeline": PipelineController(self._world, revisions),
+            "PipelineRun": RunController(self._world, revisions),
+        }
+        identity = f"{os.environ.get('POD_NAME', 'local')}_{uuid.uuid4().hex[:8]}"
+        self._elector = LeaderElector(
+            self._lease_client, arguments.lease_namespace, arguments.lease_name, identity
+        )
+        self._health = Health()
+        self._kopf_ready = asyncio.Event()
+        self._kopf_stop = asyncio.Event()
+
+    async def run(self) -> None:
+        """Work until SIGTERM or SIGINT.
+
+        Raises:
+            ExceptionGroup: a part failed, or leadership was lost.
+        """
+        self._build()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = self._start(group)
+                # kopf comes last: when it stops it cancels the tasks that were created after it.
+                shell = group.create_task(self._shell(), name="kopf")
+                await self._kopf_ready.wait()
+                for number in (signal.SIGTERM, signal.SIGINT):
+                    loop.add_signal_handler(number, self._stop.set)  # kopf has put its own there
+                await self._stop.wait()
+                await self._drain(tasks)
+                self._kopf_stop.set()
+                await shell
+        finally:
+            await self._client.close()
+            await self._lease_client.close()
+
+    def _start(self, group: asyncio.TaskGroup) -> dict[str, asyncio.Task[None]]:
+        """Start the parts beside kopf; none of them ends by itself."""
+        parts: dict[str, Coroutine[Any, Any, None]] = {
+            "http": serve(self._arguments.listen, self._world.metrics.registry, self._health),
+            "caches": self._caches(),
+            "events": self._world.recorder.run(),
+            "heartbeat": self._health.beat(),
+            "lead": self._lead(),
+        }
+        return {name: group.create_task(self._guard(name, part), name=name) for name, part in parts.items()}
+
+    async def _guard(self, name: str, part: Coroutine[Any, Any, None]) -> None:
+        await part
+        if not self._stop.is_set():
+            raise Stopped(name)
+
+    # The parts.
+
+    async def _caches(self) -> None:
+        """List our kinds, follow Jobs and pods, and list all again from time to time."""
+        world, namespaces = self._world, self._world.settings.namespaces or (None,)
+        async with asyncio.TaskGroup() as group:
+            informers = [
+                Informer(
+                    self._client,
+                    resource,
+                    store,
+                    world.child_changed,
+                    namespace=namespace,
+                    label_selector=SELECTOR,
+                    resync=world.settings.resync,
+                )
+                for namespace in namespaces
+                for resource, store in ((JOBS, world.jobs), (PODS, world.pods))
+            ]
+            for informer in informers:
+                group.create_task(informer.run())
+            await self._list_definitions()
+            for informer in informers:
+                await informer.synced.wait()
+            self._health.synced.set()
+            logger.info(
+                "Caches are synced: %d pipelines, %d runs, %d jobs, %d pods",
+                *(len(store) for store in (world.pipelines, world.runs, world.jobs, world.pods)),
+            )
+            while True:
+                await asyncio.sleep(world.settings.resync)
+                await self._list_definitions()
+
+    async def _list_definitions(self) -> None:
+        """List the kinds that kopf watches: at the start, and for the deletions that it misses after a 410."""
+        world = self._world
+        for namespace in world.settings.namespaces or (None,):
+            for store, changed in ((world.pipelines, world.pipeline_changed), (world.runs, world.run_changed)):
+                await reconcile_store(self._client, store.resource, store, changed, namespace=namespace)
+
+    async def _lead(self) -> None:
+        """Stand by with warm caches; work while leading; end the process when leadership is lost."""
+        await self._health.synced.wait()
+        async with asyncio.TaskGroup() as group:
+            started = asyncio.Event()
+            renewals = group.create_task(self._elector.run(started.set))
+            waiter = group.create_task(started.wait())
+            await asyncio.wait({renewals, waiter}, return_when=asyncio.FIRST_COMPLETED)
+            self._world.metrics.leader.set(1)
+            workers = group.create_task(run_workers(self._world.queue, self._world.settings.workers, self._reconcile))
+            await asyncio.wait({renewals, workers}, return_when=asyncio.FIRST_COMPLETED)
+            if not self._stop.is_set():
+                raise Stopped("leadership")
+            renewals.cancel()
+
+    async def _reconcile(self, key: Key) -> None:
+        """Reconcile one key, and count how it went."""
+        metrics, begun = self._world.metrics, time.perf_counter()
+        result = "error"
+        try:
+            await self._controllers[key.kind].reconcile(key)
+            result = "success"
+        finally:
+            metrics.reconciles.labels(key.kind, result).inc()
+            metrics.reconcile_seconds.labels(key.kind).observe(time.perf_counter() - begun)
+
+    async def _shell(self) -> None:
+        """kopf, with watches on our own kinds that feed the stores."""
+        namespaces = self._world.settings.namespaces
+        await kopf.operator(
+            registry=build_registry(self._world, self._credentials),
+            settings=build_settings(),
+            standalone=True,
+            clusterwide=not namespaces,
+            namespaces=namespaces,
+            stop_flag=self._kopf_stop,
+            ready_flag=self._kopf_ready,
+        )
+        if not self._stop.is_set():
+            raise Stopped("kopf")
+
+    # The end.
+
+    async def _drain(self, tasks: dict[str, asyncio.Task[None]]) -> None:
+        """Finish the work in hand, tell what is left to tell, and hand the Lease over."""
+        logger.info("Stopping: finishing the writes in hand")
+        self._world.queue.shut_down()
+        if self._elector.is_leader:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(asyncio.shield(tasks["lead"]), DRAIN)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._world.recorder.flush(), 5)
+            await self._elector.release()
+        for task in tasks.values():
+            task.cancel()
+        await asyncio.gather(*tasks.values(), return_exceptions=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,116 @@
+"""The operator's metrics. Labels are bounded: a pipeline, an environment, a phase; never a run.
+
+An environment is named by its namespace.
+"""
+
+from __future__ import annotations
+
+from collections import Counter as Tally
+from collections.abc import Iterator
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+_LONG = (1, 5, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21600, 86400)
+_SHORT = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+
+RunKind = tuple[str, str, str]
+"""Pipeline, namespace, phase."""
+
+
+class RunTally(Collector):
+    """Runs by pipeline, environment and phase: counted as they change, so that a scrape costs no walk."""
+
+    def __init__(self) -> None:
+        """Begin at nothing."""
+        self._counts: Tally[RunKind] = Tally()
+
+    def moved(self, before: RunKind | None, after: RunKind | None) -> None:
+        """Count a run out of one kind and into another; None where it was not, or is not, there."""
+        if before == after:
+            return
+        if before is not None:
+            self._counts[before] -= 1
+            if not self._counts[before]:
+                del self._counts[before]
+        if after is not None:
+            self._counts[after] += 1
+
+    def collect(self) -> Iterator[Metric]:
+        """Give the gauge `dataops_runs`."""
+        family = GaugeMetricFamily(
+            "dataops_runs", "Runs that exist, by where they stand.", labels=("pipeline", "environment", "phase")
+        )
+        for labels, count in self._counts.items():
+            family.add_metric(labels, count)
+        yield family
+
+
+class Metrics:
+    """Everything that the operator counts, in one registry."""
+
+    def __init__(self) -> None:
+        """Register the metrics in a fresh registry."""
+        self.registry = CollectorRegistry()
+        self.runs = RunTally()
+        self.registry.register(self.runs)
+        self.run_duration = Histogram(
+            "dataops_run_duration_seconds",
+            "From a run's acceptance to its end.",
+            ("pipeline", "environment", "phase"),
+            buckets=_LONG,
+            registry=self.registry,
+        )
+        self.step_duration = Histogram(
+            "dataops_step_duration_seconds",
+            "From the start to the end of a step's last attempt.",
+            ("pipeline", "environment", "phase"),
+            buckets=_LONG,
+            registry=self.registry,
+        )
+        self.step_retries = Counter(
+            "dataops_step_retries_total",
+            "Attempts that failed and are tried again, by why they failed.",
+            ("pipeline", "environment", "reason"),
+            registry=self.registry,
+        )
+        self.queue_wait = Histogram(
+            "dataops_queue_wait_seconds",
+            "From a run's creation to its acceptance.",
+            ("pipeline", "environment"),
+            buckets=(*_SHORT, 30, 60, 300, 1800, 7200),
+            registry=self.registry,
+        )
+        self.transition = Histogram(
+            "dataops_transition_seconds",
+            "From the news that a step's pod ended to the creation of the next step's Job.",
+            buckets=_SHORT,
+            registry=self.registry,
+        )
+        self.reconciles = Counter(
+            "dataops_reconcile_total", "Reconciles by outcome.", ("kind", "result"), registry=self.registry
+        )
+        self.reconcile_seconds = Histogram(
+            "dataops_reconcile_seconds", "Time of one reconcile.", ("kind",), buckets=_SHORT, registry=self.registry
+        )
+        self.reconcile_queue_depth = Gauge(
+            "dataops_reconcile_queue_depth", "Objects that wait to be reconciled.", registry=self.registry
+        )
+        self.reconcile_queue_seconds = Histogram(
+            "dataops_reconcile_queue_seconds",
+            "Time that an object waited to be reconciled.",
+            buckets=_SHORT,
+            registry=self.registry,
+        )
+        self.api_requests = Counter(
+            "dataops_api_requests_total",
+            "Requests to the API server; code 0 stands for no answer.",
+            ("verb", "resource", "code"),
+            registry=self.registry,
+        )
+        self.leader = Gauge("dataops_leader", "1 while this replica leads, else 0.", registry=self.registry)
+
+    def count_request(self, verb: str, resource: str, status: int, _seconds: float) -> None:
+        """Count one request to the API server."""
+        self.api_requests.labels(verb, resource, str(status)).inc()
