@@ -162,7 +162,8 @@ class KubeClient:
         except Gone:
             # The version went out of date between two pages: one unpaged answer cannot.
             whole = await self.list(resource, namespace, label_selector=label_selector, field_selector=field_selector)
-        whole["metadata"].pop("continue", None)
+        for paging in ("continue", "remainingItemCount"):
+            whole["metadata"].pop(paging, None)
         return whole
 
     async def create(self, resource: Resource, namespace: str | None, body: Mapping[str, Any]) -> Body:

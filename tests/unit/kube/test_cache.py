@@ -1,11 +1,12 @@
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.kube.objects import make
 
-from dataops_operator.kube.cache import TOMBSTONE_AGE, Store, strip_unread, version_of
+from dataops_operator.kube.cache import TOMBSTONE_AGE, Store, compact, strip_unread, version_of
 from dataops_operator.kube.resources import JOBS
 
 
@@ -105,6 +106,16 @@ def test_what_nobody_reads_is_left_out() -> None:
     assert held is not None
     assert "managedFields" not in held["metadata"]
     assert held["metadata"]["annotations"] == {"mine": "stays"}
+
+
+def test_equal_strings_of_different_objects_are_held_once() -> None:
+    store = Store(JOBS, transform=compact)
+    texts = [f'{{"steps":[{{"phase":"Succeeded-{word}"}}],"n":1,"at":null}}' for word in ("x", "x")]
+    for number, text in enumerate(texts, start=1):
+        store.upsert(make(f"j{number}", number, status=orjson.loads(text)))
+    first, second = (item["status"] for item in store)
+    assert first == second == orjson.loads(texts[0])
+    assert first["steps"][0]["phase"] is second["steps"][0]["phase"]
 
 
 # A history of the cluster: which of three names is created, changed or deleted, one version a step.
