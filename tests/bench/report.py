@@ -103,7 +103,7 @@ def _notes(costs: Sequence[Cost], argo: dict[str, Any]) -> list[str]:
         "the floor). Step delay: from the answer to the write that made a step's pod Succeeded to the ADDED event of "
         "the next step's pod. Stock: the Job controller's own limit of 20 requests a second; tuned: "
         "`--kube-api-qps=500 --kube-api-burst=500 --concurrent-job-syncs=32`. "
-        f"{os.cpu_count()} cores for everything: etcd, API server with audit log, controller manager, operator, player.",
+        f"{os.cpu_count()} cores for all: etcd, API server with audit log, controller manager, operator, player.",
         "",
         f"{argo['name']}: {argo['source']}.",
     ]

@@ -10,17 +10,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.faults.scenarios import Scenario, end_state
-from tests.harness.api import Api, Object
+from tests.harness.api import Api, Object, condition
 from tests.harness.history import Cluster, Recorder, run_ended
 from tests.harness.invariants import Violation, check_all, unchanged
-from tests.harness.kinds import PIPELINES, RUNS
+from tests.harness.kinds import LEASES, PIPELINES, RUNS, Kind
 from tests.harness.operator import OperatorProcess
 from tests.harness.proxy import Call, Fault, Proxy
 
 from localcluster.controlplane import ControlPlane
 
-RUN_WITHIN = 60.0
-"""Seconds that a run may take, faults and restarts included."""
+WITHIN = 60.0
+"""Seconds that a Pipeline may take to be ready, and a run to end, faults and restarts included."""
 SIDE_BY_SIDE = 4
 
 MakeFault = Callable[[OperatorProcess], Fault]
@@ -76,9 +76,7 @@ class Bench:
         The operator is started again whenever it has ended, as a kubelet would do.
         """
         async with self._gate, self.operator(name, make_fault) as (operator, proxy), Recorder(self.api, name) as seen:
-            await self.api.create(PIPELINES, name, scenario.pipeline)
-            await self.api.create(RUNS, name, scenario.run)
-            restarts = await self._until_ended(operator, name, scenario)
+            restarts = await self._play(operator, name, scenario)
             cluster = await seen.settled(within=20)
             found = check_all(seen.history, cluster)
             end = end_state(cluster) if cluster.of(RUNS) else {}
@@ -89,10 +87,8 @@ class Bench:
     async def rested(self, name: str, scenario: Scenario, seconds: float) -> list[Violation]:
         """Run a scenario, restart the operator, let it be for some seconds: what was written for nothing."""
         async with self.operator(name, None) as (operator, proxy):
-            await self.api.create(PIPELINES, name, scenario.pipeline)
-            await self.api.create(RUNS, name, scenario.run)
             async with Recorder(self.api, name) as seen:
-                await self._until_ended(operator, name, scenario)
+                await self._play(operator, name, scenario)
                 before = await seen.settled(within=20)
                 await operator.terminate()
                 written = len(proxy.writes)
@@ -102,17 +98,35 @@ class Bench:
             calls = [Violation("I7", f"for nothing: {call}") for call in proxy.writes[written:]]
             return [*calls, *unchanged(before, after)]
 
-    async def _until_ended(self, operator: OperatorProcess, namespace: str, scenario: Scenario) -> int:
-        restarts, deadline = 0, time.monotonic() + RUN_WITHIN
-        while time.monotonic() < deadline:
+    async def _play(self, operator: OperatorProcess, name: str, scenario: Scenario) -> int:
+        """Create the Pipeline, and when it is ready the run; wait for its end. How often the operator was started."""
+        pipeline = scenario.pipeline["metadata"]["name"]
+        await self.api.create(PIPELINES, name, scenario.pipeline)
+        restarts = await self._keep_until(operator, PIPELINES, name, pipeline, _ready)
+        await self.api.create(RUNS, name, scenario.run)
+        return restarts + await self._keep_until(operator, RUNS, name, scenario.name, run_ended)
+
+    async def _keep_until(
+        self, operator: OperatorProcess, kind: Kind, namespace: str, name: str, reached: Callable[[Object], bool]
+    ) -> int:
+        """Keep the operator running until an object has reached a state, or time is up; how often it was started."""
+        restarts, deadline = 0, time.monotonic() + WITHIN
+        while not reached(await self.api.get(kind, namespace, name)) and time.monotonic() < deadline:
             if not operator.alive:
                 restarts += 1
+                await self._lease_over(namespace)
                 await operator.start()
-            run = await self.api.get(RUNS, namespace, scenario.run["metadata"]["name"])
-            if run_ended(run):
-                break
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(0.1)
         return restarts
+
+    async def _lease_over(self, namespace: str) -> None:
+        """Let the dead operator's Lease be over now, which else takes 15 seconds a case."""
+        for lease in await self.api.list(LEASES, namespace):
+            await self.api.delete(LEASES, namespace, lease["metadata"]["name"])
+
+
+def _ready(pipeline: Object) -> bool:
+    return condition(pipeline, "Ready").get("status") == "True"
 
 
 def judge(results: Sequence[Result], expected: Object) -> str:
