@@ -1,0 +1,115 @@
+# `make` lists the targets. Everything that a target needs is installed by it: pinned, and outside the tree where it is
+# large. NAME=... chooses a cluster by name; several stand side by side.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+NAME ?= demo
+PYTHON3 ?= python3
+CLUSTER := PYTHONPATH=tools $(PYTHON3) -m localcluster
+PY := .venv/bin/python
+OPERATOR_IMAGE := localhost/dataops-operator:dev
+FLIGHTS_IMAGE := localhost/dataops-flights:dev
+TIER := $(PYTHON3) tools/tier.py
+
+##@ See it work
+
+help: ## List these targets
+	@awk 'BEGIN {FS = ":.*## "} \
+	  /^##@/ {printf "\n%s\n", substr($$0, 5)} \
+	  /^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: cluster images ## From nothing to a published day of flights: cluster, images, chart, example, result
+	@$(PYTHON3) tools/demo.py --name $(NAME)
+
+bad-day: ## After the demo: run a day that loses rows, and see it stopped before it is published
+	@$(PYTHON3) tools/demo.py --name $(NAME) --bad-day
+
+down: ## Stop the cluster and remove everything it left
+	@$(CLUSTER) down --name $(NAME)
+
+##@ A cluster of your own
+
+cluster: ## Bring up a local Kubernetes cluster: kind where Docker answers, else a native node
+	@$(CLUSTER) up --name $(NAME)
+
+images: ## Build the operator's and the example's images and load them into the cluster
+	@$(CLUSTER) images-build $(OPERATOR_IMAGE) operator/Dockerfile .
+	@$(CLUSTER) images-build $(FLIGHTS_IMAGE) examples/flights-daily/Dockerfile examples/flights-daily
+	@$(CLUSTER) images-load $(OPERATOR_IMAGE) $(FLIGHTS_IMAGE) --name $(NAME)
+
+install: ## Install or upgrade the chart in the cluster
+	@$(PYTHON3) tools/demo.py --name $(NAME) --install-only
+
+kubeconfig: ## Print the path of the cluster's kubeconfig and nothing else (use make -s)
+	@$(CLUSTER) kubeconfig --name $(NAME)
+
+env: ## Print what puts the cluster into a shell, for eval (see README)
+	@$(CLUSTER) env --name $(NAME)
+
+##@ Work on it
+
+fmt: .venv/ready ## Format the code
+	$(PY) -m ruff format -q .
+	$(PY) -m ruff check -q --fix .
+
+lint: .venv/ready ## Style, layers, formatting
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	.venv/bin/lint-imports
+
+types: .venv/ready ## mypy, strict
+	$(PY) -m mypy
+
+crds: .venv/ready ## Write the CRDs from the models
+	PYTHONPATH=operator $(PY) -m dataops_operator.api.crd crds helm/dataops-operator/files/crds
+
+lock: .venv/ready ## Pin the dependencies of pyproject.toml again, with hashes
+	$(PY) -m pip install -q uv
+	for set in operator "dev --extra dev"; do read -r file extra <<<"$$set"; \
+	  .venv/bin/uv pip compile pyproject.toml $$extra --universal --generate-hashes --no-emit-index-url \
+	    --no-emit-find-links --no-header --upgrade -q -o requirements/$$file.txt; done
+
+.venv/ready: requirements/dev.txt
+	$(PYTHON3) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed")'
+	$(PYTHON3) -m venv .venv
+	.venv/bin/pip install -q --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@touch $@
+
+# What the operator's image holds, and nothing else: kopf imports the kubernetes package where it finds it, and the
+# bench's memory would be that of another program.
+.venv-operator/ready: requirements/operator.txt
+	$(PYTHON3) -m venv .venv-operator
+	.venv-operator/bin/pip install -q --disable-pip-version-check --require-hashes -r requirements/operator.txt
+	@touch $@
+
+venvs: .venv/ready .venv-operator/ready
+
+.PHONY: help demo bad-day down cluster images install kubeconfig env fmt lint types crds lock venvs \
+  test unit chart integration e2e faults bench bench-smoke
+
+##@ Test it
+
+test: ## Every tier, as CI runs it: lint, types, unit, chart, integration, faults, bench smoke, e2e
+	@$(TIER) --all lint types unit chart integration faults bench-smoke e2e
+
+unit: .venv/ready ## Decisions, models and rooms alone; no cluster
+	$(PY) -m pytest tests/unit -q
+
+chart: .venv/ready ## Lint the chart and hold what it makes against the API server's own schemas
+	PYTHONPATH=tools $(PY) tools/chartcheck.py
+
+integration: venvs ## Controllers against a real API server and Job controller, pods played
+	$(PY) -m pytest tests/integration -q
+
+faults: venvs ## The operator killed at every write, and the API server failing: short form
+	$(PY) -m pytest tests/faults -q
+
+e2e: .venv/ready ## The chart on a real node: real containers, real data
+	$(PY) -m pytest tests/e2e -q
+
+bench-smoke: venvs ## The bench in small: counts are asserted, times are reported
+	PYTHONPATH=operator:tools:. $(PY) -m tests.bench.bench --quick
+
+bench: venvs ## The budgets, measured; writes the table into README.md
+	PYTHONPATH=operator:tools:. $(PY) -m tests.bench.bench --write-readme
