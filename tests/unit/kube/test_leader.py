@@ -12,7 +12,8 @@ from dataops_operator.kube.client import KubeClient
 from dataops_operator.kube.config import Credentials
 from dataops_operator.kube.leader import LeaderElector
 
-FAST = {"lease_duration": 1.0, "renew_deadline": 0.6, "retry_period": 0.1}
+# Wide bounds: a machine under load may stand still for a good part of a second.
+FAST = {"lease_duration": 3.0, "renew_deadline": 2.0, "retry_period": 0.1}
 
 
 class LeaseServer:
@@ -112,10 +113,10 @@ async def soon(event: asyncio.Event, seconds: float = 3.0) -> float:
 
 
 async def test_the_first_leads_and_renews_while_the_second_waits(server: LeaseServer, enter: Enter) -> None:
-    first = enter("one")
+    first = enter("one", lease_duration=2.0, renew_deadline=1.8)
     await soon(first.started)
     second = enter("two")
-    await asyncio.sleep(1.5)  # longer than the lease lasts without renewal
+    await asyncio.sleep(2.5)  # longer than the lease lasts without renewal
     assert first.elector.is_leader
     assert not second.elector.is_leader
     assert server.lease is not None
@@ -133,7 +134,7 @@ async def test_a_released_lease_is_taken_at_the_next_try(server: LeaseServer, en
     await first.stop()
     await first.elector.release()
     assert server.holder == ""
-    assert await soon(second.started) < 0.5
+    assert await soon(second.started) < 1.5
     assert server.lease is not None
     assert server.lease["spec"]["leaseTransitions"] == 1
     await first.elector.release()
@@ -149,12 +150,12 @@ async def test_a_dead_leaders_lease_runs_out_on_the_standbys_own_clock(server: L
         }
     )
     waited = await soon(enter("two").started)
-    assert 0.9 <= waited <= 1.6
+    assert 0.9 <= waited <= 2.5
     assert server.holder == "two"
 
 
 async def test_a_leader_that_cannot_renew_gives_up_before_the_lease_runs_out(server: LeaseServer, enter: Enter) -> None:
-    leader = enter("one")
+    leader = enter("one", renew_deadline=0.6)
     await soon(leader.started)
     server.away = True
     waited = await soon(leader.elector.lost)
@@ -180,7 +181,8 @@ async def test_a_renewal_whose_answer_was_lost_is_not_taken_for_another_holder(
     leader = enter("one")
     await soon(leader.started)
     server.lose_next_answer = True
-    await asyncio.sleep(1.2)
+    await asyncio.sleep(0.8)
+    assert not server.lose_next_answer
     assert leader.elector.is_leader
     await leader.stop()
     await leader.elector.release()
@@ -192,7 +194,7 @@ async def test_a_lease_that_another_took_is_lost_at_once(server: LeaseServer, en
     await soon(leader.started)
     assert server.lease is not None
     server.write(server.lease | {"spec": server.lease["spec"] | {"holderIdentity": "thief"}})
-    assert await soon(leader.elector.lost) < 0.4
+    assert await soon(leader.elector.lost) < 1.5
     assert server.holder == "thief"
 
 
@@ -200,7 +202,7 @@ async def test_a_lease_that_was_deleted_is_made_again(server: LeaseServer, enter
     leader = enter("one")
     await soon(leader.started)
     server.lease = None
-    await asyncio.sleep(0.3)
+    await asyncio.sleep(0.8)
     assert leader.elector.is_leader
     assert server.holder == "one"
 
@@ -210,7 +212,7 @@ async def test_a_process_that_stood_still_does_not_think_that_it_leads(server: L
     leader = enter("one", clock=lambda: now[0])
     await soon(leader.started)
     assert leader.elector.is_leader
-    now[0] += 1.1
+    now[0] += 3.1
     assert not leader.elector.is_leader
     await soon(leader.elector.lost)
 
