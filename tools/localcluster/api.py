@@ -8,7 +8,6 @@ import ssl
 import urllib.parse
 from collections.abc import Iterator
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from localcluster.certs import Authority
@@ -104,8 +103,3 @@ def http_ok(url: str) -> bool:
         return False
     finally:
         connection.close()
-
-
-def present(path: Path) -> bool:
-    """Whether a file or socket is there; for parts whose only sign of life it is."""
-    return path.exists()

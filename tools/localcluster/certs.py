@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import secrets
-import shutil
 import subprocess
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -134,8 +133,6 @@ def _openssl(arguments: list[str], config: Path, key: Path, cert: Path) -> None:
 
 
 def _run(command: list[str]) -> None:
-    if shutil.which("openssl") is None:
-        raise ClusterError("the program openssl is missing, which makes the certificates: install the package openssl")
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise ClusterError(f"openssl cannot make {command[-1]}: {done.stderr.strip()[-300:]}")

@@ -32,6 +32,7 @@ def up(name: str, control_plane_only: bool = False, tuned_jobs: bool = False, au
     """
     options = _options(control_plane_only, tuned_jobs, audit)
     with state.locked(name):
+        _prepare(name, options)
         cluster = state.load(name)
         if cluster is not None and cluster.options != options:
             raise ClusterError(f"'{name}' is there with other options ({cluster.options}): run `down --name {name}`")
@@ -110,6 +111,18 @@ def _options(control_plane_only: bool, tuned_jobs: bool, audit: bool) -> Options
     return Options("kind")
 
 
+def _prepare(name: str, options: Options) -> None:
+    """Get what the machine lacks, before anything is recorded or started."""
+    if options.mode == "kind":
+        binaries.ensure("clients")
+        return
+    if options.mode == "node":
+        controlplane.require_root()
+        node.require(name)
+        binaries.ensure("runc")
+    binaries.ensure("kubernetes")
+
+
 def _start(cluster: Cluster) -> Cluster:
     began = time.monotonic()
     mode = cluster.options.mode
@@ -125,10 +138,6 @@ def _start(cluster: Cluster) -> Cluster:
 
 
 def _start_node(cluster: Cluster) -> list[str]:
-    controlplane.require_root()
-    node.require(cluster)
-    for group in ("kubernetes", "runc"):
-        binaries.ensure(group)
     with ThreadPoolExecutor(1) as pool:
         runtime = pool.submit(node.start_runtime, cluster)
         started = controlplane.start(cluster)

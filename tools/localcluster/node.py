@@ -15,8 +15,8 @@ from localcluster.api import Api, ApiError, http_ok
 from localcluster.certs import Authority
 from localcluster.errors import ClusterError
 from localcluster.images import import_archive
-from localcluster.processes import Part, Supervisor, gone, kill, probe
-from localcluster.state import Cluster
+from localcluster.processes import Part, Supervisor, gone, kill
+from localcluster.state import Cluster, cluster_path
 
 PACKAGES = ("conntrack", "containernetworking-plugins", "iproute2", "nftables", "openssl", "util-linux")
 PARTS = ("volumes", "coredns", "kube-proxy", "kubelet", "containerd")
@@ -27,12 +27,12 @@ _LONGEST_SOCKET = 107  # bytes in sockaddr_un, unix(7)
 _DNS_ZONES = "cluster.local in-addr.arpa"
 
 
-def require(cluster: Cluster) -> None:
-    """Refuse early what would fail later in an obscure way."""
-    longest = cluster.path / "kubelet" / "device-plugins" / "kubelet.sock"
+def require(name: str) -> None:
+    """Refuse early what would fail later in an obscure way, and install what is missing."""
+    longest = cluster_path(name) / "kubelet" / "device-plugins" / "kubelet.sock"
     if len(str(longest)) > _LONGEST_SOCKET:
         raise ClusterError(
-            f"{cluster.path} is too long a path for sockets: take a shorter name or set XDG_STATE_HOME to a shorter one"
+            f"{cluster_path(name)} is too long a path for sockets: take a shorter name or set XDG_STATE_HOME to a shorter one"
         )
     debian.ensure(PACKAGES, "to run a node")
 
@@ -310,8 +310,3 @@ def _unmount(folder: Path) -> None:
         subprocess.run(["umount", "--lazy", point], capture_output=True, check=False)
     if left := below():
         raise ClusterError(f"{left[0]} cannot be unmounted; see `fuser -m {left[0]}`, then run down again")
-
-
-def healthy(cluster: Cluster) -> bool:
-    """Whether pods can run: for the quick look that a second ``up`` takes."""
-    return probe(lambda: node_ready(cluster))
