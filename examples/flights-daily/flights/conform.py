@@ -3,20 +3,22 @@
 import sys
 from collections.abc import Sequence
 from datetime import date
-from pathlib import Path
 
 import duckdb
 
-from flights import command
+from flights import command, source
 from flights.database import connect
 from flights.errors import StepError
 from flights.lake import TABLE, Lake, building, sha256, write_json
 from flights.result import Result
 
-_READ = """
-create table raw as
-select * from read_csv($files, header = true, delim = ',', quote = '"', nullstr = 'NA', all_varchar = true)
+# Everything is read as text, of one dialect; types are given below, not guessed.
+_DIALECT = """
+create macro csv(files) as table
+select * from read_csv(files, header = true, delim = ',', quote = '"', nullstr = 'NA', all_varchar = true)
 """
+
+_READ = "create table raw as select * from csv($files)"
 
 # A value that is no number becomes null here and is counted, so that the audit can say so: conforming
 # passes bad rows on rather than hide them or break on the first.
@@ -33,6 +35,7 @@ from raw
 # Of a day, carrier, flight number and origin name one flight: true of all 365 days of the source (number
 # and carrier alone are not: 24 times in the year one number leaves from two airports on one day).
 _CONFORM = """
+create table candidate as
 select
   make_date(f.year, f.month, f.day) as day,
   f.carrier || '/' || f.flight || '/' || f.origin as flight_key,
@@ -45,11 +48,11 @@ select
   try_cast(w.temp as double) as temp_f, try_cast(w.wind_speed as double) as wind_mph,
   try_cast(w.precip as double) as precip_in, try_cast(w.visib as double) as visibility_mi
 from typed f
-left join airlines l on l.carrier = f.carrier
-left join airports o on o.faa = f.origin
-left join airports d on d.faa = f.dest
-left join planes p on p.tailnum = f.tailnum
-left join weather w on w.origin = f.origin
+left join csv($airlines) l on l.carrier = f.carrier
+left join csv($airports) o on o.faa = f.origin
+left join csv($airports) d on d.faa = f.dest
+left join csv($planes) p on p.tailnum = f.tailnum
+left join csv($weather) w on w.origin = f.origin
   and try_strptime(w.time_hour, '%Y-%m-%dT%H:%M:%SZ') = f.time_hour
 order by f.hour, f.minute, f.carrier, f.flight, f.origin
 """
@@ -66,13 +69,14 @@ def conform(lake: Lake, day: date) -> Result:
     if not files:
         raise StepError(f"{landed} holds no flights: run land first, in the same run and for the same day")
     with connect() as database, building(lake.candidate(day)) as folder:
+        database.execute(_DIALECT)
         database.execute(_READ, {"files": [str(file) for file in files]})
         database.execute(_TYPE)
-        for table in ("airlines", "airports", "planes", "weather"):
-            _table(database, table, landed / f"{table}.csv")
-        relation = database.sql(_CONFORM)
-        relation.write_parquet(str(folder / TABLE), compression="zstd")
-        rows = len(relation)
+        known = {table: str(landed / f"{table}.csv") for table in (*source.REFERENCES, "weather")}
+        database.execute(_CONFORM, known)
+        candidate = database.table("candidate")
+        candidate.write_parquet(str(folder / TABLE), compression="zstd")
+        rows = len(candidate)
         write_json(
             folder / "candidate.json",
             {
@@ -87,10 +91,6 @@ def conform(lake: Lake, day: date) -> Result:
         metrics={"rows": rows, "files": len(files)},
         text=f"conformed {rows} flights of {day} from {len(files)} files",
     )
-
-
-def _table(database: duckdb.DuckDBPyConnection, name: str, file: Path) -> None:
-    database.read_csv(str(file), header=True, delimiter=",", na_values="NA", all_varchar=True).create(name)
 
 
 def _unreadable(database: duckdb.DuckDBPyConnection) -> dict[str, int]:
