@@ -137,8 +137,16 @@ async def test_a_released_lease_is_taken_at_the_next_try(server: LeaseServer, en
     assert await soon(second.started) < 1.5
     assert server.lease is not None
     assert server.lease["spec"]["leaseTransitions"] == 1
-    await first.elector.release()
-    assert server.holder == "two", "what is not ours is not released"
+
+
+async def test_a_lease_that_another_took_meanwhile_is_not_released(server: LeaseServer, enter: Enter) -> None:
+    leader = enter("one")
+    await soon(leader.started)
+    await leader.stop()
+    assert server.lease is not None
+    server.write(server.lease | {"spec": server.lease["spec"] | {"holderIdentity": "two"}})
+    await leader.elector.release()
+    assert server.holder == "two"
 
 
 async def test_a_dead_leaders_lease_runs_out_on_the_standbys_own_clock(server: LeaseServer, enter: Enter) -> None:
