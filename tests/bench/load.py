@@ -25,8 +25,9 @@ from localcluster.controlplane import ControlPlane
 NAMESPACE = "bench"
 STEPS = 3
 RUN_NAME = "run-{:05d}"
-SETTLE = 5.0
-"""Seconds after the last run's end that still count for CPU: the Job controller tells of the last pods late."""
+SETTLE = 8.0
+"""Seconds after the last run's end that still count: the Job controller tells of the last pods late, and a Pipeline is
+told of its runs' ends some seconds after."""
 CREATORS = 32
 
 

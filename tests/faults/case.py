@@ -89,6 +89,14 @@ class Bench:
         async with self.operator(name, None) as (operator, proxy):
             async with Recorder(self.api, name) as seen:
                 await self._play(operator, name, scenario)
+                # The Pipeline is told of its runs' ends some seconds later, of many in one write.
+                await self._keep_until(
+                    operator,
+                    PIPELINES,
+                    name,
+                    scenario.pipeline["metadata"]["name"],
+                    lambda pipeline: pipeline["status"].get("lastRun") == scenario.name,
+                )
                 before = await seen.settled(within=20)
                 await operator.terminate()
                 written = len(proxy.writes)
