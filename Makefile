@@ -56,7 +56,7 @@ fmt: .venv/ready ## Format the code
 lint: .venv/ready ## Style, layers, formatting
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
-	.venv/bin/lint-imports
+	PYTHONPATH=operator .venv/bin/lint-imports
 
 types: .venv/ready ## mypy, strict
 	$(PY) -m mypy

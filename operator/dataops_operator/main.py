@@ -17,7 +17,7 @@ import sys
 import time
 import uuid
 from collections.abc import Coroutine
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import kopf
 
@@ -125,9 +125,7 @@ class Operator:
             "PipelineRun": RunController(self._world, revisions),
         }
         identity = f"{os.environ.get('POD_NAME', 'local')}_{uuid.uuid4().hex[:8]}"
-        self._elector = LeaderElector(
-            self._lease_client, arguments.lease_namespace, arguments.lease_name, identity
-        )
+        self._elector = LeaderElector(self._lease_client, arguments.lease_namespace, arguments.lease_name, identity)
         self._health = Health()
         self._kopf_ready = asyncio.Event()
         self._kopf_stop = asyncio.Event()
@@ -214,6 +212,19 @@ class Operator:
             for store, changed in ((world.pipelines, world.pipeline_changed), (world.runs, world.run_changed)):
                 await reconcile_store(self._client, store.resource, store, changed, namespace=namespace)
 
+    async def _list_children(self) -> None:
+        world = self._world
+        for namespace in world.settings.namespaces or (None,):
+            for store in (world.jobs, world.pods):
+                await reconcile_store(
+                    self._client,
+                    store.resource,
+                    store,
+                    world.child_changed,
+                    namespace=namespace,
+                    label_selector=SELECTOR,
+                )
+
     async def _lead(self) -> None:
         """Stand by with warm caches; work while leading; end the process when leadership is lost."""
         await self._health.synced.wait()
@@ -222,6 +233,9 @@ class Operator:
             renewals = group.create_task(self._elector.run(started.set))
             waiter = group.create_task(started.wait())
             await asyncio.wait({renewals, waiter}, return_when=asyncio.FIRST_COMPLETED)
+            # The watches may lag behind what the last leader wrote; nothing is decided on less than it did.
+            await self._list_definitions()
+            await self._list_children()
             self._world.metrics.leader.set(1)
             workers = group.create_task(run_workers(self._world.queue, self._world.settings.workers, self._reconcile))
             await asyncio.wait({renewals, workers}, return_when=asyncio.FIRST_COMPLETED)
@@ -246,6 +260,8 @@ class Operator:
         await kopf.operator(
             registry=build_registry(self._world, self._credentials),
             settings=build_settings(),
+            # Its own way to a name asks for that of the user, which a bare uid does not have.
+            identity=cast(Any, self._elector.identity),
             standalone=True,
             clusterwide=not namespaces,
             namespaces=namespaces,

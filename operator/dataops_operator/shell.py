@@ -104,7 +104,8 @@ def setup_logging(level: str, form: str) -> None:
     """Log to standard error, a JSON object or a line of text for each record."""
     handler = logging.StreamHandler(sys.stderr)
     names = "%(asctime)s %(levelname)s %(name)s %(message)s"
-    handler.setFormatter(JsonFormatter(names) if form == "json" else logging.Formatter(names))
+    renamed = {"asctime": "time", "levelname": "level", "name": "logger"}
+    handler.setFormatter(JsonFormatter(names, rename_fields=renamed) if form == "json" else logging.Formatter(names))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())

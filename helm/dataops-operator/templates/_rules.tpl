@@ -8,7 +8,7 @@ Secrets, so a step's credentials stay between the step's pod and whoever made th
   verbs: [get, list, watch]
 - apiGroups: [dataops.dev]
   resources: [pipelines/status, pipelineruns/status]
-  verbs: [get, patch, update]
+  verbs: [patch]
 # One Job for an attempt of a step; its pods tell how the attempt ended.
 - apiGroups: [batch]
   resources: [jobs]
@@ -20,12 +20,12 @@ Secrets, so a step's credentials stay between the step's pod and whoever made th
 - apiGroups: [""]
   resources: [persistentvolumeclaims, serviceaccounts]
   verbs: [get, create]
-# Revisions of pipelines: immutable, so made and pruned but never changed.
+# Revisions of pipelines: immutable, so made and never changed.
 - apiGroups: [apps]
   resources: [controllerrevisions]
-  verbs: [get, list, create, delete]
+  verbs: [get, list, create]
 # Told on transitions; read to say why a Job has no pod.
 - apiGroups: [""]
   resources: [events]
-  verbs: [list, create, patch]
+  verbs: [list, create]
 {{- end -}}

@@ -132,7 +132,7 @@ class PipelineRunStatus(ApiModel):
     phase: Phase | None = None
     """Summary of the conditions, for people."""
     progress: Annotated[str, StringConstraints(max_length=32)] | None = None
-    """Ended steps of all steps, such as 3/5."""
+    """Steps that succeeded, of all steps, such as 3/5."""
     revision: ObjectName | None = None
     """ControllerRevision that this run executes, from its start to its end."""
     logical_date: Timestamp | None = None
@@ -173,7 +173,7 @@ CRD: dict[str, Any] = {
     "columns": [
         ("Pipeline", "string", ".spec.pipeline", 0, "Pipeline that runs"),
         ("Phase", "string", ".status.phase", 0, "Where the run stands"),
-        ("Steps", "string", ".status.progress", 0, "Ended steps of all steps"),
+        ("Steps", "string", ".status.progress", 0, "Steps that succeeded, of all steps"),
         ("Reason", "string", '.status.conditions[?(@.type=="Succeeded")].reason', 0, "Why"),
         ("Age", "date", ".metadata.creationTimestamp", 0, "Age"),
         ("Revision", "string", ".status.revision", 1, "Revision that the run executes"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -24,6 +25,8 @@ from .events import News
 from .pipeline import LAST_RUN_DELAY
 from .revisions import Revisions
 from .world import Key, Object, World, pipeline_key, run_key
+
+logger = logging.getLogger(__name__)
 
 _TURNS = 4
 """Times that one reconcile looks closer before it leaves the rest to the next one."""
@@ -171,9 +174,8 @@ class RunController:
         """Events and metrics of what the written status changed."""
         metrics, labels = self._world.metrics, (run["spec"]["pipeline"], run["metadata"]["namespace"])
         for one in news.of(run["status"], after):
-            self._world.recorder.tell(
-                "PipelineRun", run, News(one.reason, one.message, one.warning, one.detail), now
-            )
+            logger.info("Run %s/%s: %s: %s", labels[1], run["metadata"]["name"], one.reason, one.message)
+            self._world.recorder.tell("PipelineRun", run, News(one.reason, one.message, one.warning, one.detail), now)
             if one.retried is not None:
                 metrics.step_retries.labels(*labels, one.retried).inc()
         for phase, seconds in news.step_durations(run["status"], after):

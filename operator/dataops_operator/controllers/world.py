@@ -98,7 +98,7 @@ class World:
         assert child is not None  # noqa: S101 - a change is of something
         meta = child["metadata"]
         name = (meta.get("labels") or {}).get(RUN_LABEL)
-        if name is None:
+        if name is None or _same(before, after):
             return
         key = Key("PipelineRun", meta["namespace"], name)
         if _ended(after) and not _ended(before):
@@ -121,6 +121,17 @@ def _kind(run: Object | None) -> RunKind | None:
         return None
     phase = (run.get("status") or {}).get("phase") or str(Phase.PENDING)
     return run["spec"]["pipeline"], run["metadata"]["namespace"], phase
+
+
+def _same(before: Object | None, after: Object | None) -> bool:
+    """Whether nothing changed of what is kept of a child; most of its events are of that kind."""
+    return (
+        before is not None
+        and after is not None
+        and before["metadata"]["uid"] == after["metadata"]["uid"]
+        and before["status"] == after["status"]
+        and before["metadata"].get("deletionTimestamp") == after["metadata"].get("deletionTimestamp")
+    )
 
 
 def _ended(child: Object | None) -> bool:

@@ -19,7 +19,7 @@ from ..api.pipeline import Step, Workspace
 from . import names
 from .parameters import Resolved
 from .revision import PIPELINE_LABEL, Revision
-from .templating import Reference, TemplateError, as_text, descend, fill, kubernetes_literal
+from .templating import Reference, TemplateError, as_text, descend, fill, fill_value, kubernetes_literal
 
 USER: Final = 65532
 RESULT_PATH: Final = "/dataops/result"
@@ -166,7 +166,7 @@ def build_job(
 def _container(inputs: Inputs, step: Step, attempt: int, resolve: Callable[[Reference], Any]) -> dict[str, Any]:
     container: dict[str, Any] = {
         "name": step.name,
-        "image": fill(inputs.revision.image(step), resolve),
+        "image": as_text(fill_value(inputs.revision.image(step), resolve)),  # Kubernetes expands nothing in it
         "env": _environment(inputs, step, attempt, resolve),
         "terminationMessagePath": RESULT_PATH,
         "securityContext": _CONTAINER_SECURITY,

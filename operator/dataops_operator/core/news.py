@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..api.base import format_duration
-from ..api.conditions import Reason, Type
+from ..api.conditions import Reason, Type, truncate
 from ..api.run import Phase
 from .rows import Row
 from .times import since
@@ -43,11 +43,15 @@ def of(before: Status, after: Status) -> Iterator[Transition]:
         yield Transition(str(Reason.STARTED), f"runs revision {after['revision']}")
     for old, new in _changed(before, after):
         yield from _step(old, new)
+    if before.get("revision") and before.get("observedGeneration") != after.get("observedGeneration"):
+        text = "the spec was changed after the start and the change is ignored; start another run for it"
+        yield Transition("ChangeIgnored", text, True, str(after.get("observedGeneration")))
     outcome = _outcome(after)
     if outcome is not None and _outcome(before) is None:
         took = since(after.get("startedAt"), after.get("finishedAt"))
-        text = outcome["message"] + (f" in {format_duration(took)}" if took is not None else "")
-        yield Transition(outcome["reason"], text, warning=outcome["status"] == "False")
+        good = outcome["status"] == "True"
+        text = truncate(outcome["message"], 200) + (f" (after {format_duration(took)})" if took is not None else "")
+        yield Transition("Succeeded" if good else "Failed", text, warning=not good)
 
 
 def _step(old: Row, new: Row) -> Iterator[Transition]:

@@ -169,8 +169,7 @@ def _failed(step: Step, pod: Object) -> Observation:
 def _disrupted(pod: Object) -> bool:
     status = pod.get("status", {})
     return status.get("reason") in _DISRUPTION_REASONS or any(
-        one.get("type") == "DisruptionTarget" and one.get("status") == "True"
-        for one in status.get("conditions") or ()
+        one.get("type") == "DisruptionTarget" and one.get("status") == "True" for one in status.get("conditions") or ()
     )
 
 

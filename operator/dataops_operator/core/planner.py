@@ -25,7 +25,9 @@ from .times import from_rfc3339, to_rfc3339
 OUTPUTS_LIMIT: Final = 256 * 1024
 """Bytes of all outputs of a run, which its status holds."""
 NO_POD_PATIENCE: Final = 3.0
-"""Seconds that a Job may be without a pod before its events are asked why."""
+"""Seconds that a Job, once its controller has taken it up, may be without a pod before its events are asked why."""
+BACKLOG_PATIENCE: Final = 30.0
+"""The same for a Job that its controller has not taken up: it may have many before this one, and no event yet."""
 POLL: Final = 10.0
 """Seconds between two looks at something that tells of no change by itself."""
 
@@ -195,7 +197,8 @@ class _Planner:
         assert row.job is not None  # noqa: S101
         reason, message = seen.reason, seen.message
         created = from_rfc3339(job["metadata"]["creationTimestamp"])
-        if not has_pod and self.now >= created + NO_POD_PATIENCE:
+        patience = NO_POD_PATIENCE if job["status"].get("startTime") else BACKLOG_PATIENCE
+        if not has_pod and self.now >= created + patience:
             told = self.view.explained.get(row.job)
             if told is None:
                 self.explain.append(row.job)
@@ -203,7 +206,7 @@ class _Planner:
                 reason, message = refusal(told)
             self.wakes.append(self.now + POLL)
         elif not has_pod:
-            self.wakes.append(created + NO_POD_PATIENCE)
+            self.wakes.append(created + patience)
         limit = step.start_timeout or self.inputs.revision.defaults.start_timeout
         deadline = created + parse_duration(limit)
         if self.now >= deadline:
@@ -336,4 +339,3 @@ def _verdict(rows: Sequence[Row]) -> Phase | None:
     if not all(row.final for row in rows):
         return None
     return Phase.FAILED if _failing({row.name: row for row in rows}) else Phase.SUCCEEDED
-

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..api.conditions import Reason, truncate
@@ -83,6 +83,14 @@ class Row:
             "outputs": dict(self.outputs) if self.outputs else None,
         }
         return {key: value for key, value in values.items() if value is not None}
+
+
+def cut_off(row: Row, reason: Reason, now: str) -> Row:
+    """The row of a step that the end of its run leaves unfinished."""
+    message = "not finished, since the run could not go on"
+    if row.attempt == 0:
+        return skipped(row, reason, message)
+    return replace(row, phase=Phase.FAILED, reason=reason, message=message, finished_at=now, retry_at=None)
 
 
 def skipped(row: Row, reason: Reason, message: str) -> Row:

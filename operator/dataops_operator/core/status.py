@@ -8,7 +8,7 @@ from typing import Any
 from ..api.conditions import Reason, Type, drop_condition, set_condition
 from ..api.run import Phase
 from .accept import Pinned, Refused, Waiting
-from .rows import FINAL, Row
+from .rows import Row, cut_off
 from .times import to_rfc3339
 
 Status = dict[str, Any]
@@ -31,9 +31,7 @@ class _Conditions:
         self.now = to_rfc3339(now)
 
     def set(self, type_: Type, status: bool | None, reason: Reason, message: str) -> None:
-        self.items = set_condition(
-            self.items, type_, status, reason, message, now=self.now, generation=self.generation
-        )
+        self.items = set_condition(self.items, type_, status, reason, message, now=self.now, generation=self.generation)
 
     def drop(self, type_: Type) -> None:
         self.items = drop_condition(self.items, type_)
@@ -64,6 +62,10 @@ def refused(status: Mapping[str, Any], why: Refused, generation: int, now: float
     conditions.drop(Type.RECONCILING)
     conditions.set(Type.STALLED, True, why.reason, why.message)
     out = {key: value for key, value in status.items() if key != "waitingFor"}
+    rows = [Row.from_status(one) for one in status.get("steps") or ()]
+    if rows:
+        ended = [row if row.final else cut_off(row, why.reason, conditions.now) for row in rows]
+        out["steps"] = [row.to_status() for row in ended]
     return {
         **out,
         "observedGeneration": generation,
@@ -93,7 +95,7 @@ def running(
     """
     conditions = _Conditions(status, generation, now)
     conditions.set(Type.ACCEPTED, True, Reason.ACCEPTED, f"runs revision {fixed.revision}")
-    ended = sum(row.phase in FINAL for row in rows)
+    done = sum(row.phase is Phase.SUCCEEDED for row in rows)
     if verdict is None:
         blocked = [row for row in rows if row.phase is Phase.WAITING]
         message = _doing(rows)
@@ -116,7 +118,7 @@ def running(
         "observedGeneration": generation,
         "conditions": conditions.items,
         "phase": str(phase),
-        "progress": f"{ended}/{len(rows)}",
+        "progress": f"{done}/{len(rows)}",
         "revision": fixed.revision,
         "logicalDate": fixed.logical_date,
         "startedAt": status.get("startedAt") or conditions.now,

@@ -16,6 +16,8 @@ import orjson
 ROOTS: Final = frozenset({"params", "env", "steps", "item", "run", "datasets", "targets"})
 
 _PATTERN: Final = re.compile(r"\$\$\(|\$\(([a-zA-Z][\w-]*(?:\.[\w-]+)*)\)", re.ASCII)
+_EXPANDED: Final = re.compile(r"\$\$|\$\([^)]*\)|\$\(")
+"""What Kubernetes' expansion reads: an escaped `$`, a whole `$(...)`, one that is not closed here."""
 
 
 class TemplateError(ValueError):
@@ -63,12 +65,34 @@ def fill(text: str, resolve: Callable[[Reference], Any]) -> str:
         text: what the user wrote; what is no template stands untouched.
         resolve: gives the value of a reference, or raises TemplateError.
     """
+    out: list[str] = []
+    end, inside = 0, False
+    for match in _PATTERN.finditer(text) if "$(" in text else ():
+        if (reference := _reference(match)) is not None:
+            piece, inside = _untouched(text[end : match.start()], inside)
+            out += piece, kubernetes_literal(as_text(resolve(reference)))
+            end = match.end()
+    # What follows the last template is the user's to the end, whether its own `$(` are closed or not.
+    close = text.find(")", end) + 1 if inside else end
+    return "".join([*out, kubernetes_literal(text[end:close]), text[close:]])
 
-    def one(match: re.Match[str]) -> str:
-        reference = _reference(match)
-        return match[0] if reference is None else kubernetes_literal(as_text(resolve(reference)))
 
-    return _PATTERN.sub(one, text) if "$(" in text else text
+def _untouched(text: str, inside: bool) -> tuple[str, bool]:
+    """The user's text before a template, and whether a `$(` of the user's is still open behind it.
+
+    Kubernetes takes `$(cat $(params.file))`, once filled in, for one name up to the `)` and would leave the doubled
+    `$` of the value in it. So a `$(` around a template is written as a literal one, and with it the `$` that follow.
+    """
+    if inside:
+        close = text.find(")") + 1
+        if not close:
+            return kubernetes_literal(text), True
+        rest, inside = _untouched(text[close:], False)
+        return kubernetes_literal(text[:close]) + rest, inside
+    opened = next((one for one in _EXPANDED.finditer(text) if one[0] == "$("), None)
+    if opened is None:
+        return text, False
+    return text[: opened.start()] + kubernetes_literal(text[opened.start() :]), True
 
 
 def fill_value(text: str, resolve: Callable[[Reference], Any]) -> Any:

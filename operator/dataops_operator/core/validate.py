@@ -199,9 +199,7 @@ def _step(path: str, step: Step, spec: PipelineSpec, names: _Names) -> Iterator[
             yield Problem(f"{path}.{field}", str(error))
 
 
-def check_reference(
-    reference: Reference, parameters: frozenset[str], outputs: Mapping[str, frozenset[str]]
-) -> None:
+def check_reference(reference: Reference, parameters: frozenset[str], outputs: Mapping[str, frozenset[str]]) -> None:
     """Hold a template against what the pipeline declares.
 
     Raises:

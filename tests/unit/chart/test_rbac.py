@@ -60,14 +60,14 @@ def test_the_operator_has_these_rights_and_no_other(render: Render) -> None:
     expected = {
         ("dataops.dev", "pipelines"): READ,
         ("dataops.dev", "pipelineruns"): READ,
-        ("dataops.dev", "pipelines/status"): {"get", "patch", "update"},
-        ("dataops.dev", "pipelineruns/status"): {"get", "patch", "update"},
+        ("dataops.dev", "pipelines/status"): {"patch"},
+        ("dataops.dev", "pipelineruns/status"): {"patch"},
         ("batch", "jobs"): READ | {"create", "delete"},
         ("", "pods"): READ,
         ("", "persistentvolumeclaims"): {"get", "create"},
         ("", "serviceaccounts"): {"get", "create"},
-        ("apps", "controllerrevisions"): {"get", "list", "create", "delete"},
-        ("", "events"): {"list", "create", "patch"},
+        ("apps", "controllerrevisions"): {"get", "list", "create"},
+        ("", "events"): {"list", "create"},
     }
     found: dict[tuple[str, str], set[str]] = {}
     for group, resource, verb in grants(operator_role(render(), "ClusterRole")):
