@@ -17,7 +17,7 @@ ROOTS: Final = frozenset({"params", "env", "steps", "item", "run", "datasets", "
 
 _PATTERN: Final = re.compile(r"\$\$\(|\$\(([a-zA-Z][\w-]*(?:\.[\w-]+)*)\)", re.ASCII)
 _EXPANDED: Final = re.compile(r"\$\$|\$\([^)]*\)|\$\(")
-"""What Kubernetes' expansion reads: an escaped `$`, a whole `$(...)`, one that is not closed here."""
+"""What Kubernetes' expansion reads: an escaped `$`, a whole `$(...)`, one that is never closed."""
 
 
 class TemplateError(ValueError):
@@ -65,34 +65,29 @@ def fill(text: str, resolve: Callable[[Reference], Any]) -> str:
         text: what the user wrote; what is no template stands untouched.
         resolve: gives the value of a reference, or raises TemplateError.
     """
-    out: list[str] = []
-    end, inside = 0, False
-    for match in _PATTERN.finditer(text) if "$(" in text else ():
-        if (reference := _reference(match)) is not None:
-            piece, inside = _untouched(text[end : match.start()], inside)
-            out += piece, kubernetes_literal(as_text(resolve(reference)))
-            end = match.end()
-    # What follows the last template is the user's to the end, whether its own `$(` are closed or not.
-    close = text.find(")", end) + 1 if inside else end
-    return "".join([*out, kubernetes_literal(text[end:close]), text[close:]])
+    if "$(" not in text:
+        return text
+    values: list[str] = []
+    hole = next(char for char in map(chr, range(0x110000)) if char not in text)
 
+    def take(match: re.Match[str]) -> str:
+        reference = _reference(match)
+        if reference is None:
+            return match[0]
+        values.append(kubernetes_literal(as_text(resolve(reference))))
+        return hole
 
-def _untouched(text: str, inside: bool) -> tuple[str, bool]:
-    """The user's text before a template, and whether a `$(` of the user's is still open behind it.
+    def settle(match: re.Match[str]) -> str:
+        # Kubernetes takes `$(cat <value>)` for one name up to the `)`, and would leave a doubled `$` of the value in
+        # it; and a value's `)` could close what the user left open. Written as a literal, neither happens.
+        found = match[0]
+        return kubernetes_literal(found) if hole in found or found == "$(" else found
 
-    Kubernetes takes `$(cat $(params.file))`, once filled in, for one name up to the `)` and would leave the doubled
-    `$` of the value in it. So a `$(` around a template is written as a literal one, and with it the `$` that follow.
-    """
-    if inside:
-        close = text.find(")") + 1
-        if not close:
-            return kubernetes_literal(text), True
-        rest, inside = _untouched(text[close:], False)
-        return kubernetes_literal(text[:close]) + rest, inside
-    opened = next((one for one in _EXPANDED.finditer(text) if one[0] == "$("), None)
-    if opened is None:
-        return text, False
-    return text[: opened.start()] + kubernetes_literal(text[opened.start() :]), True
+    emptied = _PATTERN.sub(take, text)
+    if not values:
+        return text
+    around = _EXPANDED.sub(settle, emptied).split(hole)
+    return "".join(part for pair in zip(around, [*values, ""], strict=True) for part in pair)
 
 
 def fill_value(text: str, resolve: Callable[[Reference], Any]) -> Any:
