@@ -32,7 +32,8 @@ def require(name: str) -> None:
     longest = cluster_path(name) / "kubelet" / "device-plugins" / "kubelet.sock"
     if len(str(longest)) > _LONGEST_SOCKET:
         raise ClusterError(
-            f"{cluster_path(name)} is too long a path for sockets: take a shorter name or set XDG_STATE_HOME to a shorter one"
+            f"{cluster_path(name)} is too long a path for sockets: "
+            "take a shorter name or set XDG_STATE_HOME to a shorter path"
         )
     debian.ensure(PACKAGES, "to run a node")
 
