@@ -96,6 +96,9 @@ def _check(node: dict[str, Any], path: str) -> None:
         raise ValueError(f"{path}: a string needs a bound")
     if "additionalProperties" in node and "maxProperties" not in node:
         raise ValueError(f"{path}: a map needs a bound")
+    contents = ("properties", "additionalProperties", "x-kubernetes-preserve-unknown-fields")
+    if kind == "object" and not any(word in node for word in contents):
+        raise ValueError(f"{path}: the API server would drop everything in it; a map's keys cannot have a pattern")
 
 
 def crd(kind: dict[str, Any]) -> dict[str, Any]:

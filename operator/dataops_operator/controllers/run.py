@@ -51,6 +51,7 @@ class RunController:
         if statuses.is_final(run["status"]):
             view = self._children.view(run)
             await self._children.delete(key.namespace, overstayed((), view), view)
+            self._world.let_go(run)
             return
         identity = Identity(key.namespace, key.name, run["metadata"]["uid"], run["spec"]["pipeline"])
         begun = await self._begin(run, identity)

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 from ..api.conditions import Type, find_condition
 from ..api.run import Phase
 from ..core import status as statuses
-from ..core.names import JOB_NAME_LABEL, RUN_LABEL
+from ..core.names import RUN_LABEL, RUN_UID_LABEL
+from ..core.observe import job_condition
 from ..kube.cache import Store
 from ..kube.client import KubeClient
 from ..kube.queue import WorkQueue
@@ -61,14 +62,36 @@ class World:
     queue: WorkQueue[Key]
     pipelines: Store = field(default_factory=lambda: Store(PIPELINES, transform=_slim_definition))
     runs: Store = field(default_factory=lambda: Store(PIPELINE_RUNS, transform=slim_run))
-    jobs: Store = field(default_factory=lambda: Store(JOBS, transform=slim_job))
-    pods: Store = field(default_factory=lambda: Store(PODS, transform=slim_pod))
+    jobs: Store = field(init=False)
+    pods: Store = field(init=False)
     pod_ends: dict[Key, float] = field(default_factory=dict)
     """When the news came that a run's pod has ended, in monotonic seconds; for the transition metric."""
 
     def __post_init__(self) -> None:
-        """Index the runs by their pipeline."""
+        """Make the stores of children, which depend on that of runs, and index the runs by their pipeline."""
+        self.jobs = Store(JOBS, transform=slim_job, wanted=self._wanted)
+        self.pods = Store(PODS, transform=slim_pod, wanted=self._wanted)
         self.runs.index(BY_PIPELINE, lambda run: (f"{run['metadata']['namespace']}/{run['spec']['pipeline']}",))
+
+    def _wanted(self, child: Object) -> bool:
+        """Whether a Job or a pod is worth memory: not once it has ended and its run has, too.
+
+        A cluster keeps them for people to read, three of each and more for a run, and nothing is decided on them.
+        """
+        meta, status = child["metadata"], child["status"]
+        if status.get("phase") not in ("Succeeded", "Failed") and job_condition(child) is None:
+            return True
+        run = self.runs.by_uid(meta["labels"].get(RUN_UID_LABEL, ""))
+        return run is None or not statuses.is_final(run["status"])
+
+    def let_go(self, run: Object) -> None:
+        """Forget the ended children of a run that has ended."""
+        for job in self.jobs.by_owner(run["metadata"]["uid"]):
+            for pod in self.pods.by_owner(job["metadata"]["uid"]):
+                if not self._wanted(pod):
+                    self.pods.remove(pod)
+            if not self._wanted(job):
+                self.jobs.remove(job)
 
     # What a change of the cache means for the queue.
 
@@ -198,4 +221,4 @@ def slim_pod(item: dict[str, Any]) -> dict[str, Any]:
 
 def _routing(item: Object) -> dict[str, str]:
     labels = item["metadata"].get("labels") or {}
-    return {key: labels[key] for key in (RUN_LABEL, JOB_NAME_LABEL) if key in labels}
+    return {key: labels[key] for key in (RUN_LABEL, RUN_UID_LABEL) if key in labels}

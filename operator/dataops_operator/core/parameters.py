@@ -14,7 +14,7 @@ import orjson
 import re2
 
 from ..api.pipeline import Parameter, ParameterType
-from .templating import Reference, TemplateError, as_text, fill_value
+from .templating import Reference, TemplateError, fill_value
 
 VALUE_LIMIT: Final = 32 * 1024
 """Bytes of one value as JSON: environment variables of a process are bounded by the kernel (128 KiB each)."""
@@ -22,6 +22,8 @@ TOTAL_LIMIT: Final = 96 * 1024
 """Bytes of all values as JSON: they travel in an annotation, and annotations share 256 KiB."""
 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,40}")
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(?![0-9])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,10 @@ def _integer(value: Any) -> int:
 
 def _number(value: Any) -> int | float:
     if isinstance(value, str):
-        value = float(value) if not _INTEGER.fullmatch(value.strip()) else _integer(value)
+        text = value.strip()
+        if not _NUMBER.fullmatch(text):
+            raise ValueError  # float() takes 1_000 and nan as well
+        value = _integer(text) if _INTEGER.fullmatch(text) else float(text)
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise ValueError
     return value
@@ -92,6 +97,8 @@ def _boolean(value: Any) -> bool:
 
 def _date(value: Any) -> str:
     text = _string(value).strip()
+    if not _DATE.match(text):
+        raise ValueError  # fromisoformat() takes weeks such as 2013-W06-6 as well
     if len(text) == 10:
         return date.fromisoformat(text).isoformat()
     return datetime.fromisoformat(text).date().isoformat()
@@ -220,6 +227,6 @@ def resolve(
             resolved.append(Resolved(parameter.name, check(parameter, value), origin))
         except ValueError as error:
             problems.append(Problem(path, f"{parameter.name}: {error}"))
-    if sum(len(as_text(one.value).encode()) for one in resolved) > TOTAL_LIMIT:
+    if sum(len(orjson.dumps(one.value)) for one in resolved) > TOTAL_LIMIT:
         problems.append(Problem("spec.parameters", f"all values together are larger than {TOTAL_LIMIT // 1024} KiB"))
     return resolved, problems

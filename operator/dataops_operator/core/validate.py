@@ -16,7 +16,7 @@ import re2
 from pydantic import ValidationError
 
 from ..api.base import parse_duration
-from ..api.pipeline import Parameter, ParameterType, PipelineSpec, Retry, Step
+from ..api.pipeline import Defaults, Parameter, ParameterType, PipelineSpec, Retry, Step, Workspace
 from .graph import dependencies, find_cycle, step_references
 from .parameters import Problem, RunContext, check
 from .templating import Reference, TemplateError, fill_value, references
@@ -24,6 +24,8 @@ from .templating import Reference, TemplateError, fill_value, references
 SHOWN: Final = 5
 """How many problems a condition's message names; the rest is counted."""
 
+_LONGEST: Final = "366d"
+"""Longest duration; Kubernetes' own deadlines and the calendar end not far beyond."""
 _NOT_YET: Final = {"env": "environments", "item": "fan-outs", "datasets": "datasets", "targets": "environments"}
 _RESERVED_ENV: Final = ("DATAOPS_", "OPENLINEAGE_", "TRACEPARENT")
 _SAMPLE_RUN: Final = RunContext("run", "00000000-0000-0000-0000-000000000000", "2013-02-09T00:00:00Z")
@@ -57,8 +59,9 @@ def problems_of(spec: PipelineSpec) -> Iterator[Problem]:
     )
     yield from _parameters(spec.parameters or ())
     yield from _unique("spec.steps", [step.name for step in spec.steps])
+    yield from _workspace(spec.workspace)
     if spec.defaults is not None:
-        yield from _retry("spec.defaults.retry", spec.defaults.retry)
+        yield from _defaults(spec.defaults, names)
     for index, step in enumerate(spec.steps):
         yield from _step(f"spec.steps[{index}]", step, spec, names)
     cycle = find_cycle(needs)
@@ -161,11 +164,58 @@ def _words(error: Exception) -> str:
     return text.decode() if isinstance(text, bytes) else str(text)
 
 
-def _retry(path: str, retry: Retry | None) -> Iterator[Problem]:
-    if retry is not None and parse_duration(retry.backoff.initial) > parse_duration(retry.backoff.max):
+def _workspace(workspace: Workspace | None) -> Iterator[Problem]:
+    if workspace is None:
+        return
+    if (workspace.claim is None) == (workspace.size is None):
         yield Problem(
-            f"{path}.backoff.initial", f"initial {retry.backoff.initial} is longer than max {retry.backoff.max}"
+            "spec.workspace",
+            "a workspace is either size (a new claim for each run) or claim (one that exists); give exactly one",
         )
+    for field, value in (("storageClass", workspace.storage_class), ("accessMode", workspace.access_mode)):
+        if workspace.claim is not None and value is not None:
+            yield Problem(f"spec.workspace.{field}", "belongs to a new claim; remove it, or give size instead of claim")
+
+
+def _defaults(defaults: Defaults, names: _Names) -> Iterator[Problem]:
+    path = "spec.defaults"
+    yield from _times(path, defaults)
+    for reference in references(defaults.image or ""):
+        if reference.path[0] == "steps":
+            text = f"{reference.text}: every step would need that step, itself as well; write it in a step's own image"
+            yield Problem(f"{path}.image", text)
+        else:
+            yield from _reference(f"{path}.image", reference, names)
+
+
+def _times(path: str, part: Step | Defaults) -> Iterator[Problem]:
+    """The durations of a step, or of the defaults."""
+    for field, text in (("timeout", part.timeout), ("startTimeout", part.start_timeout)):
+        if text is not None:
+            yield from _duration(f"{path}.{field}", text)
+            if parse_duration(text) == 0:
+                yield Problem(f"{path}.{field}", f"{text} is no time at all; write at least 1s")
+    if part.retry is not None:
+        yield from _retry(f"{path}.retry.backoff", part.retry)
+
+
+def _duration(path: str, text: str) -> Iterator[Problem]:
+    if parse_duration(text) > parse_duration(_LONGEST):
+        yield Problem(path, f"{text} is longer than {_LONGEST}; write less")
+
+
+def _retry(path: str, retry: Retry) -> Iterator[Problem]:
+    initial, longest = retry.backoff.initial, retry.backoff.max
+    yield from _duration(f"{path}.max", longest)
+    if parse_duration(initial) > parse_duration(longest):
+        yield Problem(f"{path}.initial", f"initial {initial} is longer than max {longest}; write less")
+
+
+def _reference(path: str, reference: Reference, names: _Names) -> Iterator[Problem]:
+    try:
+        check_reference(reference, names.parameters, names.outputs)
+    except TemplateError as error:
+        yield Problem(path, str(error))
 
 
 def _step(path: str, step: Step, spec: PipelineSpec, names: _Names) -> Iterator[Problem]:
@@ -186,17 +236,14 @@ def _step(path: str, step: Step, spec: PipelineSpec, names: _Names) -> Iterator[
     for index, needed in enumerate(step.needs or ()):
         if needed not in names.outputs:
             yield Problem(f"{path}.needs[{index}]", f"no step {needed!r}{_nearest(needed, names.outputs)}")
-    yield from _retry(f"{path}.retry", step.retry)
+    yield from _times(path, step)
     yield from _unique(f"{path}.outputs", [output.name for output in step.outputs or ()])
     yield from _unique(f"{path}.env", [variable.name for variable in step.env or ()])
     for index, variable in enumerate(step.env or ()):
         if variable.name.startswith(_RESERVED_ENV):
             yield Problem(f"{path}.env[{index}].name", f"{variable.name!r} belongs to the step contract; rename it")
     for field, reference in step_references(step):
-        try:
-            check_reference(reference, names.parameters, names.outputs)
-        except TemplateError as error:
-            yield Problem(f"{path}.{field}", str(error))
+        yield from _reference(f"{path}.{field}", reference, names)
 
 
 def check_reference(reference: Reference, parameters: frozenset[str], outputs: Mapping[str, frozenset[str]]) -> None:

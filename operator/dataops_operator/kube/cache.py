@@ -8,7 +8,6 @@ late event or answer does not bring the object back.
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -21,8 +20,6 @@ Change = tuple[Object | None, Object | None]
 
 TOMBSTONE_AGE = 300.0
 _OWNER = "owner"
-_SHARED_LENGTH = 48  # longer ones are messages and hashes, which hardly repeat
-_MAY_HOLD_STRINGS = (str, dict, list)
 
 
 class Store:
@@ -33,6 +30,7 @@ class Store:
         resource: Resource,
         *,
         transform: Callable[[Object], Object] | None = None,
+        wanted: Callable[[Object], bool] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Make an empty store.
@@ -41,10 +39,12 @@ class Store:
             resource: the kind it is for.
             transform: applied to each object on entry; it may change the object in place and must keep what
                 identifies it (name, namespace, uid, resourceVersion, ownerReferences).
+            wanted: whether a transformed object is held at all; what stops being wanted is let go of, for good.
             clock: monotonic seconds, for the age of what is remembered of removed objects.
         """
         self.resource = resource
         self._transform = transform
+        self._wanted = wanted
         self._clock = clock
         self._objects: dict[tuple[str, str], Object] = {}
         self._uids: dict[str, Object] = {}
@@ -97,6 +97,8 @@ class Store:
             return None
         if self._transform is not None:
             item = self._transform(item)
+        if self._wanted is not None and not self._wanted(item):
+            return None if held is None else (self.take(held), None)
         if held is not None and _uid(held) != uid:
             self._forget(held)  # the name was given anew, so the object that had it is gone
         self._objects[key] = item
@@ -118,18 +120,6 @@ class Store:
         self._forget(held)
         self._reindex(held, None)
         return held
-
-    def replace(self, items: Iterable[Object], resource_version: str, *, namespace: str | None = None) -> list[Change]:
-        """Take in a whole list and return the difference that it makes.
-
-        Args:
-            items: all objects that exist, of the namespace if one is given.
-            resource_version: the list's own.
-            namespace: leave objects of other namespaces alone.
-        """
-        seen: set[str] = set()
-        changes = self.merge(items, seen)
-        return changes + self.prune(seen, resource_version, namespace=namespace)
 
     def merge(self, items: Iterable[Object], seen: set[str]) -> list[Change]:
         """Take in one page of a list, add its UIDs to `seen` and return what changed."""
@@ -192,40 +182,6 @@ class Store:
 def version_of(item: Object) -> int:
     """Return an object's resourceVersion as the number that orders the versions of one kind."""
     return int(item["metadata"]["resourceVersion"])
-
-
-def strip_unread(item: Object) -> Object:
-    """Drop what no reader of the cache looks at, often half of an object; for `Store(transform=)`."""
-    metadata = item["metadata"]
-    metadata.pop("managedFields", None)
-    annotations = metadata.get("annotations")
-    if annotations:
-        annotations.pop("kubectl.kubernetes.io/last-applied-configuration", None)
-    return item
-
-
-def compact(item: Object) -> Object:
-    """Do as `strip_unread` and hold equal short strings once; for kinds that are held in thousands.
-
-    Of 10,000 finished runs it saves a third of the memory, for about 20 microseconds a kilobyte of JSON. Keys are
-    shared already: the parser sees to that.
-    """
-    _share_strings(strip_unread(item))
-    return item
-
-
-def _share_strings(value: Any) -> Any:
-    kind = type(value)
-    if kind is str:
-        return sys.intern(value) if len(value) < _SHARED_LENGTH else value
-    if kind is dict:
-        for key, inner in value.items():
-            if type(inner) in _MAY_HOLD_STRINGS:
-                value[key] = _share_strings(inner)
-    elif kind is list:
-        for position, inner in enumerate(value):
-            value[position] = _share_strings(inner)
-    return value
 
 
 def _uid(item: Object) -> str:

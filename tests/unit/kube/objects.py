@@ -1,6 +1,9 @@
 """Objects for the tests of the cache and of list and watch."""
 
+from collections.abc import Iterable
 from typing import Any
+
+from dataops_operator.kube.cache import Change, Object, Store
 
 
 def make(
@@ -28,3 +31,9 @@ def make(
 
 def status_of(code: int, reason: str) -> dict[str, Any]:
     return {"kind": "Status", "code": code, "reason": reason, "message": f"made up {reason}"}
+
+
+def replaced(store: Store, items: Iterable[Object], version: str, *, namespace: str | None = None) -> list[Change]:
+    """Take a whole list into the store, as a re-list does."""
+    seen: set[str] = set()
+    return store.merge(items, seen) + store.prune(seen, version, namespace=namespace)

@@ -1,12 +1,11 @@
 from typing import Any
 
-import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.kube.objects import make
+from tests.unit.kube.objects import make, replaced
 
-from dataops_operator.kube.cache import TOMBSTONE_AGE, Store, compact, strip_unread, version_of
+from dataops_operator.kube.cache import TOMBSTONE_AGE, Store, version_of
 from dataops_operator.kube.resources import JOBS
 
 
@@ -80,7 +79,7 @@ def test_a_list_is_compared_with_what_is_held(store: Store) -> None:
     for name, version in (("same", 1), ("changed", 2), ("gone", 3), ("made-after-the-list", 12)):
         store.upsert(make(name, version))
     changed, added = make("changed", 8), make("added", 9)
-    difference = store.replace([make("same", 1), changed, added], "10")
+    difference = replaced(store, [make("same", 1), changed, added], "10")
     assert difference == [(make("changed", 2), changed), (None, added), (make("gone", 3), None)]
     assert sorted(item["metadata"]["name"] for item in store) == [
         "added",
@@ -92,30 +91,8 @@ def test_a_list_is_compared_with_what_is_held(store: Store) -> None:
 
 def test_the_list_of_one_namespace_says_nothing_about_another(store: Store) -> None:
     store.upsert(make("j", 1, namespace="b", uid="b"))
-    assert store.replace([], "10", namespace="a") == []
+    assert replaced(store, [], "10", namespace="a") == []
     assert len(store) == 1
-
-
-def test_what_nobody_reads_is_left_out() -> None:
-    store = Store(JOBS, transform=strip_unread)
-    item = make("j", 1)
-    item["metadata"]["managedFields"] = [{"manager": "x"}]
-    item["metadata"]["annotations"] = {"kubectl.kubernetes.io/last-applied-configuration": "{}", "mine": "stays"}
-    store.upsert(item)
-    held = store.get("a", "j")
-    assert held is not None
-    assert "managedFields" not in held["metadata"]
-    assert held["metadata"]["annotations"] == {"mine": "stays"}
-
-
-def test_equal_strings_of_different_objects_are_held_once() -> None:
-    store = Store(JOBS, transform=compact)
-    texts = [f'{{"steps":[{{"phase":"Succeeded-{word}"}}],"n":1,"at":null}}' for word in ("x", "x")]
-    for number, text in enumerate(texts, start=1):
-        store.upsert(make(f"j{number}", number, status=orjson.loads(text)))
-    first, second = (item["status"] for item in store)
-    assert first == second == orjson.loads(texts[0])
-    assert first["steps"][0]["phase"] is second["steps"][0]["phase"]
 
 
 # A history of the cluster: which of three names is created, changed or deleted, one version a step.
@@ -150,7 +127,7 @@ def test_however_late_and_mixed_the_news_the_cache_never_goes_back(history: list
         at = data.draw(st.integers(0, count - 1))
         kind, item, state = events[at]
         if data.draw(st.booleans()):  # a list of that moment, late as it may be
-            for _old, new in store.replace(list(state.values()), str(at + 1)):
+            for _old, new in replaced(store, list(state.values()), str(at + 1)):
                 assert new is None or new["metadata"]["uid"] not in removed
         elif kind == "DELETED":
             store.remove(item)
@@ -164,5 +141,15 @@ def test_however_late_and_mixed_the_news_the_cache_never_goes_back(history: list
             versions[uid] = version_of(held)
         by_owner = {id(item) for number in range(3) for item in store.by_owner(f"owner-{number}")}
         assert by_owner == {id(held) for held in store}
-    store.replace(list(events[-1][2].values()), str(count))
+    replaced(store, list(events[-1][2].values()), str(count))
     assert {item["metadata"]["name"]: item for item in store} == events[-1][2]
+
+
+def test_what_is_not_wanted_is_not_held_and_what_stops_being_wanted_is_let_go_for_good() -> None:
+    store = Store(JOBS, wanted=lambda item: not item.get("ended"))
+    assert store.put(make("a", 1, ended=True)) is None
+    held = make("b", 2)
+    assert store.upsert(held)
+    assert store.put(make("b", 3, ended=True)) == (held, None)
+    assert len(store) == 0
+    assert not store.upsert(make("b", 2)), "an older state of it, told late, brings nothing back"
