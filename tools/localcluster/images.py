@@ -65,7 +65,7 @@ def build(image: str, dockerfile: Path, context: Path, arguments: Mapping[str, s
         named["BASE"] = ensure_base()
     say(f"building {image}")
     with tempfile.TemporaryDirectory() as scratch:
-        _buildah_build(image, dockerfile, context, [*_build_args(named), *_host_trust(Path(scratch))])
+        _buildah_build(image, dockerfile, context, [*_build_args(named), *host_trust(Path(scratch))])
 
 
 def ensure_base() -> str:
@@ -162,7 +162,7 @@ def _build_args(arguments: Mapping[str, str]) -> list[str]:
     return [word for key, value in arguments.items() for word in ("--build-arg", f"{key}={value}")]
 
 
-def _host_trust(scratch: Path) -> list[str]:
+def host_trust(scratch: Path) -> list[str]:
     """Mounts that let pip inside the build reach what pip on the host reaches.
 
     A configuration file and not variables: those would have to stand in each Dockerfile.

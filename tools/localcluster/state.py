@@ -155,17 +155,24 @@ def load_all() -> list[Cluster]:
 
 @contextlib.contextmanager
 def locked(name: str) -> Iterator[None]:
-    """Hold the lock ``name`` (a cluster's, or ``.index``) for one process at a time."""
-    folder = state_home() / "clusters"
+    """Hold the cluster's lock: one process at a time starts, mends or stops it."""
+    cluster_path(name)  # refuses what is no name
+    with _lock(name):
+        yield
+
+
+@contextlib.contextmanager
+def _lock(name: str) -> Iterator[None]:
+    folder = state_home() / "locks"
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with (folder / f"{name}.lock").open("w") as handle:
+    with (folder / name).open("w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
 
 
 def allocate(name: str, options: Options) -> Cluster:
     """Record a new cluster under the lowest index whose ports and addresses are free on this machine."""
-    with locked(".index"):
+    with _lock(".index"):
         taken = {cluster.index for cluster in load_all() if cluster.name != name}
         routes = _host_routes() if options.mode == "node" else []
         for index in range(MAX_INDEX):
