@@ -143,3 +143,13 @@ def judge(results: Sequence[Result], expected: Object) -> str:
         if result.end != expected and not result.problems:
             result.problems.append(f"ended as {result.end}, undisturbed as {expected}")
     return "\n\n".join(str(result) for result in results if result.problems)
+
+
+def untouched(results: Sequence[Result]) -> list[str]:
+    """The cases in which the fault never struck: they prove nothing."""
+    return [result.name for result in results if not result.struck]
+
+
+def ended(results: Sequence[Result]) -> list[str]:
+    """The cases in which the operator's process ended."""
+    return [result.name for result in results if result.restarts]
