@@ -106,7 +106,9 @@ def test_a_record_cut_short_counts_as_no_cluster() -> None:
 def test_other_options_than_the_clusters_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clusters, "_prepare", lambda name, options: None)
     state.allocate("a", Options("control-plane", audit=True))
-    with pytest.raises(ClusterError, match=r"other options.*run `down --name a`"):
+    with pytest.raises(
+        ClusterError, match=r"as mode control-plane --audit, not as mode control-plane: run `down --name a`"
+    ):
         clusters.up("a", control_plane_only=True)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from pathlib import Path
 
@@ -21,6 +22,7 @@ def root(cluster: Cluster) -> str:
 def make(cluster: Cluster) -> None:
     """Make the cgroup in every mounted hierarchy."""
     for folder in _folders(cluster):
+        _delegate(folder.parent)
         folder.mkdir(exist_ok=True)
         for name in ("cpuset.cpus", "cpuset.mems"):  # version 1 starts them empty, and an empty one takes no process
             own = folder / name
@@ -39,6 +41,14 @@ def remove(cluster: Cluster, seconds: float = 10) -> None:
         time.sleep(0.02)
     if left:
         raise ClusterError(f"{left[0]} cannot be removed: a process in it does not end after SIGKILL")
+
+
+def _delegate(mount: Path) -> None:
+    """Version 2 hands controllers down only where it was told to; systemd does that for most, not for all."""
+    offered = mount / "cgroup.controllers"
+    for controller in offered.read_text().split() if offered.exists() else []:
+        with contextlib.suppress(OSError):  # one that cannot be had is missed by the kubelet, which names it
+            (mount / "cgroup.subtree_control").write_text(f"+{controller}")
 
 
 def _folders(cluster: Cluster) -> list[Path]:

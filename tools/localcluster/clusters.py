@@ -35,7 +35,7 @@ def up(name: str, control_plane_only: bool = False, tuned_jobs: bool = False, au
         _prepare(name, options)
         cluster = state.load(name)
         if cluster is not None and cluster.options != options:
-            raise ClusterError(f"'{name}' is there with other options ({cluster.options}): run `down --name {name}`")
+            raise ClusterError(f"'{name}' is there as {cluster.options}, not as {options}: run `down --name {name}`")
         if cluster is not None and cluster.boot != state.boot_id():
             say(f"{name}: left from before the machine's last start, made anew")
             _remove(cluster)

@@ -49,6 +49,11 @@ class Options:
     tuned_jobs: bool = False
     audit: bool = False
 
+    def __str__(self) -> str:
+        """As a user reads it."""
+        extras = [word for word, on in (("--tuned-jobs", self.tuned_jobs), ("--audit", self.audit)) if on]
+        return " ".join([f"mode {self.mode}", *extras])
+
 
 @dataclass(frozen=True)
 class Cluster:
