@@ -226,6 +226,8 @@ class Proxy:
                 if dropped.last:
                     await answer.write(dropped.last + b"\n")
                 return _cut(request)
+            except ConnectionResetError:
+                return answer  # the operator is gone
             await answer.write_eof()
             return answer
 
