@@ -193,7 +193,11 @@ class PodBuilder:
 
     def __init__(self, step: str = "a", name: str = "pod") -> None:
         self.step = step
-        self.body: Object = {"metadata": {"name": name, "uid": f"uid-{name}"}, "spec": {}, "status": {"phase": "Pending"}}
+        self.body: Object = {
+            "metadata": {"name": name, "uid": f"uid-{name}"},
+            "spec": {},
+            "status": {"phase": "Pending"},
+        }
 
     def _state(self, **state: Any) -> Self:
         self.body["status"]["containerStatuses"] = [

@@ -18,7 +18,7 @@ from dataops_operator.core.templating import (
     references,
 )
 
-PARAMS = {
+PARAMS: dict[str, dict[str, Any]] = {
     "params": {
         "day": "2013-02-09",
         "n": 7,
