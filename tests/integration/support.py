@@ -1,0 +1,385 @@
+"""One namespace for each case, one operator and one player for a module, and the cases of a module side by side.
+
+A case mostly waits: for pods, for back-offs, for time limits. So `side_by_side` starts all selected cases of a module
+at its first test, some at a time, and each test awaits its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import re
+import zlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from tests.harness.api import Api, ApiError, Object, condition
+from tests.harness.history import Cluster, Recorder, owner_uid, run_ended
+from tests.harness.invariants import check_all
+from tests.harness.kinds import EVENTS, JOBS, PIPELINES, PODS, REVISIONS, RUNS, Kind
+from tests.harness.operator import ROOT, OperatorProcess
+from tests.harness.player import Player
+from tests.harness.script import Play, Rule, Script
+
+from localcluster.controlplane import ControlPlane
+
+START, END = 0.05, 0.2
+"""Seconds from a pod's creation to its start and end, where a case does not say otherwise."""
+AT_ONCE = 10
+"""Cases of a module that go on at the same time."""
+RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
+PIPELINE_WAIT = 8
+"""Seconds that the operators of these tests let a run wait for its Pipeline; by default two minutes."""
+
+
+class Operator(OperatorProcess):
+    """The operator with more arguments, run by the interpreter that has its packages alone, where there is one."""
+
+    def __init__(
+        self,
+        plane: ControlPlane,
+        log: Path,
+        *arguments: str,
+        lease_namespace: str,
+        namespaces: Sequence[str] = (),
+        identity: str = "operator-0",
+        kubeconfig: Path | None = None,
+    ) -> None:
+        alone = ROOT / ".venv-operator/bin/python"
+        super().__init__(
+            kubeconfig or plane.kubeconfig,
+            log,
+            lease_namespace=lease_namespace,
+            namespaces=namespaces,
+            identity=identity,
+            python=alone if alone.exists() else None,
+        )
+        self._command += arguments
+
+
+@dataclass
+class Case:
+    """One case: its namespace, what its pods do, and short ways to say what it is about."""
+
+    api: Api
+    namespace: str
+    script: Script
+    seen: Recorder
+    broken: set[str] = field(default_factory=set)
+    """Invariants that the case itself breaks (`I3`), which are not checked at its end."""
+    own: dict[str, Any] = field(default_factory=dict)
+    """Annotations that the case put on its own objects."""
+
+    def plays(self, step: str, play: Play, *, attempt: int = 0, run: str = "", end: float = END) -> None:
+        """Say what a step's pods do; the first word on a pod counts."""
+        self.script.rules.append(Rule(play.scaled(START, end), step, attempt, self.namespace, run))
+
+    async def apply(self, spec: Object, name: str = "p") -> Object:
+        """Create a Pipeline, or give the one that is there this spec."""
+        there = await self.api.find(PIPELINES, self.namespace, name)
+        if there is None:
+            return await self.api.create(PIPELINES, self.namespace, {"metadata": {"name": name}, "spec": spec})
+        path = PIPELINES.path(self.namespace, name)
+        return await self.api.request("PUT", path, {**there, "spec": spec})
+
+    async def ready(self, spec: Object, name: str = "p", within: float = 30) -> Object:
+        """Apply a Pipeline, and wait until it is Ready as it now stands."""
+        applied = await self.apply(spec, name)
+        generation = applied["metadata"]["generation"]
+        return await self.until(
+            PIPELINES,
+            name,
+            lambda found: (
+                found.get("status", {}).get("observedGeneration") == generation
+                and condition(found, "Ready").get("status") == "True"
+            ),
+            within,
+        )
+
+    async def run(self, name: str = "r", pipeline: str = "p", **spec: Any) -> Object:
+        """Create a run."""
+        body = {"metadata": {"name": name}, "spec": {"pipeline": pipeline, **spec}}
+        return await self.api.create(RUNS, self.namespace, body)
+
+    async def until(self, kind: Kind, name: str, reached: Callable[[Object], bool], within: float = 30) -> Object:
+        """Wait until an object has come to a state."""
+        return await self.api.wait_for(kind, self.namespace, name, reached, timeout=within)
+
+    async def ended(self, name: str = "r", within: float = 40) -> Object:
+        """Wait for a run's end."""
+        return await self.until(RUNS, name, run_ended, within)
+
+    async def waits(self, reason: str, name: str = "r", within: float = 20) -> Object:
+        """Wait until a run says that it waits, and for what."""
+        return await self.until(RUNS, name, lambda run: reason in waiting_for(run), within)
+
+    async def step_is(self, step: str, phase: str, name: str = "r", attempt: int = 1) -> Object:
+        """Wait until a step of a run is in a phase of an attempt."""
+        return await self.until(
+            RUNS, name, lambda run: (row(run, step).get("phase"), row(run, step).get("attempt")) == (phase, attempt)
+        )
+
+    async def jobs(self, step: str = "", run: str = "r") -> list[Object]:
+        """The Jobs of a run, or of one of its steps, by attempt."""
+        selector = f"dataops.dev/run={run}" + (f",dataops.dev/step={step}" if step else "")
+        found = await self.api.list(JOBS, self.namespace, selector)
+        return sorted(found, key=lambda job: int(job["metadata"]["labels"]["dataops.dev/attempt"]))
+
+    async def pods(self, job: Object | None = None) -> list[Object]:
+        """The pods of the namespace, or of one Job."""
+        found = await self.api.list(PODS, self.namespace)
+        return [pod for pod in found if job is None or owner_uid(pod) == job["metadata"]["uid"]]
+
+    async def a_pod(self, step: str, phase: str, attempt: int = 1) -> Object:
+        """Wait for a step's pod in a phase."""
+        async with asyncio.timeout(30):
+            while True:
+                selector = f"dataops.dev/step={step},dataops.dev/attempt={attempt}"
+                for pod in await self.api.list(PODS, self.namespace, selector):
+                    if pod["status"].get("phase") == phase:
+                        return pod
+                await asyncio.sleep(0.05)
+
+    async def none_left(self, kind: Kind, within: float = 60) -> None:
+        """Wait until the namespace has no object of a kind."""
+        async with asyncio.timeout(within):
+            while await self.api.list(kind, self.namespace):
+                await asyncio.sleep(0.2)
+
+    async def revisions(self) -> list[Object]:
+        """The revisions in the namespace, in their order."""
+        return sorted(await self.api.list(REVISIONS, self.namespace), key=lambda one: int(one["revision"]))
+
+    async def event(self, about: str, reason: str, within: float = 15) -> Object:
+        """Wait for an Event about an object."""
+        fields = f"involvedObject.name={about},reason={reason}"
+        async with asyncio.timeout(within):
+            while True:
+                if found := await self.api.list(EVENTS, self.namespace, fields=fields):
+                    return found[0]
+                await asyncio.sleep(0.1)
+
+    async def check(self) -> None:
+        """Hold the invariants against what happened, and see that nobody wrote on the user's objects."""
+        cluster = await self.seen.settled(within=30)
+        found = [one for one in check_all(self.seen.history, cluster) if one.invariant not in self.broken]
+        assert not found, "\n".join(map(str, found))
+        for kind in (PIPELINES, RUNS):
+            for obj in cluster.of(kind):
+                assert obj["metadata"].get("annotations", {}) == self.own, obj["metadata"]
+                assert "finalizers" not in obj["metadata"], obj["metadata"]
+
+
+class World:
+    """What the cases of a module share: the control plane, an operator, a player of all pods."""
+
+    def __init__(self, plane: ControlPlane, api: Api, operator: Operator | None, script: Script, logs: Path) -> None:
+        self.plane = plane
+        self.api = api
+        self.operator = operator
+        self.script = script
+        self.logs = logs
+
+    @asynccontextmanager
+    async def case(self, name: str) -> AsyncIterator[Case]:
+        """A fresh namespace that takes restricted pods alone; when the case is done, the invariants are checked."""
+        await self.api.make_namespace(name, RESTRICTED)
+        async with Recorder(self.api, name) as seen:
+            case = Case(self.api, name, self.script, seen)
+            try:
+                yield case
+            except (AssertionError, TimeoutError) as error:
+                if self.operator is not None:
+                    error.add_note(f"the operator's log ends:\n{self.operator.tail(3000)}")
+                raise
+            await case.check()
+
+
+@asynccontextmanager
+async def a_world(plane: ControlPlane, logs: Path, *arguments: str, operator: bool = True) -> AsyncIterator[World]:
+    """A session, a player, and, where asked for, an operator that watches the whole cluster."""
+    script = Script(default=Play(start=START, end=END))
+    async with Api(plane.server, plane.token, plane.ca) as api, Player(api, script):
+        if not operator:
+            yield World(plane, api, None, script, logs)
+            return
+        lease = f"lease-{logs.name.replace('_', '-')}"
+        await api.make_namespace(lease)
+        words = ("--pipeline-wait", f"{PIPELINE_WAIT}s", *arguments)
+        async with Operator(plane, logs / "operator.log", *words, lease_namespace=lease) as process:
+            yield World(plane, api, process, script, logs)
+            assert process.alive, f"the operator ended by itself:\n{process.tail()}"
+            await process.terminate()
+
+
+# Side by side.
+
+Scenario = Callable[..., Awaitable[None]]
+SCENARIO = "scenario"
+
+
+def side_by_side(scenario: Scenario) -> Scenario:
+    """Make a test of a coroutine function `(case, **parameters)` that runs beside the others of its module.
+
+    The module needs the fixture `together`.
+    """
+    parameters = [one for one in inspect.signature(scenario).parameters.values() if one.name != "case"]
+
+    async def test(together: dict[str, asyncio.Task[None]], request: pytest.FixtureRequest, **_: Any) -> None:
+        await together[request.node.nodeid]
+
+    asked = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in ("together", "request")]
+    test.__signature__ = inspect.Signature([*asked, *parameters])  # type: ignore[attr-defined]
+    test.__name__, test.__doc__, test.__module__ = scenario.__name__, scenario.__doc__, scenario.__module__
+    setattr(test, SCENARIO, scenario)
+    test.pytestmark = getattr(scenario, "pytestmark", [])  # type: ignore[attr-defined]
+    return test
+
+
+@asynccontextmanager
+async def start_together(request: pytest.FixtureRequest, world: World) -> AsyncIterator[dict[str, asyncio.Task[None]]]:
+    """Start the selected cases of a module that run side by side; each test's task by its node id."""
+    gate = asyncio.Semaphore(AT_ONCE)
+
+    async def one(item: pytest.Function) -> None:
+        given = item.callspec.params if hasattr(item, "callspec") else {}
+        async with gate, world.case(namespace_of(item)) as case:
+            await getattr(item.function, SCENARIO)(case, **given)
+
+    mine = [item for item in request.session.items if isinstance(item, pytest.Function) and item.path == request.path]
+    tasks = {item.nodeid: asyncio.create_task(one(item)) for item in mine if hasattr(item.function, SCENARIO)}
+    try:
+        yield tasks
+    finally:
+        for task in tasks.values():
+            task.cancel()
+        await asyncio.gather(*tasks.values(), return_exceptions=True)
+
+
+def namespace_of(item: pytest.Item) -> str:
+    """A namespace named after a test."""
+    name = re.sub(r"[^a-z0-9]+", "-", item.name.removeprefix("test_").lower()).strip("-")
+    return f"{name[:50].strip('-')}-{zlib.crc32(item.nodeid.encode()) % 10000:04d}"
+
+
+# Pipelines and what is read of runs.
+
+
+def step(name: str, *needs: str, **more: Any) -> Object:
+    """A step that does something in no image that exists."""
+    command = {} if {"script", "command"} & more.keys() else {"command": ["do", name]}
+    return {"name": name, **command, **({"needs": list(needs)} if needs else {}), **more}
+
+
+def spec(*steps: Object, **more: Any) -> Object:
+    """A Pipeline's spec."""
+    return {"defaults": {"image": "example.test/step:1", **more.pop("defaults", {})}, "steps": list(steps), **more}
+
+
+def row(run: Object, name: str) -> Object:
+    """Where a step of a run stands; empty where the run does not say."""
+    rows = run.get("status", {}).get("steps", [])
+    return next((one for one in rows if one["name"] == name), {})
+
+
+def phases(run: Object) -> dict[str, str]:
+    """The phase of each step."""
+    return {one["name"]: one["phase"] for one in run["status"].get("steps", [])}
+
+
+def waiting_for(run: Object) -> list[str]:
+    """The reasons for which a run waits."""
+    return [one["reason"] for one in run.get("status", {}).get("waitingFor", [])]
+
+
+def verdict(run: Object) -> tuple[str, str]:
+    """Status and reason of a run's Succeeded condition."""
+    found = condition(run, "Succeeded")
+    return found.get("status", ""), found.get("reason", "")
+
+
+def said(run: Object) -> str:
+    """The message of a run's Succeeded condition."""
+    return str(condition(run, "Succeeded").get("message", ""))
+
+
+def failed_because(run: Object, name: str) -> str:
+    """The reason of a step that failed, of a run that failed for it and says so as kstatus has it."""
+    assert verdict(run) == ("False", "StepFailed"), run["status"]
+    assert condition(run, "Stalled").get("status") == "True", run["status"]
+    assert condition(run, "Reconciling") == {}, run["status"]
+    assert run["status"]["phase"] == "Failed"
+    assert row(run, name)["phase"] == "Failed", run["status"]
+    return str(row(run, name)["reason"])
+
+
+def succeeded(run: Object) -> bool:
+    """Whether a run ended well, with a look at the message where it did not."""
+    assert verdict(run) == ("True", "Succeeded"), said(run)
+    return True
+
+
+def command(job: Object) -> list[str]:
+    """The command of a Job's main container."""
+    return list(job["spec"]["template"]["spec"]["containers"][0]["command"])
+
+
+async def refused(call: Awaitable[Any]) -> str:
+    """What the API server says against a request that it must refuse."""
+    with pytest.raises(ApiError) as caught:
+        await call
+    assert caught.value.status in (403, 422), caught.value
+    return str(caught.value)
+
+
+# The audit log.
+
+
+def writes(plane: ControlPlane, namespace: str, since: int = 0) -> list[str]:
+    """What operators wrote in a namespace, as `verb resource/name code`, Events and Leases left out.
+
+    Args:
+        since: how many lines of the audit log to pass over; `audit_lines` counts them.
+    """
+    assert plane.audit_log
+    found = []
+    for line in plane.audit_log.read_bytes().splitlines()[since:]:
+        if b'"userAgent":"dataops-operator' not in line:
+            continue
+        entry = orjson.loads(line)
+        about = entry["objectRef"]
+        counts = entry["verb"] in ("create", "update", "patch", "delete")
+        if counts and about.get("namespace") == namespace and about["resource"] not in ("events", "leases"):
+            parts = [about["resource"], about.get("name", ""), about.get("subresource", "")]
+            found.append(f"{entry['verb']} {'/'.join(filter(None, parts))} {entry['responseStatus']['code']}")
+    return found
+
+
+def audit_lines(plane: ControlPlane) -> int:
+    """How many lines the audit log has."""
+    assert plane.audit_log
+    return len(plane.audit_log.read_bytes().splitlines())
+
+
+# Until a conftest gives them.
+
+
+@pytest.fixture(scope="session")
+def control_plane() -> Iterator[ControlPlane]:
+    """A control plane with the CRDs installed and a Job controller that does not hold the tests up."""
+    with ControlPlane.start("integration", tuned_jobs=True) as plane:
+
+        async def install() -> None:
+            async with Api(plane.server, plane.token, plane.ca) as api:
+                await api.install_crds(ROOT / "crds")
+
+        asyncio.run(install())
+        yield plane
+
+
+__all__ = ["Cluster", "control_plane"]
