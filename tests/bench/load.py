@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 import statistics
 import time
 from collections.abc import Sequence
@@ -85,7 +86,7 @@ def measure(load: Load, *, tuned: bool, python: Path, directory: Path, idle_seco
         AssertionError: the runs did not end in time, or the operator died.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    with ControlPlane.start("bench", tuned_jobs=tuned) as plane:
+    with ControlPlane.start(f"bench-{os.getpid()}", tuned_jobs=tuned) as plane:
         player = PlayerProcess(plane.server, plane.token, plane.ca, Script(), directory)
         return asyncio.run(_measure(plane, player, load, tuned, python, directory, idle_seconds))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -15,7 +16,7 @@ from localcluster.controlplane import ControlPlane
 @pytest.fixture(scope="session")
 def plane() -> Iterator[ControlPlane]:
     """A control plane with the CRDs installed and a Job controller that does not hold the tests up."""
-    with ControlPlane.start("faults", tuned_jobs=True, audit=False) as started:
+    with ControlPlane.start(f"faults-{os.getpid()}", tuned_jobs=True, audit=False) as started:
         asyncio.run(_install(started))
         yield started
 
