@@ -2,7 +2,7 @@ module dataops.dev/operator/tools/binaries/kubernetes
 
 go 1.26.6
 
-require k8s.io/kubernetes v1.37.2
+require k8s.io/kubernetes v1.37.2 // indirect
 
 require (
 	cel.dev/expr v0.25.2 // indirect
