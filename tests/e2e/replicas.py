@@ -1,0 +1,98 @@
+"""The operator's pods: which one leads, what they log, and how one is killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+from tests.e2e.observer import Observer
+from tests.e2e.site import RELEASE, SYSTEM, Site
+from tests.harness.api import Object
+from tests.harness.kinds import LEASES
+
+SELECTOR = f"app.kubernetes.io/name={RELEASE},app.kubernetes.io/component=operator"
+TAKEN_WITHIN = 60.0
+"""Seconds for another to lead: a Lease of a dead leader lasts 15, the rest is a loaded machine's."""
+
+
+class Replicas:
+    """The pods of the operator's Deployment."""
+
+    def __init__(self, site: Site, observer: Observer) -> None:
+        self._site = site
+        self._observer = observer
+
+    @staticmethod
+    def tail(site: Site) -> str:
+        """The end of every replica's log, and of the logs of those that ended before in the same pods."""
+        words = ("logs", "-n", SYSTEM, "-l", SELECTOR, "--prefix", "--tail=60")
+        return site.try_kubectl(*words) + site.try_kubectl(*words, "--previous")
+
+    def scale(self, replicas: int) -> None:
+        """Have so many replicas, and wait until they are ready and one of them leads."""
+        self._site.kubectl("scale", f"deployment/{RELEASE}", "-n", SYSTEM, f"--replicas={replicas}")
+        self._site.kubectl("rollout", "status", f"deployment/{RELEASE}", "-n", SYSTEM, "--timeout=120s")
+        self._site.kubectl("wait", "pod", "-l", SELECTOR, "-n", SYSTEM, "--for=condition=Ready", "--timeout=60s")
+        self.leader()
+
+    def pods(self) -> list[str]:
+        """Names of the pods that are not on their way out."""
+        items = self._site.read("pods", "-n", SYSTEM, "-l", SELECTOR)["items"]
+        return [pod["metadata"]["name"] for pod in items if "deletionTimestamp" not in pod["metadata"]]
+
+    def holder(self) -> str:
+        """Who the Lease names now; empty for nobody."""
+        lease = self._observer.do(self._observer.api.find(LEASES, SYSTEM, RELEASE))
+        return _holder(lease or {})
+
+    def leader(self, other_than: str = "", within: float = TAKEN_WITHIN) -> str:
+        """Wait until one of the present pods leads by a name other than this; that name.
+
+        Raises:
+            AssertionError: none did within that many seconds.
+        """
+        deadline = time.monotonic() + within
+        while time.monotonic() < deadline:
+            holder = self.holder()
+            if holder and holder != other_than and pod_of(holder) in self.pods():
+                return holder
+            time.sleep(0.3)
+        raise AssertionError(f"nobody but {other_than or 'one who is gone'} leads after {within:.0f} s")
+
+    def kill(self, pod: str) -> None:
+        """SIGKILL to the operator's process in a pod, as the kernel would send it.
+
+        Raises:
+            AssertionError: there is no such process on this machine.
+        """
+        uid = self._site.read("pod", pod, "-n", SYSTEM)["metadata"]["uid"]
+        found = processes(uid, f"--lease-namespace={SYSTEM}")
+        assert found, f"no process of pod {pod} ({uid}) is on this machine"
+        for pid in found:
+            os.kill(pid, signal.SIGKILL)
+
+
+def pod_of(holder: str) -> str:
+    """The pod's name in a Lease's holder, which has a random part behind it."""
+    return holder.rpartition("_")[0]
+
+
+def processes(pod_uid: str, word: str) -> list[int]:
+    """Ids of the processes of a pod, by its own cgroup, that have a word in their command line."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            groups = (folder / "cgroup").read_text()
+            words = (folder / "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        # The systemd driver writes a pod's uid with underscores.
+        if (pod_uid in groups or pod_uid.replace("-", "_") in groups) and word.encode() in words:
+            found.append(int(folder.name))
+    return found
+
+
+def _holder(lease: Object) -> str:
+    return str(lease.get("spec", {}).get("holderIdentity") or "")

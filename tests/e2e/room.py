@@ -1,0 +1,162 @@
+"""A test's own namespace: what it starts there, what is seen of it, and what must hold at its end."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import pytest
+from tests.e2e.observer import Observer
+from tests.e2e.site import OPERATOR_IMAGE, Site
+from tests.harness.api import Object, condition
+from tests.harness.history import attempt_key, run_ended
+from tests.harness.invariants import check_all
+from tests.harness.kinds import CLAIMS, JOBS, NAMESPACES, PIPELINES, RUN, RUNS, STEP
+
+RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
+PATIENCE = 240.0
+"""Seconds that a run may take on a machine that has other things to do."""
+
+Step = dict[str, Any]
+
+
+class Room:
+    """One namespace, whose runs, Jobs and pods are recorded from its beginning.
+
+    Attributes:
+        site: the cluster it is in.
+        namespace: its name.
+    """
+
+    def __init__(self, site: Site, observer: Observer, namespace: str) -> None:
+        self.site = site
+        self.namespace = namespace
+        self._observer = observer
+        labelled = {"metadata": {"name": namespace, "labels": RESTRICTED}}
+        observer.do(observer.api.create(NAMESPACES, None, labelled))
+        self._recorder = observer.record(namespace)
+
+    # What the test does.
+
+    def kubectl(self, *words: str, given: str | None = None, within: float = 120) -> str:
+        """What kubectl printed, called for this namespace."""
+        return self.site.kubectl(*words, "-n", self.namespace, given=given, within=within)
+
+    def apply(self, *objects: Object) -> None:
+        """`kubectl apply` of objects."""
+        self.kubectl("apply", "-f", "-", given=json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}))
+
+    def define(self, name: str, steps: Sequence[Step], **spec: Any) -> None:
+        """Create a Pipeline of these steps, which take the operator's image unless they name one."""
+        whole = {"defaults": {"image": OPERATOR_IMAGE}} | spec | {"steps": list(steps)}
+        body = {"metadata": {"name": name}, "spec": whole}
+        self._observer.do(self._observer.api.create(PIPELINES, self.namespace, body))
+
+    def launch(
+        self, pipeline: str, name: str | None = None, parameters: Mapping[str, Any] | None = None, **spec: Any
+    ) -> str:
+        """Create a run, named like its pipeline unless it is given a name; its name."""
+        name = name or pipeline
+        if parameters:
+            spec["parameters"] = [{"name": key, "value": value} for key, value in parameters.items()]
+        body = {"metadata": {"name": name}, "spec": {"pipeline": pipeline, **spec}}
+        self._observer.do(self._observer.api.create(RUNS, self.namespace, body))
+        return name
+
+    def start(self, *steps: Step, name: str = "x", **spec: Any) -> str:
+        """Create a Pipeline of these steps and a run of it, both of one name; the name."""
+        self.define(name, steps, **spec)
+        return self.launch(name)
+
+    # What the test sees.
+
+    def until(self, run: str, reached: Callable[[Object], bool], within: float = PATIENCE) -> Object:
+        """Wait until a run is as asked; the run as it was then."""
+        return self._observer.until(RUNS, self.namespace, run, reached, within)
+
+    def ended(self, run: str = "x", within: float = PATIENCE) -> Object:
+        """Wait for a run's end; the run."""
+        return self.until(run, run_ended, within)
+
+    def succeeded(self, run: str = "x", within: float = PATIENCE) -> Object:
+        """Wait for a run's end, which must be a good one; the run."""
+        found = self.ended(run, within)
+        outcome = condition(found, "Succeeded")
+        assert outcome["status"] == "True", f"the run {run} failed: {outcome['message']}"
+        return found
+
+    def failed(self, run: str = "x", within: float = PATIENCE) -> str:
+        """Wait for a run's end, which must be a bad one that says so in the way of kstatus; its message."""
+        found = self.ended(run, within)
+        outcome = condition(found, "Succeeded")
+        assert outcome["status"] == "False", f"the run {run} succeeded"
+        assert found["status"]["phase"] == "Failed"
+        stalled = condition(found, "Stalled")
+        assert (stalled["status"], stalled["message"]) == ("True", outcome["message"])
+        return str(outcome["message"])
+
+    def statuses(self, run: str = "x") -> list[Object]:
+        """Every status that the run has had, in order."""
+        changes = self._recorder.history.of(RUNS)
+        return [one.obj.get("status", {}) for one in changes if one.obj["metadata"]["name"] == run]
+
+    def jobs(self, run: str = "x") -> list[tuple[str, int]]:
+        """Step and attempt of every Job that was ever there for a run, in order of creation."""
+        found = [changes[0].obj for changes in self._recorder.history.by_object(JOBS).values()]
+        mine = [job for job in found if job["metadata"]["labels"].get(RUN) == run]
+        return [(key[1], key[3]) for key in map(attempt_key, mine)]
+
+    def log(self, step: str, run: str = "x", attempt: int | None = None) -> str:
+        """What a step's attempt (the only one unless told) printed."""
+        selector = f"{RUN}={run},{STEP}={step}"
+        if attempt is not None:
+            selector += f",dataops.dev/attempt={attempt}"
+        return self.kubectl("logs", "-l", selector, "--tail=-1")
+
+    def events(self, run: str = "x") -> list[tuple[str, str, str]]:
+        """Type, reason and message of a run's events."""
+        items = self.site.read("events", "-n", self.namespace, f"--field-selector=involvedObject.name={run}")["items"]
+        return [(one["type"], one["reason"], one["message"]) for one in items]
+
+    def column(self, run: str = "x") -> dict[str, str]:
+        """The line of `kubectl get drun` for a run, by its column heads."""
+        heads, values = (line.split() for line in self.kubectl("get", "drun", run).splitlines())
+        return dict(zip(heads, values, strict=True))
+
+    def claims(self) -> list[str]:
+        """Names of the claims that are there."""
+        found = self._observer.do(self._observer.api.list(CLAIMS, self.namespace))
+        return [one["metadata"]["name"] for one in found]
+
+    # The end.
+
+    def violations(self, within: float) -> str:
+        """What does not hold once everything has come to rest, as text; empty if all does."""
+        cluster = self._observer.do(self._recorder.settled(within))
+        return "\n".join(map(str, check_all(self._recorder.history, cluster)))
+
+    def close(self) -> None:
+        """Remove the namespace, without waiting for its end."""
+        self._observer.forget(self.namespace)
+        self._observer.do(self._observer.api.delete(NAMESPACES, None, self.namespace))
+
+
+def row(run: Object, step: str) -> Object:
+    """A step's row in a run's status."""
+    return next(one for one in run["status"]["steps"] if one["name"] == step)
+
+
+def shell(name: str, text: str, **fields: Any) -> Step:
+    """A step that runs a shell script."""
+    return {"name": name, "script": text, **fields}
+
+
+def python(name: str, text: str, **fields: Any) -> Step:
+    """A step that runs a Python script."""
+    return {"name": name, "script": f"#!/usr/bin/env python3\n{text}", **fields}
+
+
+def begins(start: Callable[[Room], object]) -> pytest.MarkDecorator:
+    """Mark a test with the function that starts its runs, beside those of all others."""
+    return pytest.mark.begins.with_args(start)

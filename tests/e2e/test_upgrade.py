@@ -1,0 +1,79 @@
+"""The chart upgraded, removed and installed again: definitions and runs outlive it, and what was under way goes on."""
+
+from __future__ import annotations
+
+from tests.e2e.room import Room, row, shell
+from tests.e2e.site import RELEASE, SYSTEM
+from tests.harness.api import Object
+
+DISTURBS = 2
+CRDS = ("pipelineruns.dataops.dev", "pipelines.dataops.dev")
+
+
+def definitions(room: Room) -> list[str]:
+    """UIDs of the CRDs: another one would have taken all objects along."""
+    return [room.site.read("crd", name)["metadata"]["uid"] for name in CRDS]
+
+
+def under_way(run: Object) -> bool:
+    """Whether the second step's Job is there."""
+    return bool(run.get("status", {}).get("steps")) and "job" in row(run, "two")
+
+
+def begin(room: Room) -> Object:
+    """A run that has ended, and one in its middle; the ended one."""
+    room.define("short", [shell("one", "true")])
+    room.launch("short", "done")
+    room.define(
+        "long", [shell("one", "true"), shell("two", "sleep 15", needs=["one"]), shell("three", "true", needs=["two"])]
+    )
+    room.launch("long", "going")
+    done = room.succeeded("done")
+    room.until("going", under_way)
+    return done
+
+
+def test_an_upgrade_with_other_values_keeps_definitions_and_runs(room: Room) -> None:
+    before, done = definitions(room), begin(room)
+    room.site.install("--set", "log.level=debug", "--set", "operator.pipelineWait=3s")
+    deployment = room.site.read("deployment", RELEASE, "-n", SYSTEM)
+    assert "--log-level=debug" in deployment["spec"]["template"]["spec"]["containers"][0]["args"]
+    assert definitions(room) == before
+    room.succeeded("going")
+    assert room.jobs("going") == [("one", 1), ("two", 1), ("three", 1)]
+    room.launch("nowhere", "early")
+    assert "pipeline 'nowhere' did not exist within 3s" in room.failed("early")
+    assert room.ended("done") == done, "nobody wrote to a run that had ended"
+
+
+def test_without_the_operator_runs_wait_and_go_on_when_it_is_back(room: Room) -> None:
+    before, done = definitions(room), begin(room)
+    room.site.call("helm", "uninstall", RELEASE, "-n", SYSTEM, "--wait", within=120)
+    assert room.site.kubectl("get", "deployments,pods", "-n", SYSTEM, "-o", "name") == ""
+    assert definitions(room) == before
+    assert room.site.read("drun", "going", "-n", room.namespace)["status"]["phase"] == "Running"
+    room.site.install()
+    run = room.succeeded("going")
+    assert room.jobs("going") == [("one", 1), ("two", 1), ("three", 1)]
+    assert definitions(room) == before
+    assert run["status"]["progress"] == "3/3"
+    assert room.ended("done") == done, "nobody wrote to a run that had ended"
+
+
+def test_make_demo_shows_a_published_day_on_a_cluster_that_has_another_release(room: Room) -> None:
+    before, done = definitions(room), begin(room)
+    said = room.site.call("make", "-s", "demo", "NAME=e2e", within=500)
+    for words in (
+        "Succeeded",
+        "flights        684, of which 393 cancelled",
+        "Mean departure delay in minutes on 2013-02-09",
+        "kubectl explain pipeline.spec.steps",
+    ):
+        assert words in said, said
+    assert said.count("Succeeded") >= 6, "five steps and the run"
+    bad = room.site.call("make", "-s", "bad-day", "NAME=e2e", within=300)
+    assert "StepFailed: step audit: exit code 1" in bad
+    assert "flights        684, of which 393 cancelled" in bad, "the readers keep what they had"
+    assert definitions(room) == before
+    room.succeeded("going")
+    assert room.ended("done") == done, "nobody wrote to a run that had ended"
