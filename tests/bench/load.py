@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Self
 
 from tests.bench import audit
 from tests.harness import process
@@ -66,10 +67,34 @@ class Cost:
     api_cpu_ms: float
     rss_idle_mb: float
     rss_peak_mb: float
-    rss_per_run_kb: float
     restart_seconds: float
     idle_writes: int
     idle_seconds: float
+    foreign_share: float
+    """The part of the machine that others' processes took meanwhile; above 0.1 the times are not fair."""
+
+
+@dataclass(frozen=True)
+class Usage:
+    """CPU time in seconds, by process and of the whole machine."""
+
+    of: dict[int, float]
+    machine: float
+
+    @classmethod
+    def now(cls, pids: Sequence[int]) -> Self:
+        """So far."""
+        return cls({pid: process.cpu_seconds(pid) for pid in set(pids)}, process.machine_cpu_seconds())
+
+    def since(self, before: Usage) -> Usage:
+        """Between two readings."""
+        spent = {pid: seconds - before.of[pid] for pid, seconds in self.of.items()}
+        return Usage(spent, self.machine - before.machine)
+
+    @property
+    def foreign(self) -> float:
+        """What other processes took."""
+        return max(0.0, self.machine - sum(self.of.values()))
 
 
 def measure(load: Load, *, tuned: bool, python: Path, directory: Path, idle_seconds: float) -> Cost:
@@ -112,11 +137,13 @@ async def _measure(
             await api.create(PIPELINES, NAMESPACE, _pipeline())
             await asyncio.sleep(3)
             idle_rss = operator.rss_bytes()
-            before = (operator.cpu_seconds(), process.cpu_seconds(server))
             with player:
+                pids = (operator.pid, server, player.pid, os.getpid(), *plane.pids.values())
+                before, began = Usage.now(pids), time.monotonic()
                 seconds, failed = await _drive(api, operator, load)
                 await asyncio.sleep(SETTLE)
-                spent = operator.cpu_seconds() - before[0], process.cpu_seconds(server) - before[1]
+                spent = Usage.now(pids).since(before)
+                foreign = spent.foreign / (time.monotonic() - began) / (os.cpu_count() or 1)
             peak = operator.peak_rss_bytes()
             counted = audit.count(plane.audit_log, len(RUN_NAME.format(0)))
             await operator.terminate()
@@ -143,14 +170,14 @@ async def _measure(
         leases=counted.leases,
         refused=counted.refused,
         definitions=counted.definitions,
-        operator_cpu_ms=spent[0] / load.runs * 1000,
-        api_cpu_ms=spent[1] / load.runs * 1000,
+        operator_cpu_ms=spent.of[operator.pid] / load.runs * 1000,
+        api_cpu_ms=spent.of[server] / load.runs * 1000,
         rss_idle_mb=idle_rss / 2**20,
         rss_peak_mb=peak / 2**20,
-        rss_per_run_kb=(peak - idle_rss) / load.runs / 2**10,
         restart_seconds=restart,
         idle_writes=idle,
         idle_seconds=idle_seconds,
+        foreign_share=foreign,
     )
 
 

@@ -55,27 +55,36 @@ class Bench:
         self._gate = asyncio.Semaphore(SIDE_BY_SIDE)
 
     @asynccontextmanager
-    async def operator(self, name: str, make_fault: MakeFault | None) -> AsyncIterator[tuple[OperatorProcess, Proxy]]:
-        """A namespace of that name with an operator of its own, behind a proxy of its own."""
-        await self.api.make_namespace(name)
+    async def operator(
+        self, namespace: str, make_fault: MakeFault | None = None, identity: str = "operator-0"
+    ) -> AsyncIterator[tuple[OperatorProcess, Proxy]]:
+        """An operator for one namespace, behind a proxy of its own."""
         async with Proxy(self.plane.server, self.plane.token, self.plane.ca) as proxy:
             operator = OperatorProcess(
-                proxy.kubeconfig(self.directory / f"{name}.kubeconfig"),
-                self.directory / f"{name}.log",
-                lease_namespace=name,
-                namespaces=[name],
+                proxy.kubeconfig(self.directory / f"{namespace}-{identity}.kubeconfig"),
+                self.directory / f"{namespace}-{identity}.log",
+                lease_namespace=namespace,
+                namespaces=[namespace],
+                identity=identity,
             )
             if make_fault:
                 proxy.fault = make_fault(operator)
             async with operator:
                 yield operator, proxy
 
+    @asynccontextmanager
+    async def place(self, namespace: str) -> AsyncIterator[Recorder]:
+        """A new namespace in which everything is recorded."""
+        await self.api.make_namespace(namespace)
+        async with Recorder(self.api, namespace) as seen:
+            yield seen
+
     async def run(self, name: str, scenario: Scenario, make_fault: MakeFault | None = None) -> Result:
         """Run a scenario under a fault to its end, and check everything.
 
         The operator is started again whenever it has ended, as a kubelet would do.
         """
-        async with self._gate, self.operator(name, make_fault) as (operator, proxy), Recorder(self.api, name) as seen:
+        async with self._gate, self.place(name) as seen, self.operator(name, make_fault) as (operator, proxy):
             restarts = await self._play(operator, name, scenario)
             cluster = await seen.settled(within=20)
             found = check_all(seen.history, cluster)
@@ -86,23 +95,22 @@ class Bench:
 
     async def rested(self, name: str, scenario: Scenario, seconds: float) -> list[Violation]:
         """Run a scenario, restart the operator, let it be for some seconds: what was written for nothing."""
-        async with self.operator(name, None) as (operator, proxy):
-            async with Recorder(self.api, name) as seen:
-                await self._play(operator, name, scenario)
-                # The Pipeline is told of its runs' ends some seconds later, of many in one write.
-                await self._keep_until(
-                    operator,
-                    PIPELINES,
-                    name,
-                    scenario.pipeline["metadata"]["name"],
-                    lambda pipeline: pipeline["status"].get("lastRun") == scenario.name,
-                )
-                before = await seen.settled(within=20)
-                await operator.terminate()
-                written = len(proxy.writes)
-                await operator.start()
-                await asyncio.sleep(seconds)
-                after = await Cluster.read(self.api, name)
+        async with self.place(name) as seen, self.operator(name) as (operator, proxy):
+            await self._play(operator, name, scenario)
+            # The Pipeline is told of its runs' ends some seconds later, of many in one write.
+            await self._keep_until(
+                operator,
+                PIPELINES,
+                name,
+                scenario.pipeline["metadata"]["name"],
+                lambda pipeline: pipeline["status"].get("lastRun") == scenario.name,
+            )
+            before = await seen.settled(within=20)
+            await operator.terminate()
+            written = len(proxy.writes)
+            await operator.start()
+            await asyncio.sleep(seconds)
+            after = await Cluster.read(self.api, name)
             calls = [Violation("I7", f"for nothing: {call}") for call in proxy.writes[written:]]
             return [*calls, *unchanged(before, after)]
 

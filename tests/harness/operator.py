@@ -120,6 +120,14 @@ class OperatorProcess:
             self._process.kill()
             self._process.wait()
 
+    def freeze(self) -> None:
+        """SIGSTOP: it stands still, as on a machine that swaps or is suspended."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """SIGCONT: it goes on, not knowing how long it stood still."""
+        os.kill(self.pid, signal.SIGCONT)
+
     async def terminate(self, within: float = 15) -> int:
         """SIGTERM; wait for the end and give back the exit code.
 

@@ -215,6 +215,12 @@ class PlayerProcess:
             self._process.send_signal(signal.SIGTERM)
             self._process.wait(20)
 
+    @property
+    def pid(self) -> int:
+        """The process's id."""
+        assert self._process, "not started"
+        return self._process.pid
+
     def times(self) -> list[PodTimes]:
         """What it saw and did; to be called after the context has ended.
 

@@ -31,3 +31,11 @@ def _status(pid: int, field: str) -> int:
         if line.startswith(field + ":"):
             return int(line.split()[1]) * 1024
     raise ProcessLookupError(f"process {pid} has ended")
+
+
+def machine_cpu_seconds() -> float:
+    """The time that all CPUs of the machine were busy since its boot, seconds."""
+    # user nice system idle iowait irq softirq steal; guest time is in user time already.
+    times = Path("/proc/stat").read_text(encoding="utf-8").split("\n", 1)[0].split()[1:9]
+    user, nice, system, _idle, _wait, irq, softirq, steal = map(int, times)
+    return (user + nice + system + irq + softirq + steal) / TICKS

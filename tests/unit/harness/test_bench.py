@@ -31,10 +31,10 @@ COST = Cost(
     api_cpu_ms=83,
     rss_idle_mb=60,
     rss_peak_mb=80,
-    rss_per_run_kb=50,
     restart_seconds=1.5,
     idle_writes=0,
     idle_seconds=60,
+    foreign_share=0.01,
 )
 
 
@@ -101,6 +101,17 @@ def test_the_table_sets_the_rival_beside() -> None:
 )
 def test_a_broken_promise_is_told(cost: Cost, words: str) -> None:
     assert words in report.missed([cost])[0]
+
+
+def test_memory_a_run_is_what_more_runs_add() -> None:
+    more = replace(COST, load="300 at once", runs=300, rss_peak_mb=100)
+    assert "102 kB a live run" in report.table([COST, more])
+    assert "a live run" not in report.table([COST])
+
+
+def test_a_disturbed_measurement_says_so() -> None:
+    assert "Disturbed" not in report.table([COST])
+    assert "Disturbed: other processes took up to 40%" in report.table([replace(COST, foreign_share=0.4)])
 
 
 def test_slowness_breaks_no_promise() -> None:
