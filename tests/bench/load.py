@@ -143,6 +143,7 @@ async def _measure(
                 seconds, failed = await _drive(api, operator, load)
                 await asyncio.sleep(SETTLE)
                 spent = Usage.now(pids).since(before)
+                operator_cpu, server_cpu = spent.of[operator.pid], spent.of[server]
                 foreign = spent.foreign / (time.monotonic() - began) / (os.cpu_count() or 1)
             peak = operator.peak_rss_bytes()
             counted = audit.count(plane.audit_log, len(RUN_NAME.format(0)))
@@ -170,8 +171,8 @@ async def _measure(
         leases=counted.leases,
         refused=counted.refused,
         definitions=counted.definitions,
-        operator_cpu_ms=spent.of[operator.pid] / load.runs * 1000,
-        api_cpu_ms=spent.of[server] / load.runs * 1000,
+        operator_cpu_ms=operator_cpu / load.runs * 1000,
+        api_cpu_ms=server_cpu / load.runs * 1000,
         rss_idle_mb=idle_rss / 2**20,
         rss_peak_mb=peak / 2**20,
         restart_seconds=restart,
