@@ -109,7 +109,7 @@ def test_every_group_has_a_complete_lock_that_names_its_programs() -> None:
 
 def test_the_version_that_programs_tell_is_the_one_in_the_lock() -> None:
     lock = (binaries.LOCKS / "kubernetes" / "go.mod").read_text()
-    assert f"k8s.io/kubernetes {binaries.KUBERNETES_VERSION}\n" in lock
+    assert f"k8s.io/kubernetes {binaries.KUBERNETES_VERSION} " in lock
 
 
 def test_missing_packages_are_named_with_the_line_to_run(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -80,6 +80,20 @@ def test_a_part_that_never_gets_healthy_is_told_as_such(tmp_path: Path) -> None:
     supervisor.stop("deaf")
 
 
+def test_a_process_whose_start_was_cut_off_before_its_record_is_found_and_ended(tmp_path: Path) -> None:
+    supervisor = Supervisor(tmp_path)
+    script = "import time; time.sleep(60)"
+    for name, where in (("lost", tmp_path / "config"), ("stranger", "/elsewhere/config")):
+        supervisor.start(Part(name, [sys.executable, "-c", script, str(where)], lambda: True))
+    lost, stranger = supervisor.pids()["lost"], supervisor.pids()["stranger"]
+    (tmp_path / "run" / "lost.json").unlink()
+    assert processes.strays(tmp_path, {"etcd"}) == []
+    processes.end_strays(tmp_path, {"etcd", Path(sys.executable).name})
+    assert processes.start_time(lost) is None
+    assert processes.start_time(stranger) is not None
+    supervisor.stop("stranger")
+
+
 @pytest.mark.parametrize("name", ["", "Demo", "-a", "a-", "a/b", "..", "a" * 33])
 def test_a_name_that_is_none_is_refused(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["up", f"--name={name}"]) == 1

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shlex
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -21,6 +23,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return command(options)
     except ClusterError as error:
         say(f"localcluster: {error}")
+        return 1
+    except BrokenPipeError:  # the reader, `head` say, has what it wanted
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:
         say("localcluster: stopped; what was started is ended by `down`, and `up` goes on from here")

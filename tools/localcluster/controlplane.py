@@ -18,7 +18,7 @@ from localcluster import binaries, debian, state
 from localcluster.api import Api, http_ok
 from localcluster.certs import Authority, Leaf
 from localcluster.errors import ClusterError
-from localcluster.processes import Part, Supervisor, kill
+from localcluster.processes import Part, Supervisor, end_strays
 from localcluster.state import Cluster, Options
 
 ISSUER = "https://kubernetes.default.svc.cluster.local"
@@ -128,9 +128,8 @@ def stop(cluster: Cluster) -> None:
     """End the control plane's processes; the folder stays."""
     supervisor = Supervisor(cluster.path)
     for name in PARTS:
-        if (pid := supervisor.pid(name)) is not None:
-            kill(pid)
         supervisor.stop(name)
+    end_strays(cluster.path, PARTS)
 
 
 def remove(cluster: Cluster) -> None:

@@ -15,11 +15,12 @@ from localcluster.api import Api, ApiError, http_ok
 from localcluster.certs import Authority
 from localcluster.errors import ClusterError
 from localcluster.images import import_archive
-from localcluster.processes import Part, Supervisor, gone, kill
+from localcluster.processes import Part, Supervisor, end_strays
 from localcluster.state import Cluster, cluster_path
 
 PACKAGES = ("conntrack", "containernetworking-plugins", "iproute2", "nftables", "openssl", "util-linux")
 PARTS = ("volumes", "coredns", "kube-proxy", "kubelet", "containerd")
+_PROGRAMS = {"containerd", "containerd-shim-runc-v2", "coredns", "kube-proxy", "kubelet", volumes.__name__}
 _PAUSE = "localhost/dataops-pause:1"
 _CNI_PROGRAMS = "/usr/lib/cni"
 _NFT_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
@@ -46,10 +47,12 @@ def start_runtime(cluster: Cluster) -> list[str]:
     part = _containerd(cluster)
     started = supervisor.start(part)
     supervisor.wait(part)
-    if started:
-        archive = cluster.path / "pause.tar"
+    imported = cluster.path / "pause.tar"
+    if not imported.exists():
+        archive = cluster.path / "pause.new"
         oci.write(archive, _PAUSE, [binaries.ensure("runc") / "pause"], ["/pause"])
         import_archive(cluster, archive, _PAUSE)
+        archive.rename(imported)
     return [part.name] if started else []
 
 
@@ -93,9 +96,7 @@ def stop(cluster: Cluster) -> None:
     supervisor = Supervisor(cluster.path)
     for name in PARTS:
         supervisor.stop(name)
-    for pid in _shims(cluster):
-        kill(pid)
-        gone(pid, 5)
+    end_strays(cluster.path, _PROGRAMS)
     cgroups.remove(cluster)
     _remove_traces(cluster)
     _unmount(cluster.path)
@@ -271,19 +272,6 @@ def _write(path: Path, text: str) -> None:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
-
-
-def _shims(cluster: Cluster) -> list[int]:
-    """The containers' parents: containerd starts them, and they outlive it."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            words = (folder / "cmdline").read_bytes().decode(errors="replace").split("\0")
-        except OSError:
-            continue
-        if words[0].endswith("containerd-shim-runc-v2") and f"{cluster.path}/containerd.sock" in words:
-            found.append(int(folder.name))
-    return found
 
 
 def _remove_traces(cluster: Cluster) -> None:

@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -149,6 +149,32 @@ def gone(pid: int, seconds: float) -> bool:
             return False
         time.sleep(0.01)
     return True
+
+
+def strays(folder: Path, programs: Collection[str]) -> list[int]:
+    """Processes of a cluster that no record names: containers' shims, and a part whose start was cut off.
+
+    Args:
+        folder: The cluster's folder, which stands in the arguments of each of its processes.
+        programs: Names of programs (or Python modules) that may belong to a cluster.
+    """
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
+        except OSError:  # ended meanwhile
+            continue
+        ours = any(f"{folder}/" in word for word in words)
+        if ours and any(Path(word).name in programs for word in words[:3]):
+            found.append(int(entry.name))
+    return found
+
+
+def end_strays(folder: Path, programs: Collection[str], seconds: float = 10) -> None:
+    """Kill them all and wait until they have ended."""
+    for pid in strays(folder, programs):
+        kill(pid)
+        gone(pid, seconds)
 
 
 def start_time(pid: int) -> int | None:
