@@ -63,7 +63,7 @@ class Api:
     def ok(self, path: str) -> bool:
         """Whether a GET of a health path is answered with success."""
         try:
-            self.request("GET", path, seconds=2)
+            self.request("GET", path)
         except ApiError:
             return False
         return True
@@ -95,7 +95,7 @@ class Api:
 def http_ok(url: str) -> bool:
     """Whether a plain HTTP GET is answered with success."""
     where = urllib.parse.urlsplit(url)
-    connection = http.client.HTTPConnection(where.hostname or "", where.port, timeout=2)
+    connection = http.client.HTTPConnection(where.hostname or "", where.port, timeout=5)
     try:
         connection.request("GET", where.path)
         return connection.getresponse().status < 400

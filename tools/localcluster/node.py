@@ -64,7 +64,7 @@ def start_services(cluster: Cluster) -> list[str]:
     for part in parts:
         supervisor.wait(part)
     ready = Part("kubelet", (), lambda: node_ready(cluster))
-    supervisor.wait(ready, seconds=60)
+    supervisor.wait(ready)
     return started
 
 

@@ -17,6 +17,7 @@ from localcluster.state import boot_id
 
 TAIL_LINES = 20
 _POLL_SECONDS = 0.03
+_GRACE_SECONDS = 8
 
 # Children of this very process must be waited for, or they stay as zombies.
 _children: dict[int, subprocess.Popen[bytes]] = {}
@@ -67,12 +68,15 @@ class Supervisor:
     def start(self, part: Part) -> bool:
         """Start the part unless it lives and is healthy; returns whether it was started.
 
-        A part that lives and is not healthy is stopped first.
+        A part that lives and stays deaf is stopped first; a busy machine gets some seconds to answer.
         """
-        if self.pid(part.name) is not None:
+        deadline = time.monotonic() + _GRACE_SECONDS
+        while self.pid(part.name) is not None:
             if probe(part.healthy):
                 return False
-            self.stop(part.name)
+            if time.monotonic() > deadline:
+                self.stop(part.name)
+            time.sleep(_POLL_SECONDS)
         for folder in (self._records, self._logs):
             folder.mkdir(parents=True, exist_ok=True)
         keep = {key: value for key, value in os.environ.items() if key in ("PATH", "HOME", "TZ")}
@@ -91,7 +95,7 @@ class Supervisor:
         (self._records / f"{part.name}.json").write_text(json.dumps(record) + "\n")
         return True
 
-    def wait(self, part: Part, seconds: float = 30) -> None:
+    def wait(self, part: Part, seconds: float = 60) -> None:
         """Wait until the part is healthy.
 
         Raises:
