@@ -220,7 +220,11 @@ def _environment(inputs: Inputs, step: Step, attempt: int, resolve: Callable[[Re
 
 
 def _script_annotation(step: Step) -> str:
-    return f"{names.SCRIPT_ANNOTATION}.{step.name[:56].rstrip('-')}"  # the part behind the slash has 63 characters
+    """The part behind the slash has at most 63 characters; what is cut off a step's name is told apart by a hash."""
+    name = step.name
+    if len(name) > 56:
+        name = f"{name[:47]}.{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    return f"{names.SCRIPT_ANNOTATION}.{name}"
 
 
 def _mounts(workspace: Workspace | None, step: Step) -> list[dict[str, Any]]:
