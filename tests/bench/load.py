@@ -140,7 +140,7 @@ async def _measure(
             with player:
                 pids = (operator.pid, server, player.pid, os.getpid(), *plane.pids.values())
                 before, began = Usage.now(pids), time.monotonic()
-                seconds, failed = await _drive(api, operator, load)
+                rate, failed = await _drive(api, operator, load)
                 await asyncio.sleep(SETTLE)
                 spent = Usage.now(pids).since(before)
                 operator_cpu, server_cpu = spent.of[operator.pid], spent.of[server]
@@ -161,7 +161,7 @@ async def _measure(
         tuned=tuned,
         runs=load.runs,
         failed=failed,
-        runs_per_minute=load.runs / seconds * 60,
+        runs_per_minute=rate,
         delay_p50=p50,
         delay_p95=p95,
         delay_p99=p99,
@@ -204,7 +204,11 @@ def _pipeline() -> Object:
 
 
 async def _drive(api: Api, operator: OperatorProcess, load: Load) -> tuple[float, int]:
-    """Create the runs and wait for the last one's end: seconds from the first creation, and how many failed."""
+    """Create the runs and wait for the last one's end: runs a minute, and how many failed.
+
+    At once: from the first creation to the last end. At a pace: between the first end and the last, since the time that
+    the first run takes is no part of the rate.
+    """
     synced = asyncio.Event()
     watcher = asyncio.create_task(_ended(api, load.runs, synced))
     await synced.wait()
@@ -213,13 +217,15 @@ async def _drive(api: Api, operator: OperatorProcess, load: Load) -> tuple[float
     try:
         async with asyncio.timeout(load.within):
             await asyncio.gather(*(_create(api, gate, load, n) for n in range(load.runs)))
-            failed = await watcher
+            ends, failed = await watcher
     except TimeoutError:
         raise AssertionError(f"{load.name}: not ended in {load.within} s\n{operator.tail()}") from None
     finally:
         watcher.cancel()
     assert operator.alive, f"the operator died:\n{operator.tail()}"
-    return time.monotonic() - began, failed
+    if load.per_minute:
+        return (load.runs - 1) / (ends[-1] - ends[0]) * 60, failed
+    return load.runs / (ends[-1] - began) * 60, failed
 
 
 async def _create(api: Api, gate: asyncio.Semaphore, load: Load, number: int) -> None:
@@ -230,16 +236,19 @@ async def _create(api: Api, gate: asyncio.Semaphore, load: Load, number: int) ->
         await api.create(RUNS, NAMESPACE, run)
 
 
-async def _ended(api: Api, runs: int, synced: asyncio.Event) -> int:
-    verdicts: dict[str, str] = {}
+async def _ended(api: Api, runs: int, synced: asyncio.Event) -> tuple[list[float], int]:
+    """When each run was seen to have ended, in order, and how many of them did not succeed."""
+    ends: dict[str, float] = {}
+    failed = 0
     async for type_, run in api.list_then_watch(RUNS, NAMESPACE):
         if type_ == "SYNCED":
             synced.set()
-        elif run_ended(run):
-            verdicts[run["metadata"]["name"]] = run["status"]["phase"]
-            if len(verdicts) == runs:
+        elif run_ended(run) and run["metadata"]["name"] not in ends:
+            ends[run["metadata"]["name"]] = time.monotonic()
+            failed += run["status"]["phase"] != "Succeeded"
+            if len(ends) == runs:
                 break
-    return sum(phase != "Succeeded" for phase in verdicts.values())
+    return list(ends.values()), failed
 
 
 def _quantile(values: Sequence[float], share: float) -> float:
