@@ -77,8 +77,10 @@ class PipelineController:
         self._world.recorder.tell("Pipeline", pipeline, news, now)
 
 
-def _end(run: Object) -> tuple[str, str]:
-    return run["status"].get("finishedAt", ""), run["metadata"]["creationTimestamp"]
+def _end(run: Object) -> tuple[str, str, str]:
+    """Order of ends; times are whole seconds, so that the name decides between equals, today as after a restart."""
+    meta = run["metadata"]
+    return run["status"].get("finishedAt", ""), meta["creationTimestamp"], meta["name"]
 
 
 def compose(

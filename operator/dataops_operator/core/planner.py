@@ -134,12 +134,12 @@ class _Planner:
         if row.final:
             return row
         step = self.inputs.revision.steps[row.name]
-        if not row.under_way:
-            # A Job that the status has not heard of: the operator ended between the two writes.
-            name = self._job_name(row.name, row.attempt if row.refused else row.attempt + 1)
-            if name not in self.view.jobs:
-                return row
+        # Jobs that the status has not heard of: the operator ended between the two writes. That a later attempt was
+        # begun says that the one before was judged, even if that cannot be seen any more.
+        while (name := self._job_name(row.name, row.attempt if row.refused else row.attempt + 1)) in self.view.jobs:
             row = self._begun(row, name)
+        if not row.under_way:
+            return row
         assert row.job is not None  # noqa: S101 - under_way says so
         job = self.view.jobs.get(row.job)
         pods = self.view.pods.get(job["metadata"]["uid"], ()) if job is not None else ()

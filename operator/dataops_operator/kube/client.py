@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from types import TracebackType
 from typing import Any
 from urllib.parse import urlencode
@@ -22,6 +23,8 @@ from dataops_operator.kube.transport import Body, Observe, Transport, unavailabl
 MERGE_PATCH = "application/merge-patch+json"
 APPLY_PATCH = "application/apply-patch+yaml"
 PAGE = 500
+
+Decode = Callable[[bytes], tuple[str, Body]]
 
 
 class KubeClient:
@@ -279,6 +282,7 @@ class KubeClient:
         resource_version: str | None = None,
         timeout: float = 300.0,  # noqa: ASYNC109 - asked of the server, which ends the stream in order
         inactivity: float = 90.0,
+        decode: Decode | None = None,
     ) -> AsyncGenerator[tuple[str, Body], None]:
         """Follow the changes after a version: ADDED, MODIFIED, DELETED and BOOKMARK, each with its object.
 
@@ -293,6 +297,8 @@ class KubeClient:
             timeout: seconds after which the server shall end the stream; the iteration then simply ends.
             inactivity: seconds without a byte after which the connection counts as dead. The server sends a
                 bookmark about once a minute.
+            decode: reads an event's line as (type, object), for kinds of which little is read; what it refuses
+                by a ValueError is read in full.
 
         Raises:
             Gone: if the version is too old, at the start or later: list again.
@@ -310,8 +316,7 @@ class KubeClient:
         try:
             async for chunk in response.content.iter_any():
                 for line in buffer.feed(chunk):
-                    event = orjson.loads(line)
-                    kind, item = event["type"], event["object"]
+                    kind, item = _event(line, decode)
                     if kind == "ERROR":
                         raise error_from(int(item.get("code") or 0), item)
                     yield kind, item
@@ -319,6 +324,14 @@ class KubeClient:
             raise unavailable(error) from error
         finally:
             response.close()
+
+
+def _event(line: bytes, decode: Decode | None) -> tuple[str, Body]:
+    if decode is not None:
+        with contextlib.suppress(ValueError):
+            return decode(line)
+    event = orjson.loads(line)
+    return event["type"], event["object"]
 
 
 def _query(**parameters: str | int | None) -> str:
