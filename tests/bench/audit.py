@@ -27,7 +27,8 @@ class Counted:
         events: Events written.
         leases: writes to Leases.
         deletes: deletes.
-        refused: writes that the API server answered with an error, among those above.
+        refused: how often the API server answered which of those above with an error.
+        idle: what else than Events and Leases was written or deleted.
     """
 
     per_run: Counter[str]
@@ -35,12 +36,8 @@ class Counted:
     events: int
     leases: int
     deletes: int
-    refused: int
-
-    @property
-    def idle(self) -> int:
-        """All writes and deletes but Events and Leases: 0 where nothing changed."""
-        return self.per_run.total() + self.definitions + self.deletes
+    refused: Counter[str]
+    idle: Counter[str]
 
 
 def count(log: Path, run_name_length: int, since: datetime | None = None) -> Counted:
@@ -53,6 +50,8 @@ def count(log: Path, run_name_length: int, since: datetime | None = None) -> Cou
     """
     per_run: Counter[str] = Counter()
     other: Counter[str] = Counter()
+    refused: Counter[str] = Counter()
+    idle: Counter[str] = Counter()
     for entry in _entries(log, since):
         resource, verb = entry["objectRef"]["resource"], entry["verb"]
         if resource in ("events", "leases"):
@@ -63,10 +62,12 @@ def count(log: Path, run_name_length: int, since: datetime | None = None) -> Cou
             per_run[entry["objectRef"]["name"][:run_name_length]] += 1
         else:
             other["definitions"] += 1
-        if entry["responseStatus"]["code"] >= 400:
-            other["refused"] += 1
-    named = ("definitions", "events", "leases", "deletes", "refused")
-    return Counted(per_run, *(other[name] for name in named))
+        if resource not in ("events", "leases"):
+            idle[f"{verb} {resource}"] += 1
+        if (code := entry["responseStatus"]["code"]) >= 400:
+            refused[f"{verb} {resource}: {code}"] += 1
+    definitions, events, leases, deletes = (other[name] for name in ("definitions", "events", "leases", "deletes"))
+    return Counted(per_run, definitions, events, leases, deletes, refused, idle)
 
 
 def _entries(log: Path, since: datetime | None) -> Iterator[dict[str, Any]]:

@@ -61,14 +61,14 @@ class Cost:
     writes_max: int
     events_per_run: float
     leases: int
-    refused: int
+    refused: dict[str, int]
     definitions: int
     operator_cpu_ms: float
     api_cpu_ms: float
     rss_idle_mb: float
     rss_peak_mb: float
     restart_seconds: float
-    idle_writes: int
+    idle_writes: dict[str, int]
     idle_seconds: float
     foreign_share: float
     """The part of the machine that others' processes took meanwhile; above 0.1 the times are not fair."""
@@ -169,14 +169,14 @@ async def _measure(
         writes_max=max(counted.per_run.values(), default=0),
         events_per_run=counted.events / load.runs,
         leases=counted.leases,
-        refused=counted.refused,
+        refused=dict(counted.refused),
         definitions=counted.definitions,
         operator_cpu_ms=operator_cpu / load.runs * 1000,
         api_cpu_ms=server_cpu / load.runs * 1000,
         rss_idle_mb=idle_rss / 2**20,
         rss_peak_mb=peak / 2**20,
         restart_seconds=restart,
-        idle_writes=idle,
+        idle_writes=dict(idle),
         idle_seconds=idle_seconds,
         foreign_share=foreign,
     )

@@ -61,7 +61,7 @@ def missed(costs: Sequence[Cost]) -> list[str]:
             said = f"{cost.writes_max} writes for one run of {STEPS} steps"
             found.append(f"{where}: {said}, at most {WRITES_ALLOWED} are allowed")
         if cost.idle_writes:
-            said = f"{cost.idle_writes} writes in {cost.idle_seconds:.0f} s after a restart"
+            said = f"written in {cost.idle_seconds:.0f} s after a restart: {cost.idle_writes}"
             found.append(f"{where}: {said}, though nothing had changed")
     return found
 
@@ -94,7 +94,7 @@ def _notes(costs: Sequence[Cost], argo: dict[str, Any]) -> list[str]:
     peak = max(costs, key=lambda cost: cost.rss_peak_mb)
     per_run = f", {_slope(costs):.0f} kB a live run" if _slope(costs) else ""
     restart = max(cost.restart_seconds for cost in costs)
-    writes = sum(cost.idle_writes for cost in costs)
+    writes = sum(sum(cost.idle_writes.values()) for cost in costs)
     return [
         f"Memory of the operator: {idle:.0f} MB idle, {peak.rss_peak_mb:.0f} MB at the peak of {peak.load}{per_run} "
         f"({argo['name']}: {argo['rss_idle_mb']} MB idle, {argo['rss_peak_mb']} MB at the peak of 500). "

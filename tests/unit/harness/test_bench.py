@@ -25,14 +25,14 @@ COST = Cost(
     writes_max=9,
     events_per_run=2,
     leases=3,
-    refused=0,
+    refused={},
     definitions=2,
     operator_cpu_ms=6.71,
     api_cpu_ms=83,
     rss_idle_mb=60,
     rss_peak_mb=80,
     restart_seconds=1.5,
-    idle_writes=0,
+    idle_writes={},
     idle_seconds=60,
     foreign_share=0.01,
 )
@@ -67,8 +67,9 @@ def test_writes_are_counted_by_run(tmp_path: Path) -> None:
     log.write_bytes(b"\n".join(entries[1:]))
     counted = audit.count(log, len("run-00001"))
     assert counted.per_run == {"run-00001": 2, "run-00002": 1}
-    assert (counted.definitions, counted.events, counted.leases, counted.deletes, counted.refused) == (1, 1, 1, 1, 2)
-    assert audit.count(log, 9, datetime(2026, 11, 23, 14, 0, 10, tzinfo=UTC)).idle == 1
+    assert (counted.definitions, counted.events, counted.leases, counted.deletes) == (1, 1, 1, 1)
+    assert counted.refused == {"update pipelines: 409": 1, "update leases: 409": 1}
+    assert audit.count(log, 9, datetime(2026, 11, 23, 14, 0, 10, tzinfo=UTC)).idle == {"patch pipelineruns": 1}
 
 
 def test_a_delay_lasts_from_an_end_to_the_next_pod_of_that_run() -> None:
@@ -95,7 +96,7 @@ def test_the_table_sets_the_rival_beside() -> None:
     ("cost", "words"),
     [
         (replace(COST, writes_max=10), "10 writes for one run of 3 steps, at most 9"),
-        (replace(COST, idle_writes=1), "1 writes in 60 s after a restart"),
+        (replace(COST, idle_writes={"patch pipelines": 1}), "written in 60 s after a restart: {'patch pipelines': 1}"),
         (replace(COST, failed=1), "1 of 100 runs failed"),
     ],
 )
