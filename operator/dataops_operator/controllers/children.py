@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from ..core.names import JOB_NAME_LABEL
-from ..core.planner import Plan, View
+from ..core.planner import NOT_OURS, Plan, View
 from ..kube.cache import Store
 from ..kube.errors import AlreadyExists, Conflict, Forbidden, Invalid, NotFound
 from ..kube.resources import EVENTS, JOBS, PERSISTENT_VOLUME_CLAIMS, PODS, SERVICE_ACCOUNTS, Resource
@@ -121,7 +121,7 @@ class Children:
             await self._ensure_runner(namespace)
             if todo.claim is not None:
                 await self._create_one(PERSISTENT_VOLUME_CLAIMS, run, todo.claim)
-        except (Forbidden, Invalid, NotFound) as error:
+        except (Forbidden, Invalid, NotFound, AlreadyExists) as error:
             return {job["metadata"]["name"]: error.message for job in todo.create}
         outcomes = await asyncio.gather(
             *(self._create_one(JOBS, run, job) for job in todo.create), return_exceptions=True
@@ -150,7 +150,7 @@ class Children:
             owners = there["metadata"].get("ownerReferences") or ()
             if any(one.get("uid") == run["metadata"]["uid"] and one.get("controller") for one in owners):
                 return there
-            error.message = f"{resource.kind} {name!r} exists and is not this run's; delete it, or rename the run"
+            error.message = f"{resource.kind} {name!r} {NOT_OURS}; delete it, or start another run"
             raise
 
     async def _ensure_runner(self, namespace: str) -> None:

@@ -211,6 +211,8 @@ def _environment(inputs: Inputs, step: Step, attempt: int, resolve: Callable[[Re
         "OPENLINEAGE_PARENT_ID": f"{identity.namespace}/{identity.pipeline}.{step.name}/{lineage_id(identity, step)}",
         "TRACEPARENT": f"00-{identity.uid.replace('-', '')}-{_span_id(identity, step, attempt)}-01",
     }
+    if not any(one.name == "HOME" for one in step.env or ()):
+        contract["HOME"] = "/tmp"  # noqa: S108 - the image's own cannot be written to, and many tools want to
     out = [{"name": name, "value": value} for name, value in contract.items()]
     out += [
         {"name": f"DATAOPS_PARAM_{one.name.upper()}", "value": kubernetes_literal(as_text(one.value))}

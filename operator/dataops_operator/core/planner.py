@@ -28,6 +28,8 @@ NO_POD_PATIENCE: Final = 3.0
 """Seconds that a Job, once its controller has taken it up, may be without a pod before its events are asked why."""
 BACKLOG_PATIENCE: Final = 30.0
 """The same for a Job that its controller has not taken up: it may have many before this one, and no event yet."""
+NOT_OURS: Final = "exists and is not this run's"
+"""What is told of an object whose name another's has."""
 POLL: Final = 10.0
 """Seconds between two looks at something that tells of no change by itself."""
 
@@ -312,8 +314,10 @@ def overstayed(rows: Sequence[Row], view: View) -> tuple[str, ...]:
 
 
 def refusal(told: str, otherwise: Reason = Reason.POD_REFUSED) -> tuple[Reason, str]:
-    """What the API server's refusal of a Job or a pod means, without the pod's passing name."""
+    """What the refusal of a Job or a pod means, without the pod's passing name."""
     text = _POD_NAME.sub("the pod", told)
+    if NOT_OURS in told:
+        return Reason.NAME_TAKEN, text
     return (Reason.QUOTA_EXCEEDED if "exceeded quota" in told else otherwise), text
 
 

@@ -244,9 +244,16 @@ def test_the_environment_is_that_of_the_step_contract() -> None:
         "OUT": f"/out/{at(0)[:10]}",
         "WHO": "a",
         "E": "",
+        "HOME": "/tmp",
     }
     assert {name: seen[name] for name in expected} == expected
     assert seen.keys() - expected.keys() == {"OPENLINEAGE_PARENT_ID", "TRACEPARENT"}
+
+
+def test_a_step_may_have_a_home_of_its_own() -> None:
+    pipeline = a_pipeline().step("a", env=[{"name": "HOME", "value": "/dataops/workspace"}])
+    homes = [one["value"] for one in container_of(pipeline)["env"] if one["name"] == "HOME"]
+    assert homes == ["/dataops/workspace"]
 
 
 def test_attempts_share_the_idempotency_key_and_the_trace_but_not_the_span() -> None:
