@@ -135,7 +135,7 @@ async def _measure(
         await api.make_namespace(NAMESPACE)
         async with operator:
             await api.create(PIPELINES, NAMESPACE, _pipeline())
-            await asyncio.sleep(3)
+            await _calm(server)
             idle_rss = operator.rss_bytes()
             with player:
                 pids = (operator.pid, server, player.pid, os.getpid(), *plane.pids.values())
@@ -249,6 +249,15 @@ async def _ended(api: Api, runs: int, synced: asyncio.Event) -> tuple[list[float
             if len(ends) == runs:
                 break
     return list(ends.values()), failed
+
+
+async def _calm(server: int) -> None:
+    """Wait until the API server has digested its own start and the new kinds, at most 30 seconds."""
+    for _ in range(15):
+        before = process.cpu_seconds(server)
+        await asyncio.sleep(2)
+        if process.cpu_seconds(server) - before < 0.2:
+            return
 
 
 def _quantile(values: Sequence[float], share: float) -> float:
