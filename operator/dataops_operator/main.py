@@ -33,6 +33,7 @@ from .controllers.world import Key, Settings, World
 from .core.names import SELECTOR
 from .kube.client import KubeClient
 from .kube.config import ConfigError, load_credentials
+from .kube.errors import ApiError
 from .kube.leader import LeaderElector
 from .kube.queue import WorkQueue, run_workers
 from .kube.resources import JOBS, PODS
@@ -211,7 +212,10 @@ class Operator:
             )
             while True:
                 await asyncio.sleep(world.settings.resync)
-                await self._list_definitions()
+                try:
+                    await self._list_definitions()
+                except ApiError as error:
+                    logger.warning("The list beside the watches failed, the next one mends what it missed: %s", error)
 
     async def _list_definitions(self) -> None:
         """List the kinds that kopf watches: at the start, and for the deletions that it misses after a 410."""

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from ..core.names import JOB_NAME_LABEL
-from ..core.planner import NOT_OURS, Plan, View
+from ..core.planner import NOT_OURS, Plan, View, overstayed
 from ..kube.cache import Store
 from ..kube.errors import AlreadyExists, Conflict, Forbidden, Invalid, NotFound
 from ..kube.resources import EVENTS, JOBS, PERSISTENT_VOLUME_CLAIMS, PODS, SERVICE_ACCOUNTS, Resource
@@ -177,3 +177,22 @@ class Children:
         for name in names:
             with contextlib.suppress(NotFound, Conflict):  # gone, or another one by now
                 await self._world.client.delete(JOBS, namespace, name, uid=view.jobs[name]["metadata"]["uid"])
+
+    async def delete_overstayed(self, run: Object) -> None:
+        """Delete the Jobs of an ended run that are still at work.
+
+        Each is read live first: the caches let go of the pods of an ended run, and a Job whose pod has ended says so
+        a second later. Deleted by mistake, it would take its pod and the log along.
+        """
+        namespace, view = run["metadata"]["namespace"], self.view(run)
+        names = overstayed((), view)
+        still = await asyncio.gather(*(self._overstays(namespace, name) for name in names))
+        await self.delete(namespace, [name for name, at_work in zip(names, still, strict=True) if at_work], view)
+
+    async def _overstays(self, namespace: str, name: str) -> bool:
+        try:
+            job = await self._world.client.get(JOBS, namespace, name)
+        except NotFound:
+            return False
+        listed = await self._world.client.list_all(PODS, namespace, label_selector=f"{JOB_NAME_LABEL}={name}")
+        return bool(overstayed((), View({name: job}, {job["metadata"]["uid"]: listed["items"]})))

@@ -14,7 +14,7 @@ from ..core import accept, news
 from ..core import status as statuses
 from ..core.accept import Pinned, Refused, Waiting
 from ..core.jobs import Identity
-from ..core.planner import Plan, overstayed, plan
+from ..core.planner import Plan, plan
 from ..core.revision import Revision
 from ..core.rows import Row
 from ..core.validate import summarise
@@ -49,8 +49,7 @@ class RunController:
         if run is None or "deletionTimestamp" in run["metadata"]:
             return  # what it made is owned by it, and goes with it
         if statuses.is_final(run["status"]):
-            view = self._children.view(run)
-            await self._children.delete(key.namespace, overstayed((), view), view)
+            await self._children.delete_overstayed(run)
             self._world.let_go(run)
             return
         identity = Identity(key.namespace, key.name, run["metadata"]["uid"], run["spec"]["pipeline"])

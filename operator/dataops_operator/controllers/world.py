@@ -85,13 +85,13 @@ class World:
         return run is None or not statuses.is_final(run["status"])
 
     def let_go(self, run: Object) -> None:
-        """Forget the ended children of a run that has ended."""
+        """Forget the ended children of a run that has ended: a Job with its pods, or it would look as if it had none."""
         for job in self.jobs.by_owner(run["metadata"]["uid"]):
-            for pod in self.pods.by_owner(job["metadata"]["uid"]):
-                if not self._wanted(pod):
-                    self.pods.remove(pod)
-            if not self._wanted(job):
+            ended = [pod for pod in self.pods.by_owner(job["metadata"]["uid"]) if not self._wanted(pod)]
+            if ended or not self._wanted(job):
                 self.jobs.remove(job)
+            for pod in ended:
+                self.pods.remove(pod)
 
     # What a change of the cache means for the queue.
 
