@@ -7,7 +7,7 @@ takes or who calls: a repeated call with the same input gives the same plan.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -108,7 +108,7 @@ class _Planner:
         known = {row.name: row for row in before}
         rows = {name: self._observed(known.get(name) or Row(name)) for name in self.inputs.revision.needs}
         if not self.prove and not self.explain:
-            rows = self._advanced(rows)
+            rows = self._advanced(rows, {row.name for row in before if row.final})
         after = tuple(rows.values())
         if self.prove or self.explain:
             return Plan(after, prove=tuple(self.prove), explain=tuple(self.explain))
@@ -233,10 +233,10 @@ class _Planner:
 
     # What follows.
 
-    def _advanced(self, rows: dict[str, Row]) -> dict[str, Row]:
-        """The rows once everything that may begin has begun."""
+    def _advanced(self, rows: dict[str, Row], ended: Set[str]) -> dict[str, Row]:
+        """The rows once everything that may begin has begun; `ended` had before."""
         if sum(_size(row) for row in rows.values()) > OUTPUTS_LIMIT:
-            rows = _too_large(rows)
+            rows = _too_large(rows, ended)
         if not _failing(rows):
             due = {name: self._due(row, rows) for name, row in rows.items()}
             if not _failing(due):
@@ -325,10 +325,11 @@ def _size(row: Row) -> int:
     return len(str(row.outputs)) if row.outputs else 0
 
 
-def _too_large(rows: dict[str, Row]) -> dict[str, Row]:
-    largest = max(rows.values(), key=_size)
+def _too_large(rows: dict[str, Row], ended: Set[str]) -> dict[str, Row]:
+    """The rows with the largest outputs of this turn refused; a step that had ended before never changes."""
+    largest = max((row for name, row in rows.items() if name not in ended), key=_size)
     message = (
-        f"the outputs of the run are larger than {OUTPUTS_LIMIT // 1024} KiB in all, most of them this step's; "
+        f"with this step's outputs those of the run are larger than {OUTPUTS_LIMIT // 1024} KiB in all; "
         "write data to the workspace and only its location to the result"
     )
     row = replace(largest, phase=Phase.FAILED, reason=Reason.RESULT_TOO_LARGE, message=message, outputs=None)

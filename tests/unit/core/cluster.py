@@ -1,0 +1,260 @@
+"""A model of a cluster around the planner: what is true, what the operator's cache shows of it, what it wrote down.
+
+It does what the controller does with a plan, and what an API server, a Job controller, a kubelet and the people
+around them do to Jobs and pods. Whatever must never happen is asserted where it would.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from collections.abc import Callable, Collection
+from typing import Any
+
+from tests.builders import EPOCH, JobBuilder, PipelineBuilder, PodBuilder, a_run
+
+from dataops_operator.api.run import Phase
+from dataops_operator.core.names import ATTEMPT_LABEL, STEP_LABEL
+from dataops_operator.core.planner import Plan, View, overstayed, plan
+from dataops_operator.core.rows import Row
+
+Object = dict[str, Any]
+TURNS = 4
+"""Times that one reconcile looks closer, as the controller has it."""
+
+
+class CrashError(Exception):
+    """The operator ended in the middle of a reconcile."""
+
+
+class Cluster:
+    """One run of a pipeline, and everything around it."""
+
+    def __init__(self, pipeline: PipelineBuilder) -> None:
+        self.inputs = a_run().inputs(pipeline)
+        self.now = EPOCH
+        # What is true.
+        self.jobs: dict[str, Object] = {}
+        self.pods: dict[str, list[Object]] = {}
+        self.created: Counter[str] = Counter()
+        self.attempts: Counter[str] = Counter()
+        self.done: dict[str, Object] = {}
+        """Outputs of the steps that have truly succeeded."""
+        # What the operator holds.
+        self.cached_jobs: dict[str, Object] = {}
+        self.cached_pods: dict[str, list[Object]] = {}
+        # What it wrote.
+        self.rows: tuple[Row, ...] = ()
+        self.verdict: Phase | None = None
+        self.wake_at: float | None = EPOCH
+
+    # The operator.
+
+    def view(self, **more: Any) -> View:
+        """What the operator's cache shows."""
+        return View(jobs=dict(self.cached_jobs), pods=dict(self.cached_pods), **more)
+
+    def reconcile(
+        self,
+        refuse: Callable[[str], bool] = lambda _: False,
+        crash_after: int | None = None,
+        conflict: bool = False,
+        explanation: str = "",
+    ) -> Plan | None:
+        """One reconcile, as the controller does it.
+
+        Args:
+            refuse: whether the API server refuses a Job of this name.
+            crash_after: the number of writes after which the operator ends.
+            conflict: whether somebody else wrote the run's status just before.
+            explanation: what events say of a Job without a pod.
+        """
+        if self.verdict is not None:
+            self.delete(overstayed((), self.view()))
+            return None
+        self.budget = crash_after
+        self.adopted = False
+        proven: set[str] = set()
+        explained: dict[str, str] = {}
+        refused: dict[str, str] = {}
+        for _ in range(TURNS):
+            view = self.view(proven=frozenset(proven), refused=refused, explained=explained)
+            made = plan(self.inputs, self.rows, view, self.now)
+            if made.prove or made.explain:
+                assert not made.create, "nothing is done before the proof"
+                assert made.verdict is None
+                for name in made.prove:
+                    self.sync(name)
+                proven |= set(made.prove)
+                explained |= dict.fromkeys(made.explain, explanation)
+                continue
+            fresh = {job["metadata"]["name"]: "no" for job in made.create if refuse(job["metadata"]["name"])}
+            self.create([job for job in made.create if job["metadata"]["name"] not in fresh])
+            if fresh:
+                refused |= fresh
+                continue
+            self.check_plan(made)
+            if not conflict:
+                self.write(made)
+                if not self.adopted:  # what was adopted may itself be news
+                    self.check_idempotent(made, proven, refused, explained)
+                self.delete(made.delete)
+            return made
+        return None
+
+    def spend(self) -> None:
+        """Count one write of the operator; it may be its last."""
+        if self.budget is not None:
+            if self.budget == 0:
+                raise CrashError
+            self.budget -= 1
+
+    def create(self, bodies: Collection[Object]) -> None:
+        """Create Jobs; one that is there is adopted."""
+        for body in bodies:
+            name = body["metadata"]["name"]
+            self.spend()
+            if name not in self.jobs:
+                self.created[name] += 1
+                assert self.created[name] == 1, f"I1: {name} was created before"
+                labels = body["metadata"]["labels"]
+                step, attempt = labels[STEP_LABEL], int(labels[ATTEMPT_LABEL])
+                self.attempts[step] += 1
+                assert attempt == self.attempts[step], (
+                    f"I1: attempt {attempt} of {step}, after {self.attempts[step] - 1}"
+                )
+                unmet = set(self.inputs.revision.needs[step]) - self.done.keys()
+                assert not unmet, f"I3: {step} began before {unmet} had succeeded"
+                self.jobs[name] = JobBuilder.of(body, self.now - EPOCH).build()
+                del self.jobs[name]["spec"]
+            else:
+                self.adopted = True
+            self.sync(name)
+
+    def write(self, made: Plan) -> None:
+        """Write the status."""
+        self.spend()
+        before = {row.name: row for row in self.rows}
+        for row in made.rows:
+            old = before.get(row.name)
+            assert old is None or not old.final or old == row, f"I2: {row.name} had ended: {old} became {row}"
+            assert old is None or row.attempt >= old.attempt or row.phase is Phase.SKIPPED, f"attempts go back: {row}"
+        self.rows = tuple(Row.from_status(row.to_status()) for row in made.rows)
+        self.verdict = made.verdict
+        self.wake_at = made.wake_at
+
+    def delete(self, names: Collection[str]) -> None:
+        """Delete Jobs and their pods."""
+        for name in names:
+            self.spend()
+            if name in self.jobs:
+                self.remove(name)
+            self.sync(name)
+
+    def restart(self) -> None:
+        """The operator starts anew and lists everything."""
+        self.budget = None
+        self.cached_jobs, self.cached_pods = {}, {}
+        for name in self.jobs:
+            self.sync(name)
+
+    def sync(self, name: str) -> None:
+        """The cache learns the truth about one Job and its pods."""
+        job = self.jobs.get(name)
+        if job is None:
+            held = self.cached_jobs.pop(name, None)
+            if held is not None:
+                self.cached_pods.pop(held["metadata"]["uid"], None)
+            return
+        self.cached_jobs[name] = {"metadata": job["metadata"], "status": copy.deepcopy(job["status"])}
+        self.cached_pods[job["metadata"]["uid"]] = copy.deepcopy(self.pods.get(name, []))
+
+    # What must hold of every plan.
+
+    def check_plan(self, made: Plan) -> None:
+        """A plan speaks of every step, in order, and never leaves a run with nothing to wake it."""
+        assert [row.name for row in made.rows] == list(self.inputs.revision.needs)
+        assert (made.verdict is not None) == all(row.final for row in made.rows)
+        if made.verdict is not None:
+            assert not made.create
+            failed = any(row.phase is Phase.FAILED for row in made.rows)
+            assert made.verdict is (Phase.FAILED if failed else Phase.SUCCEEDED)
+        elif not any(row.under_way for row in made.rows):
+            assert made.wake_at is not None, "the run waits for nothing, for ever"
+
+    def check_idempotent(
+        self, made: Plan, proven: set[str], refused: dict[str, str], explained: dict[str, str]
+    ) -> None:
+        """Planning on the plan's own result does nothing more."""
+        view = self.view(proven=frozenset(proven), refused=refused, explained=explained)
+        again = plan(self.inputs, self.rows, view, self.now)
+        if again.explain and not again.prove:  # of the Jobs just created, none has a pod
+            return
+        assert not again.create, "planning again creates more"
+        assert not again.prove, "planning again asks for a proof"
+        assert tuple(Row.from_status(row.to_status()) for row in again.rows) == self.rows, "planning again changes rows"
+
+    def check_end(self) -> None:
+        """I7: the rows of an ended run say what the children showed."""
+        assert self.verdict is not None
+        for row in self.rows:
+            if row.phase is Phase.SUCCEEDED:
+                assert row.name in self.done, f"{row.name} never succeeded"
+                assert (row.outputs or {}) == self.done[row.name]
+            elif row.phase is Phase.SKIPPED:
+                assert not self.attempts[row.name], f"{row.name} is said to be skipped, but began"
+            else:
+                limit = self.inputs.revision.retry(self.inputs.revision.steps[row.name]).limit
+                assert self.attempts[row.name] <= row.attempt <= limit + 1
+
+    # The world.
+
+    def live(self) -> list[str]:
+        """Jobs that may still have a pod that has not ended."""
+        return [name for name in self.jobs if not self.ended(name)]
+
+    def ended(self, name: str) -> bool:
+        """Whether a Job's end is certain."""
+        phases = {pod["status"]["phase"] for pod in self.pods.get(name, ())}
+        return bool(phases & {"Succeeded", "Failed"}) or "conditions" in self.jobs[name]["status"]
+
+    def step_of(self, name: str) -> str:
+        """The step whose attempt a Job is."""
+        step: str = self.jobs[name]["metadata"]["labels"][STEP_LABEL]
+        return step
+
+    def pod(self, name: str, change: Callable[[PodBuilder], PodBuilder]) -> None:
+        """The kubelet tells of a Job's one pod."""
+        self.pods[name] = [change(PodBuilder(self.step_of(name), f"{name}-pod")).build()]
+
+    def seconds(self) -> float:
+        """Seconds since the epoch of the tests."""
+        return self.now - EPOCH
+
+    def succeed(self, name: str, *, silent: bool = False) -> None:
+        """A pod ends well, with the outputs that its step declares, unless it is silent."""
+        step = self.step_of(name)
+        declared = self.inputs.revision.steps[step].outputs or ()
+        outputs = {} if silent else {one.name: f"{name}/{one.name}" for one in declared}
+        self.pod(name, lambda pod: pod.succeeded(outputs, began=self.seconds(), ended=self.seconds()))
+        if not silent or not declared:
+            self.done[step] = outputs
+
+    def settle(self, name: str) -> None:
+        """The Job controller draws the conclusion from a pod that has ended."""
+        for pod in self.pods.get(name, ()):
+            phase = pod["status"]["phase"]
+            if phase in ("Succeeded", "Failed") and "conditions" not in self.jobs[name]["status"]:
+                builder = JobBuilder()
+                builder.body = self.jobs[name]
+                builder.complete(self.seconds()) if phase == "Succeeded" else builder.failed(seconds=self.seconds())
+
+    def reap_pod(self, name: str) -> None:
+        """A pod of a settled Job goes."""
+        if "conditions" in self.jobs[name]["status"]:
+            self.pods[name] = []
+
+    def remove(self, name: str) -> None:
+        """A Job goes, with its pods."""
+        del self.jobs[name]
+        self.pods.pop(name, None)

@@ -1,0 +1,187 @@
+"""The planner among random events: whatever happens in whatever order, a run ends once, and rightly."""
+
+import os
+from typing import Any
+
+import pytest
+from hypothesis import Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from tests.builders import PipelineBuilder, a_pipeline
+from tests.unit.core.cluster import Cluster, CrashError
+
+NAMES = "abcde"
+RETRIES = st.sampled_from(
+    [
+        None,
+        {"limit": 1, "backoff": {"initial": "10s"}},
+        {"limit": 2, "on": ["Infrastructure", "Failure", "Start"], "backoff": {"initial": "0s"}},
+        {"limit": 1, "on": ["OutOfMemory"]},
+    ]
+)
+
+
+@st.composite
+def pipelines(draw: st.DrawFn) -> PipelineBuilder:
+    """A small graph; some steps declare an output, which some of those behind them use."""
+    builder = a_pipeline()
+    with_output: list[str] = []
+    for index in range(draw(st.integers(1, 5))):
+        before = NAMES[:index]
+        needs = draw(st.lists(st.sampled_from(before), unique=True, max_size=3)) if before else []
+        used = draw(st.sampled_from([None, *with_output]))
+        fields: dict[str, Any] = {"needs": needs, "args": [f"$(steps.{used}.outputs.n)"] if used else None}
+        if draw(st.booleans()):
+            fields["outputs"] = [{"name": "n"}]
+            with_output.append(NAMES[index])
+        builder.step(NAMES[index], retry=draw(RETRIES), startTimeout=draw(st.sampled_from([None, "30s"])), **fields)
+    return builder
+
+
+class Runs(RuleBasedStateMachine):
+    """One run among events."""
+
+    cluster: Cluster
+
+    @initialize(pipeline=pipelines())
+    def begin(self, pipeline: PipelineBuilder) -> None:
+        self.cluster = Cluster(pipeline)
+        self.cluster.reconcile()
+
+    def one_of(self, names: list[str], index: int) -> str:
+        return names[index % len(names)]
+
+    # The operator.
+
+    @rule(refused=st.sampled_from(["", "", "", *NAMES]), explanation=st.sampled_from(["", "exceeded quota"]))
+    def reconcile(self, refused: str, explanation: str) -> None:
+        self.cluster.reconcile(lambda name: bool(refused) and f"-{refused}-" in name, explanation=explanation)
+
+    @rule(writes=st.integers(0, 3))
+    def crash(self, writes: int) -> None:
+        try:
+            self.cluster.reconcile(crash_after=writes)
+        except CrashError:
+            self.cluster.restart()
+
+    @rule()
+    def lose_the_status_write(self) -> None:
+        self.cluster.reconcile(conflict=True)
+
+    # The cache.
+
+    @rule(index=st.integers(0, 9))
+    @precondition(lambda self: self.cluster.jobs)
+    def hear_of_one(self, index: int) -> None:
+        self.cluster.sync(self.one_of(list(self.cluster.jobs), index))
+
+    @rule()
+    def hear_of_all(self) -> None:
+        for name in {*self.cluster.jobs, *self.cluster.cached_jobs}:
+            self.cluster.sync(name)
+
+    @rule(index=st.integers(0, 9))
+    def forget_one(self, index: int) -> None:
+        known = [row.job for row in self.cluster.rows if row.job in self.cluster.cached_jobs]
+        if known:  # what the status does not name yet was created, or listed, by this very process
+            held = self.cluster.cached_jobs.pop(known[index % len(known)])
+            self.cluster.cached_pods.pop(held["metadata"]["uid"], None)
+
+    # The world.
+
+    @rule(index=st.integers(0, 9), silent=st.sampled_from([False, False, False, True]))
+    @precondition(lambda self: self.cluster.live())
+    def pod_succeeds(self, index: int, silent: bool) -> None:
+        self.cluster.succeed(self.one_of(self.cluster.live(), index), silent=silent)
+
+    @rule(index=st.integers(0, 9), how=st.sampled_from(["exits", "drained", "lost", "out of memory", "late"]))
+    @precondition(lambda self: self.cluster.live())
+    def pod_fails(self, index: int, how: str) -> None:
+        began = self.cluster.seconds()
+        self.cluster.pod(
+            self.one_of(self.cluster.live(), index),
+            lambda pod: _fail(pod, how, began),
+        )
+
+    @rule(index=st.integers(0, 9), how=st.sampled_from(["runs", "new", "no image", "unschedulable"]))
+    @precondition(lambda self: self.cluster.live())
+    def pod_moves(self, index: int, how: str) -> None:
+        name = self.one_of(self.cluster.live(), index)
+        if any("running" in one["state"] for pod in self.cluster.pods.get(name, ()) for one in containers(pod)):
+            return  # a container that ran does not go back to waiting, since pods are never restarted
+        began = self.cluster.seconds()
+        self.cluster.pod(name, lambda pod: _move(pod, how, began))
+
+    @rule(index=st.integers(0, 9), reap=st.booleans())
+    @precondition(lambda self: self.cluster.jobs)
+    def job_settles(self, index: int, reap: bool) -> None:
+        name = self.one_of(list(self.cluster.jobs), index)
+        self.cluster.settle(name)
+        if reap:
+            self.cluster.reap_pod(name)
+
+    @rule(index=st.integers(0, 9))
+    def somebody_deletes_a_job(self, index: int) -> None:
+        known = [row.job for row in self.cluster.rows if row.job in self.cluster.jobs]
+        if known:  # one that the status does not name yet would be created again, for nobody can know of it
+            self.cluster.remove(known[index % len(known)])
+
+    @rule(seconds=st.sampled_from([1, 4, 11, 40, 400]))
+    def time_passes(self, seconds: float) -> None:
+        self.cluster.now += seconds
+
+    def teardown(self) -> None:
+        """From wherever it stands, the run ends once the world stands still."""
+        if not hasattr(self, "cluster"):
+            return
+        cluster = self.cluster
+        for _ in range(60):
+            if cluster.verdict is not None:
+                break
+            for name in cluster.live():
+                cluster.succeed(name)
+            for name in {*cluster.jobs, *cluster.cached_jobs}:
+                cluster.sync(name)
+            cluster.now = max(cluster.now + 1, cluster.wake_at or 0)
+            cluster.reconcile()
+        assert cluster.verdict is not None, f"the run does not end: {cluster.rows}"
+        cluster.check_end()
+        ended = cluster.rows, cluster.verdict
+        cluster.now += 1000
+        cluster.reconcile()
+        assert (cluster.rows, cluster.verdict) == ended
+
+
+def containers(pod: dict[str, Any]) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = pod["status"].get("containerStatuses", [])
+    return found
+
+
+def _fail(pod: Any, how: str, began: float) -> Any:
+    if how == "exits":
+        return pod.failed(1, began=began, ended=began)
+    if how == "drained":
+        return pod.failed(143, began=began, ended=began).disrupted()
+    if how == "lost":
+        return pod.running(began).gone_bad()
+    if how == "out of memory":
+        return pod.failed(137, reason="OOMKilled", began=began, ended=began)
+    return pod.failed(143, began=began, ended=began).gone_bad("DeadlineExceeded")
+
+
+def _move(pod: Any, how: str, began: float) -> Any:
+    if how == "runs":
+        return pod.running(began)
+    if how == "no image":
+        return pod.waiting("ImagePullBackOff", "Back-off pulling")
+    return pod.unschedulable() if how == "unschedulable" else pod
+
+
+THOROUGH = os.environ.get("HYPOTHESIS_PROFILE") == "thorough"
+Runs.TestCase.settings = settings(
+    max_examples=20_000 if THOROUGH else 2_000,
+    stateful_step_count=40,
+    phases=[Phase.reuse, Phase.generate, Phase.shrink],
+    report_multiple_bugs=False,
+)
+TestRuns = pytest.mark.timeout(3600 if THOROUGH else 300)(Runs.TestCase)
