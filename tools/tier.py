@@ -18,7 +18,8 @@ from dataclasses import dataclass
 TESTED = ("unit", "integration", "faults", "e2e")
 """Tiers that are made of tests."""
 
-_SUMMARY = re.compile(r"(?=.*\b(?:passed|failed|error)\b)(?:=+ )?((?:\d+ \w+(?:, )?)+) in [\d.]+s")
+_COUNT = re.compile(r"(\d+) (\w+)")
+_SUMMARY = re.compile(r"((?:\d+ \w+(?:, )?)+) in [\d.]+s(?: \([\d:]+\))?")
 
 
 @dataclass(frozen=True)
@@ -41,9 +42,14 @@ def run(name: str) -> Outcome:
         assert process.stdout is not None  # noqa: S101 - asked for above
         for line in process.stdout:
             print(line, end="", flush=True)
-            if found := _SUMMARY.search(line):
-                counts = {word: int(number) for number, word in re.findall(r"(\d+) (\w+)", found[1])}
+            counts = count(line) or counts
     return judge(name, process.returncode, counts, time.monotonic() - began)
+
+
+def count(line: str) -> dict[str, int]:
+    """How many tests passed, failed and so on, where the line is the closing one of a test runner."""
+    found = _SUMMARY.fullmatch(line.strip().strip("= "))
+    return {word: int(number) for number, word in _COUNT.findall(found[1])} if found else {}
 
 
 def judge(name: str, code: int, counts: dict[str, int], seconds: float) -> Outcome:
