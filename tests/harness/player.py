@@ -109,7 +109,7 @@ class Player:
             self._start(uid, self._play(pod, play))
         elif type_ == "DELETED":
             self._stop(uid)
-        elif pod["metadata"].get("deletionTimestamp") and uid in self._tasks:
+        elif pod["metadata"].get("deletionTimestamp") and uid in self._tasks and phase not in ("Succeeded", "Failed"):
             self._stop(uid)
             self._start(uid + "/killed", self._kill(pod))
 

@@ -59,7 +59,7 @@ async def test_a_valid_pipeline_is_ready_with_a_revision_that_nobody_can_change(
     assert revision["metadata"]["labels"]["dataops.dev/pipeline"] == "p"
     assert [one["uid"] for one in revision["metadata"]["ownerReferences"]] == [found["metadata"]["uid"]]
     assert [one["name"] for one in revision["data"]["spec"]["steps"]] == ["land", "report"]
-    change = {"data": {"spec": {"steps": []}}}
+    change: Object = {"data": {"spec": {"steps": []}}}
     text = await refused(case.api.patch(REVISIONS, case.namespace, status["activeRevision"], change))
     assert "immutable" in text
 

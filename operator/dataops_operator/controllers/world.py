@@ -85,7 +85,7 @@ class World:
         return run is None or not statuses.is_final(run["status"])
 
     def let_go(self, run: Object) -> None:
-        """Forget the ended children of a run that has ended: a Job with its pods, or it would look as if it had none."""
+        """Forget what an ended run owns and has ended: a Job with its pods, or it would look as if it had none."""
         for job in self.jobs.by_owner(run["metadata"]["uid"]):
             ended = [pod for pod in self.pods.by_owner(job["metadata"]["uid"]) if not self._wanted(pod)]
             if ended or not self._wanted(job):
