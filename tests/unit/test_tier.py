@@ -1,3 +1,4 @@
+import re
 import subprocess
 from pathlib import Path
 
@@ -53,6 +54,6 @@ def test_the_readme_names_only_targets_that_exist() -> None:
     shown = subprocess.run(["make", "-s"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     listed = {line.split()[1] for line in shown.splitlines() if line.startswith("  make ")}
     text = (ROOT / "README.md").read_text() + (ROOT / "CONTRIBUTING.md").read_text()
-    named = set(tier.re.findall(r"make (?:-s )?([a-z-]+)`", text)) | set(tier.re.findall(r"(?m)^make ([a-z-]+)", text))
+    named = set(re.findall(r"make (?:-s )?([a-z-]+)`", text)) | set(re.findall(r"(?m)^make ([a-z-]+)", text))
     assert named
     assert named <= listed
