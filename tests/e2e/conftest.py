@@ -1,7 +1,8 @@
 """One cluster for all of these tests, one namespace for each; every test ends with the invariants.
 
 Cases that do not depend on each other run side by side: a test marked with `begins` names a function that starts its
-runs, and all of these are called before the first test. A test then waits for its own.
+runs, and all of a module's are called before its first test (of a module and not of all, or two cores are so busy
+that nothing starts in its time). A test then waits for its own.
 
 E2E_KEEP=1 takes the cluster as an earlier call left it and leaves it in turn, to look at what failed.
 """
@@ -29,7 +30,7 @@ FAILED = pytest.StashKey[bool]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "begins(function): starts the test's runs, beside those of all others")
+    config.addinivalue_line("markers", "begins(function): starts the test's runs, beside those of its module")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -65,11 +66,11 @@ def replicas(site: Site, observer: Observer) -> Replicas:
     return Replicas(site, observer)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def begun(request: pytest.FixtureRequest, site: Site, observer: Observer) -> dict[str, Room]:
-    """The rooms of the tests that say how they begin, all begun; by the test's name."""
-    marked = [(item.name, item.get_closest_marker("begins")) for item in request.session.items]
-    wanted = {name: marker.args[0] for name, marker in marked if marker}
+    """The rooms of the module's tests that say how they begin, all begun; by the test's name."""
+    mine = [item for item in request.session.items if item.path == request.path]
+    wanted = {item.name: marker.args[0] for item in mine if (marker := item.get_closest_marker("begins"))}
 
     def begin(name: str, start: Callable[[Room], object]) -> tuple[str, Room]:
         room = Room(site, observer, _namespace(name))

@@ -33,8 +33,7 @@ class Replicas:
     def scale(self, replicas: int) -> None:
         """Have so many replicas, and wait until they are ready and one of them leads."""
         self._site.kubectl("scale", f"deployment/{RELEASE}", "-n", SYSTEM, f"--replicas={replicas}")
-        self._site.kubectl("rollout", "status", f"deployment/{RELEASE}", "-n", SYSTEM, "--timeout=120s")
-        self._site.kubectl("wait", "pod", "-l", SELECTOR, "-n", SYSTEM, "--for=condition=Ready", "--timeout=60s")
+        self._site.kubectl("rollout", "status", f"deployment/{RELEASE}", "-n", SYSTEM, "--timeout=120s", within=150)
         self.leader()
 
     def pods(self) -> list[str]:
@@ -61,17 +60,28 @@ class Replicas:
             time.sleep(0.3)
         raise AssertionError(f"nobody but {other_than or 'one who is gone'} leads after {within:.0f} s")
 
-    def kill(self, pod: str) -> None:
-        """SIGKILL to the operator's process in a pod, as the kernel would send it.
-
-        Raises:
-            AssertionError: there is no such process on this machine.
-        """
+    def kill(self, pod: str) -> int:
+        """SIGKILL to the operator's process in a pod, as the kernel would send it; how many processes there were."""
         uid = self._site.read("pod", pod, "-n", SYSTEM)["metadata"]["uid"]
         found = processes(uid, f"--lease-namespace={SYSTEM}")
-        assert found, f"no process of pod {pod} ({uid}) is on this machine"
         for pid in found:
             os.kill(pid, signal.SIGKILL)
+        return len(found)
+
+    def keep_killing(self, pod: str) -> str:
+        """Kill a pod's process whenever there is one, until another pod leads; the new holder.
+
+        Raises:
+            AssertionError: no other did in time.
+        """
+        deadline = time.monotonic() + TAKEN_WITHIN
+        while time.monotonic() < deadline:
+            self.kill(pod)
+            holder = self.holder()
+            if holder and pod_of(holder) != pod:
+                return holder
+            time.sleep(0.5)
+        raise AssertionError(f"nobody but {pod} leads after {TAKEN_WITHIN:.0f} s")
 
 
 def pod_of(holder: str) -> str:

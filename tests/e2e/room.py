@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -158,5 +159,17 @@ def python(name: str, text: str, **fields: Any) -> Step:
 
 
 def begins(start: Callable[[Room], object]) -> pytest.MarkDecorator:
-    """Mark a test with the function that starts its runs, beside those of all others."""
+    """Mark a test with the function that starts its runs, beside those of its module."""
     return pytest.mark.begins.with_args(start)
+
+
+def until_gone(what: Callable[[], object], within: float = 90) -> None:
+    """Wait until there is nothing any more.
+
+    Raises:
+        AssertionError: there still is after that many seconds.
+    """
+    deadline = time.monotonic() + within
+    while left := what():
+        assert time.monotonic() < deadline, f"still there after {within:.0f} s: {left}"
+        time.sleep(0.5)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.e2e.room import Room, row, shell
+from tests.e2e.room import Room, row, shell, until_gone
 from tests.e2e.site import RELEASE, SYSTEM
 from tests.harness.api import Object
 
@@ -25,7 +25,7 @@ def begin(room: Room) -> Object:
     room.define("short", [shell("one", "true")])
     room.launch("short", "done")
     room.define(
-        "long", [shell("one", "true"), shell("two", "sleep 15", needs=["one"]), shell("three", "true", needs=["two"])]
+        "long", [shell("one", "true"), shell("two", "sleep 12", needs=["one"]), shell("three", "true", needs=["two"])]
     )
     room.launch("long", "going")
     done = room.succeeded("done")
@@ -48,8 +48,8 @@ def test_an_upgrade_with_other_values_keeps_definitions_and_runs(room: Room) -> 
 
 def test_without_the_operator_runs_wait_and_go_on_when_it_is_back(room: Room) -> None:
     before, done = definitions(room), begin(room)
-    room.site.call("helm", "uninstall", RELEASE, "-n", SYSTEM, "--wait", within=120)
-    assert room.site.kubectl("get", "deployments,pods", "-n", SYSTEM, "-o", "name") == ""
+    room.site.call("helm", "uninstall", RELEASE, "-n", SYSTEM, "--wait", within=180)
+    until_gone(lambda: room.site.kubectl("get", "deployments,pods", "-n", SYSTEM, "-o", "name").split())
     assert definitions(room) == before
     assert room.site.read("drun", "going", "-n", room.namespace)["status"]["phase"] == "Running"
     room.site.install()

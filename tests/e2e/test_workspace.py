@@ -2,26 +2,11 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-
-from tests.e2e.room import Room, begins, row, shell
+from tests.e2e.room import Room, begins, row, shell, until_gone
 
 WRITES = "echo 12 > /dataops/workspace/rows; id -u > /dataops/workspace/writer"
 READS = "cat /dataops/workspace/rows /dataops/workspace/writer; echo more >> /dataops/workspace/rows"
 KEPT_OUT = "test ! -e /dataops/workspace && echo nothing here"
-
-
-def until_gone(what: Callable[[], object], within: float = 90) -> None:
-    """Wait until there is nothing any more.
-
-    Raises:
-        AssertionError: there still is after that many seconds.
-    """
-    deadline = time.monotonic() + within
-    while left := what():
-        assert time.monotonic() < deadline, f"still there after {within:.0f} s: {left}"
-        time.sleep(0.5)
 
 
 def begin_shared(room: Room) -> None:
