@@ -76,7 +76,8 @@ async def test_a_leader_that_stood_still_does_no_harm(plane: ControlPlane, tmp_p
             first.thaw()
             code = await first.ended(within=30)
             assert code > 0, "an end that nobody asked for is not a success"
-            late = before.writes[written:]
+            # What it had in hand when it stood still it may send once more; nothing of it may be done.
+            late = [call for call in before.writes[written:] if call.answered < 400]
             assert not late, f"the former leader went on writing: {', '.join(map(str, late))}"
             assert second.alive
             await asyncio.sleep(1)
