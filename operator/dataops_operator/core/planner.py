@@ -327,7 +327,9 @@ def _size(row: Row) -> int:
 
 def _too_large(rows: dict[str, Row], ended: Set[str]) -> dict[str, Row]:
     """The rows with the largest outputs of this turn refused; a step that had ended before never changes."""
-    largest = max((row for name, row in rows.items() if name not in ended), key=_size)
+    largest = max((row for name, row in rows.items() if row.outputs and name not in ended), key=_size, default=None)
+    if largest is None:
+        return rows
     message = (
         f"with this step's outputs those of the run are larger than {OUTPUTS_LIMIT // 1024} KiB in all; "
         "write data to the workspace and only its location to the result"
