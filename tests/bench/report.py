@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ START, END = "<!-- bench:start -->", "<!-- bench:end -->"
 FAIR = 0.1
 """The part of the machine that others may take before the table says so."""
 WRITES_ALLOWED = 2 * STEPS + 3
+WIDTH = 120
 COLUMNS = (
     "load",
     "who",
@@ -34,7 +36,8 @@ def table(costs: Sequence[Cost]) -> str:
     for load in dict.fromkeys(cost.load for cost in costs):
         lines += [_row(load, *_ours(cost)) for cost in costs if cost.load == load]
         lines += [_row(load, *_theirs(argo["name"], row)) for row in argo["rows"] if row["load"] == load]
-    return "\n".join([*lines, "", *_notes(costs, argo)])
+    notes = [textwrap.fill(note, WIDTH, break_on_hyphens=False) for note in _notes(costs, argo)]
+    return "\n".join([*lines, "", *notes])
 
 
 def write_readme(readme: Path, text: str) -> None:
