@@ -13,6 +13,7 @@ from typing import Any
 
 from tests.builders import EPOCH, JobBuilder, PipelineBuilder, PodBuilder, a_run
 
+from dataops_operator.api.conditions import Reason
 from dataops_operator.api.run import Phase
 from dataops_operator.core.names import ATTEMPT_LABEL, STEP_LABEL
 from dataops_operator.core.planner import Plan, View, overstayed, plan
@@ -138,6 +139,8 @@ class Cluster:
         for row in made.rows:
             old = before.get(row.name)
             assert old is None or not old.final or old == row, f"I2: {row.name} had ended: {old} became {row}"
+            lost = row.reason == Reason.JOB_DELETED and row != old
+            assert not lost or row.job not in self.jobs, f"a stale cache was believed: {row}"
             assert old is None or row.attempt >= old.attempt or row.phase is Phase.SKIPPED, f"attempts go back: {row}"
         self.rows = tuple(Row.from_status(row.to_status()) for row in made.rows)
         self.verdict = made.verdict
@@ -230,6 +233,15 @@ class Cluster:
     def seconds(self) -> float:
         """Seconds since the epoch of the tests."""
         return self.now - EPOCH
+
+    def given_up(self, name: str) -> bool:
+        """Whether the status says that a Job's attempt is over."""
+        step, attempt = self.step_of(name), int(self.jobs[name]["metadata"]["labels"][ATTEMPT_LABEL])
+        rows = {row.name: row for row in self.rows}
+        row = rows.get(step)
+        return row is not None and (
+            row.final or row.attempt > attempt or (row.attempt == attempt and not row.under_way)
+        )
 
     def succeed(self, name: str, *, silent: bool = False) -> None:
         """A pod ends well, with the outputs that its step declares, unless it is silent."""

@@ -139,7 +139,8 @@ class Runs(RuleBasedStateMachine):
             if cluster.verdict is not None:
                 break
             for name in cluster.live():
-                cluster.succeed(name)
+                if not cluster.given_up(name):
+                    cluster.succeed(name)
             for name in {*cluster.jobs, *cluster.cached_jobs}:
                 cluster.sync(name)
             cluster.now = max(cluster.now + 1, cluster.wake_at or 0)
@@ -150,6 +151,7 @@ class Runs(RuleBasedStateMachine):
         cluster.now += 1000
         cluster.reconcile()
         assert (cluster.rows, cluster.verdict) == ended
+        assert not cluster.live(), "I4: a Job goes on for nobody"
 
 
 def containers(pod: dict[str, Any]) -> list[dict[str, Any]]:
