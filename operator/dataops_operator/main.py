@@ -146,7 +146,8 @@ class Operator:
             "Pipeline": PipelineController(self._world, revisions),
             "PipelineRun": RunController(self._world, revisions),
         }
-        identity = f"{os.environ.get('POD_NAME', 'local')}_{uuid.uuid4().hex[:8]}"
+        # A pod's container that starts again takes its own Lease up at once: the process that held it is dead.
+        identity = os.environ.get("POD_NAME") or f"local_{uuid.uuid4().hex[:8]}"
         self._elector = LeaderElector(self._lease_client, arguments.lease_namespace, arguments.lease_name, identity)
         self._health = Health()
         self._kopf_ready = asyncio.Event()
@@ -276,6 +277,8 @@ class Operator:
 
     async def _reconcile(self, key: Key) -> None:
         """Reconcile one key, and count how it went."""
+        if not self._elector.is_leader:
+            return  # the process stood still for longer than its Lease, and is about to end
         metrics, begun = self._world.metrics, time.perf_counter()
         result = "error"
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from ..api.conditions import Type, find_condition
 from ..api.run import Phase
@@ -22,6 +22,9 @@ from .events import Recorder
 Object = Mapping[str, Any]
 
 BY_PIPELINE = "pipeline"
+
+SETTLE: Final = 0.5
+"""Seconds in which the lesser news of a run's children become one reconcile."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +129,10 @@ class World:
         key = Key("PipelineRun", meta["namespace"], name)
         if _ended(after) and not _ended(before):
             self.pod_ends[key] = time.monotonic()
-        self.queue.add(key)
+            self.queue.add(key)
+        else:
+            # Nothing waits for the rest: what a pod does on its way, and the Job's word, which comes a second later.
+            self.queue.add_after(key, SETTLE)
 
 
 def run_key(run: Object) -> Key:
