@@ -251,8 +251,9 @@ class _Planner:
     def _stopped(self, row: Row, failed: str) -> Row:
         if row.final or row.under_way:
             return row
-        if row.retry_at is not None:
-            return replace(row, phase=Phase.FAILED, retry_at=None)
+        if row.retry_at is not None or row.attempt > 1:  # an attempt has run and failed, even if the next was refused
+            finished = row.finished_at or to_rfc3339(self.now)
+            return replace(row, phase=Phase.FAILED, finished_at=finished, retry_at=None)
         return skipped(row, Reason.UPSTREAM_FAILED, f"not run, since step {failed} failed")
 
     def _due(self, row: Row, rows: Mapping[str, Row]) -> Row:

@@ -153,11 +153,29 @@ def test_a_failed_step_ends_the_run_once_what_runs_has_ended() -> None:
 
 
 def test_a_step_that_waits_for_its_next_attempt_is_given_up_when_another_has_failed() -> None:
-    waiting = replace(running("a"), phase=Phase.WAITING, reason="Error", message="exit code 1", retry_at=at(99))
+    waiting = replace(
+        running("a"), phase=Phase.WAITING, reason="Error", message="exit code 1", finished_at=at(9), retry_at=at(99)
+    )
     failed = Row("b", Phase.FAILED, "Error", "exit code 2", 1)
     made = planned(a_pipeline().step("a").step("b"), [waiting, failed])
     assert made.rows[0] == replace(waiting, phase=Phase.FAILED, retry_at=None)
     assert made.verdict is Phase.FAILED
+
+
+@pytest.mark.parametrize(
+    ("attempt", "phase"),
+    [
+        pytest.param(1, Phase.SKIPPED, id="never ran where its first attempt was refused"),
+        pytest.param(2, Phase.FAILED, id="has failed where an earlier attempt had run"),
+    ],
+)
+def test_a_refused_step_beside_a_failed_one(attempt: int, phase: Phase) -> None:
+    refused = Row("a", Phase.WAITING, "QuotaExceeded", "no room", attempt, at(0))
+    made = planned(
+        a_pipeline().step("a").step("b"), [refused, Row("b", Phase.FAILED, "Error", "exit code 2", 1)], now=5
+    )
+    assert (made.rows[0].phase, made.verdict) == (phase, Phase.FAILED)
+    assert made.rows[0].finished_at == (at(5) if phase is Phase.FAILED else None)
 
 
 @pytest.mark.parametrize(
