@@ -1,9 +1,13 @@
 """A real API server for the tests of this folder."""
 
+import asyncio
 import os
 from collections.abc import Iterator
 
 import pytest
+from tests.harness.api import Api
+from tests.harness.kinds import CRDS, PIPELINES
+from tests.harness.operator import ROOT
 
 from localcluster.controlplane import ControlPlane
 
@@ -11,5 +15,18 @@ from localcluster.controlplane import ControlPlane
 @pytest.fixture(scope="session")
 def control_plane() -> Iterator[ControlPlane]:
     """etcd, API server and controller manager of this session's own; no node."""
-    with ControlPlane.start(f"integration-{os.getpid()}", audit=False) as made:
+    with ControlPlane.start(f"integration-{os.getpid()}", tuned_jobs=True) as made:
         yield made
+
+
+@pytest.fixture(scope="session")
+def plane(control_plane: ControlPlane) -> ControlPlane:
+    """The control plane with the CRDs installed."""
+
+    async def install() -> None:
+        async with Api(control_plane.server, control_plane.token, control_plane.ca) as api:
+            if not await api.find(CRDS, None, f"{PIPELINES.plural}.{PIPELINES.group_version.split('/')[0]}"):
+                await api.install_crds(ROOT / "crds")
+
+    asyncio.run(install())
+    return control_plane

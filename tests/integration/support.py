@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import inspect
 import re
+import sys
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,8 +38,14 @@ PIPELINE_WAIT = 8
 """Seconds that the operators of these tests let a run wait for its Pipeline; by default two minutes."""
 
 
+def python() -> Path:
+    """The interpreter that has the operator's packages alone, where there is one, else the tests' own."""
+    alone = ROOT / ".venv-operator/bin/python"
+    return alone if alone.exists() else Path(sys.executable)
+
+
 class Operator(OperatorProcess):
-    """The operator with more arguments, run by the interpreter that has its packages alone, where there is one."""
+    """The operator with more arguments."""
 
     def __init__(
         self,
@@ -50,16 +57,28 @@ class Operator(OperatorProcess):
         identity: str = "operator-0",
         kubeconfig: Path | None = None,
     ) -> None:
-        alone = ROOT / ".venv-operator/bin/python"
         super().__init__(
             kubeconfig or plane.kubeconfig,
             log,
             lease_namespace=lease_namespace,
             namespaces=namespaces,
             identity=identity,
-            python=alone if alone.exists() else None,
+            python=python(),
         )
         self._command += arguments
+
+
+async def until(true: Callable[[], Awaitable[bool]], within: float = 30) -> None:
+    """Ask again and again until the answer is yes.
+
+    Raises:
+        TimeoutError: it was not within so many seconds.
+    """
+    async with asyncio.timeout(within):
+        while True:
+            if await true():
+                return
+            await asyncio.sleep(0.05)
 
 
 @dataclass
@@ -70,6 +89,8 @@ class Case:
     namespace: str
     script: Script
     seen: Recorder
+    plane: ControlPlane
+    logs: Path
     broken: set[str] = field(default_factory=set)
     """What the case itself breaks, which is not checked at its end: an invariant (`I3`), or that `Jobs` stay."""
     own: dict[str, Any] = field(default_factory=dict)
@@ -78,6 +99,18 @@ class Case:
     def plays(self, step: str, play: Play, *, attempt: int = 0, run: str = "", end: float = END) -> None:
         """Say what a step's pods do; the first word on a pod counts."""
         self.script.rules.append(Rule(play.scaled(START, end), step, attempt, self.namespace, run))
+
+    def operator(self, *arguments: str, identity: str = "one", kubeconfig: Path | None = None) -> Operator:
+        """An operator of the case's own, for its namespace alone; not started yet."""
+        return Operator(
+            self.plane,
+            self.logs / f"{self.namespace}-{identity}.log",
+            *("--pipeline-wait", f"{PIPELINE_WAIT}s", *arguments),
+            lease_namespace=self.namespace,
+            namespaces=[self.namespace],
+            identity=identity,
+            kubeconfig=kubeconfig,
+        )
 
     async def apply(self, spec: Object, name: str = "p") -> Object:
         """Create a Pipeline, or give the one that is there this spec."""
@@ -147,11 +180,11 @@ class Case:
 
     async def none_left(self, kind: Kind, within: float = 60) -> None:
         """Wait until the namespace has no object of a kind."""
-        async with asyncio.timeout(within):
-            while True:
-                if not await self.api.list(kind, self.namespace):
-                    return
-                await asyncio.sleep(0.2)
+
+        async def gone() -> bool:
+            return not await self.api.list(kind, self.namespace)
+
+        await until(gone, within)
 
     async def revisions(self) -> list[Object]:
         """The revisions in the namespace, in their order."""
@@ -198,7 +231,7 @@ class World:
         """A fresh namespace that takes restricted pods alone; when the case is done, the invariants are checked."""
         await self.api.make_namespace(name, RESTRICTED)
         async with Recorder(self.api, name) as seen:
-            case = Case(self.api, name, self.script, seen)
+            case = Case(self.api, name, self.script, seen, self.plane, self.logs)
             try:
                 yield case
             except (AssertionError, TimeoutError) as error:
@@ -372,19 +405,3 @@ def audit_lines(plane: ControlPlane) -> int:
     """How many lines the audit log has."""
     assert plane.audit_log
     return len(plane.audit_log.read_bytes().splitlines())
-
-
-# With an audit log and the CRDs, which the control plane of the other tests has not.
-
-
-@pytest.fixture(scope="session")
-def control_plane() -> Iterator[ControlPlane]:
-    """A control plane with the CRDs installed and a Job controller that does not hold the tests up."""
-    with ControlPlane.start("integration", tuned_jobs=True) as plane:
-
-        async def install() -> None:
-            async with Api(plane.server, plane.token, plane.ca) as api:
-                await api.install_crds(ROOT / "crds")
-
-        asyncio.run(install())
-        yield plane

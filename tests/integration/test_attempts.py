@@ -18,7 +18,6 @@ from tests.integration.support import (
     World,
     a_world,
     command,
-    control_plane,
     failed_because,
     phases,
     row,
@@ -34,7 +33,6 @@ from tests.integration.support import (
 from dataops_operator.core.names import job_name
 from localcluster.controlplane import ControlPlane
 
-__all__ = ["control_plane"]
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 LIMITS = Kind("LimitRange", "v1", "limitranges")
@@ -44,8 +42,8 @@ AT_ONCE_RETRY: Object = {"limit": 3, "backoff": {"initial": "1s"}}
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def world(control_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
-    async with a_world(control_plane, tmp_path_factory.mktemp("attempts")) as it:
+async def world(plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
+    async with a_world(plane, tmp_path_factory.mktemp("attempts")) as it:
         yield it
 
 

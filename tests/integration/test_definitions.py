@@ -14,7 +14,6 @@ from tests.integration.support import (
     Case,
     World,
     a_world,
-    control_plane,
     refused,
     side_by_side,
     spec,
@@ -26,13 +25,12 @@ from tests.integration.support import (
 
 from localcluster.controlplane import ControlPlane
 
-__all__ = ["control_plane"]
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def world(control_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
-    async with a_world(control_plane, tmp_path_factory.mktemp("definitions")) as it:
+async def world(plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
+    async with a_world(plane, tmp_path_factory.mktemp("definitions")) as it:
         yield it
 
 

@@ -18,7 +18,6 @@ from tests.integration.support import (
     World,
     a_world,
     command,
-    control_plane,
     phases,
     refused,
     row,
@@ -33,7 +32,6 @@ from tests.integration.support import (
 
 from localcluster.controlplane import ControlPlane
 
-__all__ = ["control_plane"]
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(600)]
 
 COUNT = {"name": "rows", "type": "Integer"}
@@ -41,8 +39,8 @@ HANG = Play(outcome=Outcome.HANG)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def world(control_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
-    async with a_world(control_plane, tmp_path_factory.mktemp("runs")) as it:
+async def world(plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
+    async with a_world(plane, tmp_path_factory.mktemp("runs")) as it:
         yield it
 
 
