@@ -21,6 +21,8 @@ from tests.e2e.replicas import Replicas
 from tests.e2e.room import Room
 from tests.e2e.site import Site, bring_up, take_down
 
+from localcluster import state
+
 KEEP = bool(os.environ.get("E2E_KEEP"))
 SETTLED_WITHIN = 60.0
 LONGEST_TEST = 600
@@ -42,15 +44,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def site(request: pytest.FixtureRequest) -> Iterator[Site]:
-    """The cluster, with the chart installed in it."""
-    try:
-        found = Site(bring_up(fresh=not KEEP))
-        request.config.stash[SITE] = found
-        found.install()
-        yield found
-    finally:
-        if not KEEP:
-            take_down()
+    """The cluster, with the chart installed in it; another call of this tier on this machine waits for its end."""
+    with state.locked(".e2e-tier"):
+        try:
+            found = Site(bring_up(fresh=not KEEP))
+            request.config.stash[SITE] = found
+            found.install()
+            yield found
+        finally:
+            if not KEEP:
+                take_down()
 
 
 @pytest.fixture(scope="session")

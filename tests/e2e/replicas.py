@@ -42,23 +42,28 @@ class Replicas:
         return [pod["metadata"]["name"] for pod in items if "deletionTimestamp" not in pod["metadata"]]
 
     def holder(self) -> str:
-        """Who the Lease names now; empty for nobody."""
+        """The pod that the Lease names now; empty for none."""
         lease = self._observer.do(self._observer.api.find(LEASES, SYSTEM, RELEASE))
         return _holder(lease or {})
 
-    def leader(self, other_than: str = "", within: float = TAKEN_WITHIN) -> str:
-        """Wait until one of the present pods leads by a name other than this; that name.
+    def leader(self, other_than: str = "") -> str:
+        """Wait until one of the present pods leads, another one than this; its name.
 
         Raises:
-            AssertionError: none did within that many seconds.
+            AssertionError: none did in time.
         """
-        deadline = time.monotonic() + within
+        deadline = time.monotonic() + TAKEN_WITHIN
         while time.monotonic() < deadline:
             holder = self.holder()
-            if holder and holder != other_than and pod_of(holder) in self.pods():
+            if holder and holder != other_than and holder in self.pods():
                 return holder
             time.sleep(0.3)
-        raise AssertionError(f"nobody but {other_than or 'one who is gone'} leads after {within:.0f} s")
+        raise AssertionError(f"no pod but {other_than or 'one that is gone'} leads after {TAKEN_WITHIN:.0f} s")
+
+    def restarts(self, pod: str) -> int:
+        """How often the container of a pod was started again."""
+        read = self._site.read("pod", pod, "-n", SYSTEM)
+        return int(read["status"]["containerStatuses"][0]["restartCount"])
 
     def kill(self, pod: str) -> int:
         """SIGKILL to the operator's process in a pod, as the kernel would send it; how many processes there were."""
@@ -68,8 +73,8 @@ class Replicas:
             os.kill(pid, signal.SIGKILL)
         return len(found)
 
-    def keep_killing(self, pod: str) -> str:
-        """Kill a pod's process whenever there is one, until another pod leads; the new holder.
+    def keep_killing(self, pod: str) -> None:
+        """Kill a pod's process whenever there is one, until another pod leads.
 
         Raises:
             AssertionError: no other did in time.
@@ -77,16 +82,10 @@ class Replicas:
         deadline = time.monotonic() + TAKEN_WITHIN
         while time.monotonic() < deadline:
             self.kill(pod)
-            holder = self.holder()
-            if holder and pod_of(holder) != pod:
-                return holder
+            if self.holder() not in ("", pod):
+                return
             time.sleep(0.5)
         raise AssertionError(f"nobody but {pod} leads after {TAKEN_WITHIN:.0f} s")
-
-
-def pod_of(holder: str) -> str:
-    """The pod's name in a Lease's holder, which has a random part behind it."""
-    return holder.rpartition("_")[0]
 
 
 def processes(pod_uid: str, word: str) -> list[int]:

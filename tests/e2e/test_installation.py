@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from tests.e2e.replicas import Replicas, pod_of
+from tests.e2e.replicas import Replicas
 from tests.e2e.room import Room, begins, shell
 from tests.e2e.site import RELEASE, SYSTEM
 
@@ -33,9 +33,9 @@ def test_the_operator_runs_restricted_and_writes_lines_that_tell(room: Room, rep
     enforce = f"kubectl label namespace {SYSTEM} pod-security.kubernetes.io/enforce=restricted --overwrite"
     said = room.site.call("bash", "-c", f"{enforce} --dry-run=server 2>&1")
     assert "Warning" not in said, "the API server names the pods that would not be allowed"
-    leader = pod_of(replicas.leader())
+    leader = replicas.leader()
     log = room.site.kubectl("logs", leader, "-n", SYSTEM)
-    assert f"Leading as {leader}_" in log
+    assert f"Leading as {leader} by lease" in log
     assert "Caches are synced" in log
     assert "Traceback" not in log, log[-3000:]
 
@@ -54,7 +54,7 @@ def test_metrics_of_the_leader_are_well_formed_and_count_the_runs(
     room.succeeded("g1")
     room.succeeded("g2")
     room.failed("b1")
-    path = f"/api/v1/namespaces/{SYSTEM}/pods/{pod_of(replicas.leader())}:8080/proxy/metrics"
+    path = f"/api/v1/namespaces/{SYSTEM}/pods/{replicas.leader()}:8080/proxy/metrics"
     text = room.site.kubectl("get", "--raw", path)
     room.site.call(str(binaries.ensure("checks") / "promtool"), "check", "metrics", given=text)
 
