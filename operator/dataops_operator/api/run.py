@@ -7,7 +7,19 @@ from typing import Annotated, Any
 
 from pydantic import Field, StringConstraints
 
-from .base import LIST_ATOMIC, LIST_BY_NAME, LIST_BY_TYPE, AnyJson, ApiModel, Identifier, Name, Timestamp, rule, rules
+from .base import (
+    LIST_ATOMIC,
+    LIST_BY_NAME,
+    LIST_BY_TYPE,
+    LIST_SET,
+    AnyJson,
+    ApiModel,
+    Identifier,
+    Name,
+    Timestamp,
+    rule,
+    rules,
+)
 from .conditions import Condition
 
 
@@ -24,6 +36,7 @@ class Phase(StrEnum):
 
 
 ObjectName = Annotated[str, StringConstraints(min_length=1, max_length=253)]
+ImageId = Annotated[str, StringConstraints(min_length=1, max_length=600)]
 Json = Annotated[dict[str, Any], Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})]
 
 
@@ -116,8 +129,6 @@ class StepStatus(ApiModel):
     """When the next attempt begins."""
     job: ObjectName | None = None
     """Job of the last attempt."""
-    image_digest: Annotated[str, StringConstraints(max_length=600)] | None = Field(default=None, alias="imageDigest")
-    """Image that the container really ran, by digest."""
     outputs: Json | None = None
     """Outputs that the step wrote."""
 
@@ -141,6 +152,8 @@ class PipelineRunStatus(ApiModel):
     """Parameters as resolved at the start."""
     waiting_for: Annotated[list[WaitingFor], Field(max_length=16, json_schema_extra=LIST_ATOMIC)] | None = None
     """What the run waits for, while it does."""
+    images: Annotated[list[ImageId], Field(max_length=64, json_schema_extra=LIST_SET)] | None = None
+    """Images that the run's containers really ran, by digest."""
     started_at: Timestamp | None = None
     """When the run was accepted."""
     finished_at: Timestamp | None = None

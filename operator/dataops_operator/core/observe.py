@@ -44,7 +44,7 @@ class Observation:
         started: whether the container ever ran.
         started_at: when its container started, RFC 3339, where known.
         finished_at: when it ended, RFC 3339, where known.
-        image_digest: image that really ran.
+        image: what really ran, by digest.
         outputs: where it succeeded.
     """
 
@@ -55,7 +55,7 @@ class Observation:
     started: bool = False
     started_at: str | None = None
     finished_at: str | None = None
-    image_digest: str | None = None
+    image: str | None = None
     outputs: dict[str, Any] = field(default_factory=dict)
 
 
@@ -117,7 +117,7 @@ def _times(step: Step, pod: Object) -> dict[str, Any]:
         "started": bool(ended or running),
         "started_at": ended.get("startedAt") or running.get("startedAt") or pod.get("status", {}).get("startTime"),
         "finished_at": ended.get("finishedAt"),
-        "image_digest": container.get("imageID") or None,
+        "image": container.get("imageID") or None,
     }
 
 

@@ -168,7 +168,7 @@ class _Planner:
             message=seen.message or None,
             started_at=seen.started_at or row.started_at,
             finished_at=seen.finished_at or to_rfc3339(self.now),
-            image_digest=seen.image_digest,
+            image=seen.image,
             outputs=seen.outputs or None,
         )
 
@@ -182,7 +182,7 @@ class _Planner:
             message=seen.message,
             started_at=seen.started_at or row.started_at,
             finished_at=finished,
-            image_digest=seen.image_digest,
+            image=seen.image,
         )
         policy = self.inputs.revision.retry(step)
         if seen.failure not in policy.on or row.attempt > policy.limit:

@@ -19,7 +19,8 @@ class Row:
     """One step's state.
 
     A row between attempts has `retry_at`; one whose Job was refused has an attempt but no Job; one whose attempt is
-    under way has a Job and no `retry_at`.
+    under way has a Job and no `retry_at`. Which image an attempt ran is kept once for the run, not here: a digest a row
+    would be a third of a large run's status.
     """
 
     name: str
@@ -31,7 +32,7 @@ class Row:
     finished_at: str | None = None
     retry_at: str | None = None
     job: str | None = None
-    image_digest: str | None = None
+    image: str | None = None
     outputs: Mapping[str, Any] | None = None
 
     @property
@@ -62,7 +63,6 @@ class Row:
             finished_at=raw.get("finishedAt"),
             retry_at=raw.get("retryAt"),
             job=raw.get("job"),
-            image_digest=raw.get("imageDigest"),
             outputs=raw.get("outputs"),
         )
 
@@ -79,7 +79,6 @@ class Row:
             "finishedAt": self.finished_at,
             "retryAt": self.retry_at,
             "job": self.job,
-            "imageDigest": self.image_digest,
             "outputs": dict(self.outputs) if self.outputs else None,
         }
         return {key: value for key, value in values.items() if value is not None}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from ..api.conditions import Reason, Type, drop_condition, set_condition
 from ..api.run import Phase
@@ -12,6 +12,9 @@ from .rows import Row, cut_off
 from .times import to_rfc3339
 
 Status = dict[str, Any]
+
+IMAGES_LIMIT: Final = 64
+"""Different images of a run that its status names."""
 
 
 def is_final(status: Mapping[str, Any]) -> bool:
@@ -124,6 +127,9 @@ def running(
         "startedAt": status.get("startedAt") or conditions.now,
         "steps": [row.to_status() for row in rows],
     }
+    images = dict.fromkeys([*(status.get("images") or ()), *(row.image for row in rows if row.image)])
+    if images:
+        out["images"] = list(images)[:IMAGES_LIMIT]
     if fixed.parameters:
         out["parameters"] = [{"name": p.name, "value": p.value, "origin": p.origin} for p in fixed.parameters]
     if blocked:

@@ -48,7 +48,7 @@ def test_a_success_carries_what_the_pod_showed() -> None:
         started=True,
         started_at=at(3),
         finished_at=at(8),
-        image_digest="registry/img@sha256:abc",
+        image="registry/img@sha256:abc",
         outputs={"rows": 7},
     )
 

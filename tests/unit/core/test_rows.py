@@ -20,7 +20,6 @@ ROWS = st.builds(
     finished_at=TIME,
     retry_at=TIME,
     job=TEXT,
-    image_digest=TEXT,
     outputs=st.none() | st.dictionaries(st.text(min_size=1), st.integers() | st.lists(st.none()), min_size=1),
 )
 
