@@ -14,7 +14,7 @@ import orjson
 import re2
 
 from ..api.pipeline import Parameter, ParameterType
-from .templating import Reference, TemplateError, fill_value
+from .templating import Reference, TemplateError, fill_deep
 
 VALUE_LIMIT: Final = 32 * 1024
 """Bytes of one value as JSON: environment variables of a process are bounded by the kernel (128 KiB each)."""
@@ -222,8 +222,8 @@ def resolve(
                 problems.append(Problem(path, f"no value for {parameter.name!r}, which has no default; give one"))
                 continue
         try:
-            if origin == "Pipeline" and isinstance(value, str):
-                value = fill_value(value, context.resolve)
+            if origin == "Pipeline":
+                value = fill_deep(value, context.resolve)
             resolved.append(Resolved(parameter.name, check(parameter, value), origin))
         except ValueError as error:
             problems.append(Problem(path, f"{parameter.name}: {error}"))

@@ -105,6 +105,17 @@ def fill_value(text: str, resolve: Callable[[Reference], Any]) -> Any:
     return _PATTERN.sub(one, text)
 
 
+def fill_deep(value: Any, resolve: Callable[[Reference], Any]) -> Any:
+    """A JSON value with the templates in all of its strings filled in; keys of objects stand untouched."""
+    if isinstance(value, str):
+        return fill_value(value, resolve)
+    if isinstance(value, list):
+        return [fill_deep(one, resolve) for one in value]
+    if isinstance(value, dict):
+        return {key: fill_deep(one, resolve) for key, one in value.items()}
+    return value
+
+
 def kubernetes_literal(text: str) -> str:
     """The text written so that Kubernetes' own expansion of `$(NAME)` gives it back unchanged."""
     return text.replace("$", "$$")

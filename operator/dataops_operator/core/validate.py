@@ -19,7 +19,7 @@ from ..api.base import parse_duration
 from ..api.pipeline import Defaults, Parameter, ParameterType, PipelineSpec, Retry, Step, Workspace
 from .graph import dependencies, find_cycle, step_references
 from .parameters import Problem, RunContext, check
-from .templating import Reference, TemplateError, fill_value, references
+from .templating import Reference, TemplateError, fill_deep, references
 
 SHOWN: Final = 5
 """How many problems a condition's message names; the rest is counted."""
@@ -142,12 +142,10 @@ def _values(path: str, parameter: Parameter) -> Iterator[Problem]:
     if parameter.default is not None and enum_fits:
         default = parameter.default
         try:
-            if isinstance(default, str):
-                templated = any(True for _ in references(default))
-                default = fill_value(default, _SAMPLE_RUN.resolve)
-                if templated and parameter.type != ParameterType.DATE:
-                    return  # what a run will be called, or when it is for, cannot be held against bounds now
-            check(parameter, default)
+            filled = fill_deep(default, _SAMPLE_RUN.resolve)
+            if filled != default and parameter.type != ParameterType.DATE:
+                return  # what a run will be called, or when it is for, cannot be held against bounds now
+            check(parameter, filled)
         except ValueError as error:
             yield Problem(f"{path}.default", str(error))
 

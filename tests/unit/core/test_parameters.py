@@ -168,6 +168,11 @@ def test_no_pattern_runs_away(pattern: str) -> None:
         pytest.param(a_parameter(default="$$(run.uid)"), "$(run.uid)", id="an escaped one is literal"),
         pytest.param(a_parameter(default="$(date)"), "$(date)", id="the shell's own is left alone"),
         pytest.param(a_parameter("Integer", default="5"), 5, id="a default is read by the type"),
+        pytest.param(
+            a_parameter("Array", default=["$(run.name)", {"at": "$(run.uid)"}, 1]),
+            ["flights-1", {"at": "uid-1"}, 1],
+            id="templates within an array",
+        ),
         pytest.param(a_parameter("Boolean", default=False), False, id="false is a default"),
         pytest.param(a_parameter("Integer", default=0), 0, id="zero is a default"),
         pytest.param(a_parameter(default=""), "", id="the empty string is a default"),
