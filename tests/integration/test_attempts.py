@@ -13,6 +13,7 @@ import pytest_asyncio
 from tests.harness.api import Object, condition
 from tests.harness.kinds import JOBS, PIPELINES, PODS, QUOTAS, RUNS, Kind
 from tests.harness.script import Outcome, Play, fail, never_start, succeed
+from tests.integration.beside import side_by_side, start_together
 from tests.integration.support import (
     Case,
     World,
@@ -22,9 +23,7 @@ from tests.integration.support import (
     phases,
     row,
     said,
-    side_by_side,
     spec,
-    start_together,
     step,
     succeeded,
     waiting_for,

@@ -10,14 +10,13 @@ import pytest_asyncio
 from tests.harness.api import Object, condition
 from tests.harness.kinds import PIPELINES, REVISIONS, RUNS
 from tests.harness.script import fail, succeed
+from tests.integration.beside import side_by_side, start_together
 from tests.integration.support import (
     Case,
     World,
     a_world,
     refused,
-    side_by_side,
     spec,
-    start_together,
     step,
     succeeded,
     verdict,

@@ -12,14 +12,13 @@ import pytest_asyncio
 from tests.harness.api import Api
 from tests.harness.kinds import RUNS
 from tests.harness.script import fail
+from tests.integration.beside import side_by_side, start_together
 from tests.integration.support import (
     Case,
     Operator,
     World,
     a_world,
-    side_by_side,
     spec,
-    start_together,
     step,
     succeeded,
     until,

@@ -19,6 +19,7 @@ from tests.harness.kinds import JOBS, LEASES, PIPELINES, PODS, RUNS
 from tests.harness.operator import ROOT
 from tests.harness.proxy import Answer, Call, Fault, Forward, Proxy
 from tests.harness.script import Outcome, Play, succeed
+from tests.integration.beside import side_by_side, start_together
 from tests.integration.support import (
     Case,
     Operator,
@@ -27,9 +28,7 @@ from tests.integration.support import (
     audit_lines,
     python,
     row,
-    side_by_side,
     spec,
-    start_together,
     step,
     succeeded,
     until,

@@ -12,6 +12,7 @@ import pytest_asyncio
 from tests.harness.api import Object, condition
 from tests.harness.kinds import JOBS, PIPELINES, PODS, RUNS, SERVICE_ACCOUNTS
 from tests.harness.script import Outcome, Play, succeed
+from tests.integration.beside import side_by_side, start_together
 from tests.integration.support import (
     PIPELINE_WAIT,
     Case,
@@ -21,9 +22,7 @@ from tests.integration.support import (
     phases,
     refused,
     row,
-    side_by_side,
     spec,
-    start_together,
     step,
     succeeded,
     verdict,
