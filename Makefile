@@ -76,16 +76,7 @@ lock: .venv/ready ## Pin the dependencies of pyproject.toml again, with hashes
 	.venv/bin/pip install -q --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	@touch $@
 
-# What the operator's image holds, and nothing else: kopf imports the kubernetes package where it finds it, and the
-# bench's memory would be that of another program.
-.venv-operator/ready: requirements/operator.txt
-	$(PYTHON3) -m venv .venv-operator
-	.venv-operator/bin/pip install -q --disable-pip-version-check --require-hashes -r requirements/operator.txt
-	@touch $@
-
-venvs: .venv/ready .venv-operator/ready
-
-.PHONY: help demo bad-day down cluster images install kubeconfig env fmt lint types crds lock venvs \
+.PHONY: help demo bad-day down cluster images install kubeconfig env fmt lint types crds lock \
   test unit chart integration e2e faults bench bench-smoke
 
 ##@ Test it
@@ -99,17 +90,17 @@ unit: .venv/ready ## Decisions, models and rooms alone; no cluster
 chart: .venv/ready ## Lint the chart and hold what it makes against the API server's own schemas
 	PYTHONPATH=tools $(PY) tools/chartcheck.py
 
-integration: venvs ## Controllers against a real API server and Job controller, pods played
+integration: .venv/ready ## Controllers against a real API server and Job controller, pods played
 	$(PY) -m pytest tests/integration -q
 
-faults: venvs ## The operator killed at every write, and the API server failing: short form
+faults: .venv/ready ## The operator killed at every write, and the API server failing: short form
 	$(PY) -m pytest tests/faults -q
 
 e2e: .venv/ready ## The chart on a real node: real containers, real data
 	$(PY) -m pytest tests/e2e -q
 
-bench-smoke: venvs ## The bench in small: counts are asserted, times are reported
+bench-smoke: .venv/ready ## The bench in small: counts are asserted, times are reported
 	PYTHONPATH=operator:tools:. $(PY) -m tests.bench.bench --quick
 
-bench: venvs ## The budgets, measured; writes the table into README.md
+bench: .venv/ready ## The budgets, measured; writes the table into README.md
 	PYTHONPATH=operator:tools:. $(PY) -m tests.bench.bench --write-readme

@@ -15,8 +15,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import orjson
-from tests.bench import environment, report
+from tests.bench import report
 from tests.bench.load import Cost, Load, measure
+from tests.harness.interpreter import interpreter
 from tests.harness.operator import ROOT
 
 FULL = (Load("100 at once", 100), Load("300 at once", 300), Load("240 a minute", 240, per_minute=240))
@@ -33,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     worlds = [given.only == "tuned"] if given.only else [True] if given.quick else [False, True]
     loads = QUICK if given.quick else FULL
-    python = environment.interpreter()
+    python = interpreter()
     costs = []
     for tuned in worlds:
         for load in loads:

@@ -8,7 +8,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Self
 
 import aiohttp
 from tests.harness import process
+from tests.harness.interpreter import interpreter
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -30,7 +30,8 @@ class OperatorProcess:
         namespaces: what it watches; none for all.
         lease_namespace: where its Lease is.
         identity: who it is in the Lease. The same one after a restart is a container that restarted in its
-        pod. python: the interpreter; another one than the tests' has other packages, and so another memory.
+        pod.
+        python: the interpreter; that with the operator's packages alone where None.
         environment: more environment variables.
     """
 
@@ -47,7 +48,7 @@ class OperatorProcess:
     ) -> None:
         self.log = log
         self.port = _free_port()
-        self._command = [str(python or sys.executable), "-m", "dataops_operator.main"]
+        self._command = [str(python or interpreter()), "-m", "dataops_operator.main"]
         self._command += ["--kubeconfig", str(kubeconfig), "--listen", f"127.0.0.1:{self.port}"]
         self._command += ["--lease-namespace", lease_namespace, "--log-format", "text"]
         if namespaces:

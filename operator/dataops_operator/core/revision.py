@@ -14,6 +14,7 @@ from .graph import dependencies
 
 PIPELINE_LABEL: Final = f"{GROUP}/pipeline"
 _HASH_LENGTH: Final = 10
+_LISTS: Final = ("parameters", "needs", "env", "outputs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,11 @@ def load_revision(name: str, spec: PipelineSpec) -> Revision:
 
 def content(spec: PipelineSpec) -> dict[str, Any]:
     """What a revision stores and its hash is of: the spec without what equals a default."""
-    return spec.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_defaults=True)
+    raw = spec.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_defaults=True)
+    for part in (raw, *raw["steps"]):
+        for key in [key for key in _LISTS if part.get(key) == []]:
+            del part[key]  # an empty list says what none says
+    return raw
 
 
 def controller_revision(revision: Revision, pipeline: str, owner_uid: str, number: int) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The interpreter the operator runs with in the bench: nothing but what its image has.
+"""The interpreter that the tests run the operator with: nothing but what its image has.
 
 kopf imports the `kubernetes` package where it finds it, which the tests' own environment has: 50 MB that would not be
 the operator's.
@@ -12,10 +12,9 @@ import sys
 import venv
 from pathlib import Path
 
-from tests.harness.operator import ROOT
-
 from localcluster.state import cache_home
 
+ROOT = Path(__file__).resolve().parents[2]
 LOCK = ROOT / "requirements" / "operator.txt"
 
 
@@ -26,7 +25,7 @@ def interpreter() -> Path:
         subprocess.CalledProcessError: a package cannot be installed; pip has said why.
     """
     key = hashlib.sha256(LOCK.read_bytes() + sys.version.encode()).hexdigest()[:16]
-    folder = cache_home() / f"bench-python-{key}"
+    folder = cache_home() / f"operator-python-{key}"
     python = folder / "bin" / "python"
     complete = folder / "complete"
     if not complete.exists():
