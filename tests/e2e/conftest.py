@@ -45,7 +45,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def site(request: pytest.FixtureRequest) -> Iterator[Site]:
     """The cluster, with the chart installed in it; another call of this tier on this machine waits for its end."""
-    with state.locked(".e2e-tier"):
+    with state.locked("e2e-tier"):
         try:
             found = Site(bring_up(fresh=not KEEP))
             request.config.stash[SITE] = found
