@@ -31,7 +31,7 @@ class OperatorProcess:
         lease_namespace: where its Lease is.
         identity: who it is in the Lease. The same one after a restart is a container that restarted in its
         pod.
-        python: the interpreter; that with the operator's packages alone where None.
+        python: the interpreter; the one with the operator's packages alone where None.
         environment: more environment variables.
     """
 

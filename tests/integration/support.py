@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ from tests.harness.api import Api, ApiError, Object, condition
 from tests.harness.history import Recorder, owner_uid, run_ended
 from tests.harness.invariants import check_all
 from tests.harness.kinds import EVENTS, JOBS, PIPELINES, PODS, REVISIONS, RUNS, Kind
-from tests.harness.operator import ROOT, OperatorProcess
+from tests.harness.operator import OperatorProcess
 from tests.harness.player import Player
 from tests.harness.script import Play, Rule, Script
 
@@ -27,12 +26,6 @@ START, END = 0.05, 0.2
 RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
 PIPELINE_WAIT = 8
 """Seconds that the operators of these tests let a run wait for its Pipeline; by default two minutes."""
-
-
-def python() -> Path:
-    """The interpreter that has the operator's packages alone, where there is one, else the tests' own."""
-    alone = ROOT / ".venv-operator/bin/python"
-    return alone if alone.exists() else Path(sys.executable)
 
 
 class Operator(OperatorProcess):
@@ -54,7 +47,6 @@ class Operator(OperatorProcess):
             lease_namespace=lease_namespace,
             namespaces=namespaces,
             identity=identity,
-            python=python(),
         )
         self._command += arguments
 

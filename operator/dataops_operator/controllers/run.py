@@ -51,6 +51,7 @@ class RunController:
         if statuses.is_final(run["status"]):
             await self._children.delete_overstayed(run)
             self._world.let_go(run)
+            await self._acknowledge(run)
             return
         identity = Identity(key.namespace, key.name, run["metadata"]["uid"], run["spec"]["pipeline"])
         begun = await self._begin(run, identity)
@@ -58,6 +59,11 @@ class RunController:
             await self._not_begun(run, begun)
         else:
             await self._go_on(run, identity, *begun)
+
+    async def _acknowledge(self, run: Object) -> None:
+        """Say of an ended run whose spec was changed that this was seen, or kstatus takes it for under way for ever."""
+        generation = run["metadata"]["generation"]
+        await self._write(run, {**run["status"], "observedGeneration": generation}, time.time())
 
     # Acceptance.
 

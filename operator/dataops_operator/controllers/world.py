@@ -187,7 +187,7 @@ def slim_run(item: dict[str, Any]) -> dict[str, Any]:
     status = item.get("status") or {}
     if not statuses.is_final(status):
         return _slim_definition(item)
-    keep = {key: status[key] for key in ("phase", "finishedAt") if key in status}
+    keep = {key: status[key] for key in ("phase", "finishedAt", "observedGeneration") if key in status}
     outcome = find_condition(item, Type.SUCCEEDED)
     return {
         "metadata": _meta(item),

@@ -43,7 +43,8 @@ def of(before: Status, after: Status) -> Iterator[Transition]:
         yield Transition(str(Reason.STARTED), f"runs revision {after['revision']}")
     for old, new in _changed(before, after):
         yield from _step(old, new)
-    if before.get("revision") and before.get("observedGeneration") != after.get("observedGeneration"):
+    begun = before.get("revision") or _outcome(before) is not None
+    if begun and before.get("observedGeneration") != after.get("observedGeneration"):
         text = "the spec was changed after the start and the change is ignored; start another run for it"
         yield Transition("ChangeIgnored", text, True, str(after.get("observedGeneration")))
     outcome = _outcome(after)

@@ -190,7 +190,9 @@ class _Planner:
         backoff = policy.backoff
         wait = parse_duration(backoff.initial) * backoff.factor ** (row.attempt - 1)
         retry_at = from_rfc3339(finished) + min(wait, parse_duration(backoff.max))
-        return replace(row, phase=Phase.WAITING, retry_at=to_rfc3339(retry_at))
+        # Times are cut to whole seconds, so one more keeps the wait whole; and never in the past, so that every
+        # failed attempt is seen to wait before the next one begins.
+        return replace(row, phase=Phase.WAITING, retry_at=to_rfc3339(max(retry_at, self.now) + 1))
 
     def _active(self, row: Row, step: Step, job: Object, has_pod: bool, seen: Observation) -> Row:
         """An attempt under way: nothing to do, unless it does not start."""

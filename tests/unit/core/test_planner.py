@@ -179,9 +179,12 @@ def test_a_refused_step_beside_a_failed_one(attempt: int, phase: Phase) -> None:
 
 
 @pytest.mark.parametrize(
-    ("attempt", "wait"), [(1, 10), (2, 20)], ids=["the first wait", "the next, three times as long, cut at the longest"]
+    ("attempt", "wait"),
+    [(1, 10 + 1), (2, 20 + 1)],
+    ids=["the first wait", "the next, three times as long, cut at the longest"],
 )
 def test_a_failed_attempt_is_tried_again_after_its_backoff(attempt: int, wait: float) -> None:
+    # A second more: the time of its end is cut to whole seconds, and the wait is never shorter than was asked for.
     made = planned(
         RETRYING, [running("a", attempt)], attempt_of("a", a_pod("a").failed(1, ended=9), attempt=attempt), now=9
     )
@@ -221,8 +224,14 @@ def test_only_failures_of_the_classes_named_are_tried_again(pod: PodBuilder, aga
 def test_a_job_that_was_deleted_is_a_failed_attempt_and_its_name_is_not_used_again() -> None:
     made = planned(RETRYING, [running("a")], View(proven=frozenset({name_of("a")})), now=50)
     (row,) = made.rows
-    assert (row.phase, row.reason, row.retry_at) == (Phase.WAITING, Reason.JOB_DELETED, at(60))
-    assert created(planned(RETRYING, [row], now=60)) == [name_of("a", 2)]
+    assert (row.phase, row.reason, row.retry_at) == (Phase.WAITING, Reason.JOB_DELETED, at(61))
+    assert created(planned(RETRYING, [row], now=61)) == [name_of("a", 2)]
+
+
+def test_a_failure_seen_long_after_is_still_seen_to_wait_before_the_next_attempt() -> None:
+    made = planned(RETRYING, [running("a")], attempt_of("a", a_pod("a").failed(1, ended=9)), now=500)
+    assert (made.rows[0].phase, made.rows[0].retry_at, made.create) == (Phase.WAITING, at(501), ())
+    assert created(planned(RETRYING, made.rows, now=501)) == [name_of("a", 2)]
 
 
 def test_a_template_that_cannot_be_filled_in_fails_the_step_and_begins_nothing_beside_it() -> None:

@@ -149,6 +149,8 @@ class Runs(RuleBasedStateMachine):
         cluster.check_end()
         ended = cluster.rows, cluster.verdict
         cluster.now += 1000
+        for name in {*cluster.jobs, *cluster.cached_jobs}:
+            cluster.sync(name)  # a list beside the watch mends what the cache had forgotten
         cluster.reconcile()
         assert (cluster.rows, cluster.verdict) == ended
         assert not cluster.live(), "I4: a Job goes on for nobody"
