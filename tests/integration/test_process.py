@@ -14,6 +14,7 @@ import orjson
 import pytest
 import pytest_asyncio
 from tests.harness.history import Cluster
+from tests.harness.interpreter import interpreter
 from tests.harness.invariants import unchanged
 from tests.harness.kinds import JOBS, LEASES, PIPELINES, PODS, RUNS
 from tests.harness.operator import ROOT
@@ -26,7 +27,6 @@ from tests.integration.support import (
     World,
     a_world,
     audit_lines,
-    python,
     row,
     spec,
     step,
@@ -298,7 +298,7 @@ async def test_without_a_lease_namespace_it_says_what_is_missing(tmp_path: Path)
 
 def start_wrongly(words: list[str], home: Path) -> tuple[int, list[str]]:
     """Exit code and lines of an operator that is to end at once."""
-    operator = [str(python()), "-m", "dataops_operator.main", *words]
+    operator = [str(interpreter()), "-m", "dataops_operator.main", *words]
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT / "operator"), "HOME": str(home)}
     done = subprocess.run(operator, env=environment, capture_output=True, text=True, check=False, timeout=60)
     assert done.stdout == ""

@@ -231,7 +231,7 @@ def test_a_job_that_was_deleted_is_a_failed_attempt_and_its_name_is_not_used_aga
 def test_a_failure_seen_long_after_is_still_seen_to_wait_before_the_next_attempt() -> None:
     made = planned(RETRYING, [running("a")], attempt_of("a", a_pod("a").failed(1, ended=9)), now=500)
     assert (made.rows[0].phase, made.rows[0].retry_at, made.create) == (Phase.WAITING, at(501), ())
-    assert created(planned(RETRYING, made.rows, now=501)) == [name_of("a", 2)]
+    assert created(planned(RETRYING, list(made.rows), now=501)) == [name_of("a", 2)]
 
 
 def test_a_template_that_cannot_be_filled_in_fails_the_step_and_begins_nothing_beside_it() -> None:
