@@ -123,8 +123,9 @@ def _load_native(cluster: Cluster, image: str) -> None:
 def import_archive(cluster: Cluster, archive: Path, image: str) -> None:
     """Import an OCI archive into a node cluster's containerd."""
     ctr = [f"{binaries.ensure('kubernetes')}/ctr", "--address", str(cluster.path / "containerd.sock")]
-    # With --digests a reference by digest resolves too.
-    _run([*ctr, "--namespace", "k8s.io", "images", "import", "--digests", str(archive)], image)
+    # With --digests a reference by digest resolves too, and with its base name it is the image's own in a pod's status.
+    name = image.rpartition(":")[0]
+    _run([*ctr, "--namespace", "k8s.io", "images", "import", "--digests", "--base-name", name, str(archive)], image)
 
 
 def _archive(image: str, identity: str) -> Path:
