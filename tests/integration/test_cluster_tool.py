@@ -136,6 +136,8 @@ def traces(cluster: state.Cluster) -> list[str]:
             member = (entry / "cgroup").read_text()
         except OSError:
             continue
+        if not words:
+            continue  # ended, and waiting for init to take notice: it holds nothing any more
         if f"{path}/" in words or cgroups.root(cluster) + "/" in member:
             found.append(f"process {entry.name} {words[:80]}")
     found += [f"cgroup {folder}" for folder in Path("/sys/fs/cgroup").glob(f"**/{cgroups.root(cluster)[1:]}")]

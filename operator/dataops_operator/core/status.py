@@ -112,7 +112,7 @@ def running(
         phase = verdict
         conditions.drop(Type.RECONCILING)
         if verdict is Phase.SUCCEEDED:
-            conditions.set(Type.SUCCEEDED, True, Reason.SUCCEEDED, f"all {len(rows)} steps succeeded")
+            conditions.set(Type.SUCCEEDED, True, Reason.SUCCEEDED, f"{len(rows)} of {len(rows)} steps succeeded")
         else:
             message = "; ".join(f"step {row.name}: {row.message}" for row in rows if row.phase is Phase.FAILED)
             conditions.set(Type.SUCCEEDED, False, Reason.STEP_FAILED, message)

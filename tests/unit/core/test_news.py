@@ -38,7 +38,7 @@ ENDED = status(DONE, verdict=Phase.SUCCEEDED, before=BEGUN, now=65)
         ),
         pytest.param(NOT_YET, BEGUN, [Transition("Started", f"runs revision {FIXED.revision}")], id="the wait is over"),
         pytest.param(BEGUN, BEGUN, [], id="nothing changes"),
-        pytest.param(BEGUN, ENDED, [Transition("Succeeded", "all 1 steps succeeded (after 1m5s)")], id="it succeeds"),
+        pytest.param(BEGUN, ENDED, [Transition("Succeeded", "1 of 1 steps succeeded (after 1m5s)")], id="it succeeds"),
         pytest.param(ENDED, ENDED, [], id="an ended run says nothing more"),
         pytest.param(
             BEGUN,

@@ -76,7 +76,7 @@ def test_a_run_that_goes_on_says_what_it_does(
             [DONE],
             Phase.SUCCEEDED,
             {"Accepted": ("True", "Accepted"), "Succeeded": ("True", "Succeeded")},
-            "all 1 steps succeeded",
+            "1 of 1 steps succeeded",
             id="well",
         ),
         pytest.param(
