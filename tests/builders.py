@@ -241,6 +241,11 @@ class PodBuilder:
         self.body["status"].setdefault("conditions", []).append({k: v for k, v in told.items() if v})
         return self
 
+    def deleted(self) -> Self:
+        """Somebody deletes it."""
+        self.body["metadata"]["deletionTimestamp"] = at(9)
+        return self
+
     def waiting(self, reason: str, message: str = "") -> Self:
         """Its container cannot start."""
         return self._state(waiting={"reason": reason} | ({"message": message} if message else {}))

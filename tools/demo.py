@@ -49,7 +49,7 @@ class Demo:
         group = "clients" if cluster.options.mode == "kind" else "kubernetes"
         path = f"{binaries.folder(group)}{os.pathsep}{os.environ['PATH']}"
         self._env = os.environ | {"KUBECONFIG": str(cluster.kubeconfig), "PATH": path}
-        self._name = name
+        self.name = name
 
     def call(self, *words: str, given: str | None = None) -> str:
         """What a command printed.
@@ -173,14 +173,15 @@ def good_day(demo: Demo) -> int:
         return _failed(run)
     _section("What a reader of the published table sees", demo.reader())
     _section("Delay by carrier and hour", demo.log(run, "report"))
+    chosen = "" if demo.name == "demo" else f" NAME={demo.name}"
     _section(
         "Where to look next",
-        'eval "$(make -s env)"                                   # kubectl and helm for this cluster\n'
+        f'eval "$(make -s env{chosen})"    # kubectl and helm for this cluster\n'
         f"kubectl get drun,dpl -n {NAMESPACE}\n"
         f"kubectl describe drun {name} -n {NAMESPACE}\n"
         "kubectl explain pipeline.spec.steps\n"
-        "make bad-day                                            # lose rows on the way, and see it stopped\n"
-        "make down",
+        f"make bad-day{chosen}    # lose rows on the way, and see it stopped\n"
+        f"make down{chosen}",
     )
     return 0
 

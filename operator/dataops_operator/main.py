@@ -44,6 +44,8 @@ from .shell import build_registry, build_settings, setup_logging
 
 logger = logging.getLogger(__name__)
 
+PATIENCE: Final = 5
+"""Failed reconciles of a run in a row, about two seconds of them, after which its status says so."""
 DRAIN: Final = 20.0
 """Seconds that work in hand may take after SIGTERM; the chart's grace period is longer."""
 
@@ -142,9 +144,10 @@ class Operator:
         )
         self._world = World(self._client, settings, metrics, Recorder(self._client), queue)
         revisions = Revisions(self._client)
+        self._runs = RunController(self._world, revisions)
         self._controllers: dict[str, PipelineController | RunController] = {
             "Pipeline": PipelineController(self._world, revisions),
-            "PipelineRun": RunController(self._world, revisions),
+            "PipelineRun": self._runs,
         }
         # A pod's container that starts again takes its own Lease up at once: the process that held it is dead.
         identity = os.environ.get("POD_NAME") or f"local_{uuid.uuid4().hex[:8]}"
@@ -284,6 +287,10 @@ class Operator:
         try:
             await self._controllers[key.kind].reconcile(key)
             result = "success"
+        except Exception as error:
+            if key.kind == "PipelineRun" and self._world.queue.failures(key) == PATIENCE:
+                await self._runs.tell_trouble(key, error)
+            raise
         finally:
             metrics.reconciles.labels(key.kind, result).inc()
             metrics.reconcile_seconds.labels(key.kind).observe(time.perf_counter() - begun)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -373,6 +374,19 @@ def test_a_folder_of_ours_is_taken_as_it_is(kubectl: Kubectl, folder: str) -> No
         "apply", "-k", str(ROOT / folder), "-n", NAMESPACE if folder != "crds" else "default", "--dry-run=server"
     )
     assert told.count("(server dry run)") >= 2
+
+
+def test_the_pipelines_we_show_are_taken_by_a_plain_apply(kubectl: Kubectl, tmp_path: Path) -> None:
+    """`kubectl apply -f` reads YAML 1.1, where a bare `on` is true; -k reads another YAML."""
+    shown = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert shown
+    files = [ROOT / "examples/flights-daily" / name for name in ("pipeline.yaml", "run.yaml", "run-bad-day.yaml")]
+    for number, text in enumerate(shown):
+        files.append(tmp_path / f"{number}.yaml")
+        files[-1].write_text(text.replace("namespace: analytics", f"namespace: {NAMESPACE}"))
+    for file in files:
+        told = kubectl("apply", "-f", str(file), "-n", NAMESPACE, "--dry-run=server")
+        assert "created (server dry run)" in told
 
 
 async def test_the_crds_say_that_they_are_sound(api: Api) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 import orjson
 import pytest
 import pytest_asyncio
-from tests.harness.api import Object, condition
-from tests.harness.kinds import JOBS, PIPELINES, PODS, RUNS, SERVICE_ACCOUNTS
+from tests.harness.api import ApiError, Object, condition
+from tests.harness.kinds import JOBS, PIPELINES, PODS, REVISIONS, RUNS, SERVICE_ACCOUNTS
 from tests.harness.script import Outcome, Play, succeed
 from tests.integration.beside import side_by_side, start_together
 from tests.integration.support import (
@@ -22,6 +22,7 @@ from tests.integration.support import (
     phases,
     refused,
     row,
+    said,
     spec,
     step,
     succeeded,
@@ -124,7 +125,7 @@ async def test_parameters_of_every_type_reach_the_step_as_declared(case: Case) -
         await case.run(run, parameters=parameters, logicalDate="2013-02-09T01:00:00+01:00")
         ended = await case.ended(run)
         assert succeeded(ended)
-        label = f"{run} of 2013-02-09T00:00:00Z"
+        label = f"{run} of 2013-02-09T01:00:00+01:00"
         found = {one["name"]: (one["value"], one["origin"]) for one in ended["status"]["parameters"]}
         expected: dict[str, Any] = {name: (value, "Run") for name, value in zip(names, given, strict=False)}
         assert found == expected | {"label": (label, "Pipeline")}
@@ -212,6 +213,43 @@ async def test_a_run_of_an_older_revision_executes_that_one(case: Case) -> None:
         assert succeeded(run)
         assert (run["status"]["revision"] == old) == (word == "old")
         assert [command(job) for job in await case.jobs(run=name)] == [[word]]
+
+
+@side_by_side
+async def test_a_run_that_cannot_be_reconciled_says_so_instead_of_hanging(case: Case) -> None:
+    await case.ready(spec(step("a")))
+    broken = {
+        "metadata": {"name": "p-broken", "labels": {"dataops.dev/pipeline": "p"}},
+        "data": {"spec": {"steps": []}},
+        "revision": 99,
+    }
+    await case.api.create(REVISIONS, case.namespace, broken)
+    await case.run(revision="p-broken")
+    run = await case.waits("OperatorError")
+    assert "tried again" in said(run)
+    await case.api.delete(RUNS, case.namespace, "r")
+
+
+@side_by_side
+async def test_a_job_that_can_never_be_taken_fails_its_step_at_once(case: Case) -> None:
+    await case.ready(spec(step("a", resources={"requests": {"cpu": 2}, "limits": {"cpu": 1}}, startTimeout="10m")))
+    await case.run()
+    run = await case.ended(within=20)
+    assert row(run, "a")["reason"] == "JobRefused"
+    assert "cannot start: " in row(run, "a")["message"]
+    assert "cpu limit" in row(run, "a")["message"]
+
+
+@side_by_side
+async def test_a_time_that_cannot_be_is_refused_and_one_with_an_offset_keeps_its_day(case: Case) -> None:
+    await case.ready(spec(step("a"), parameters=[{"name": "day", "type": "Date", "default": "$(run.logicalDate)"}]))
+    with pytest.raises(ApiError, match="logicalDate"):
+        await case.run("nowhere", logicalDate="2013-02-09T10:00:00+25:00")
+    await case.run("never", logicalDate="2013-02-30T10:00:00Z")
+    await case.run("evening", logicalDate="2013-02-09T23:00:00-05:00")
+    assert verdict(await case.ended("never")) == ("False", "InvalidParameters")
+    evening = await case.ended("evening")
+    assert evening["status"]["parameters"] == [{"name": "day", "value": "2013-02-09", "origin": "Pipeline"}]
 
 
 @side_by_side

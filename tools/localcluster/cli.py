@@ -88,7 +88,7 @@ def _name(command: argparse.ArgumentParser) -> None:
 def _known(name: str) -> Cluster:
     cluster = state.load(name)
     if cluster is None:
-        raise ClusterError(f"there is no cluster '{name}': bring it up with `up --name {name}`")
+        raise ClusterError(f"there is no cluster '{name}': bring it up with `make cluster NAME={name}`")
     return cluster
 
 

@@ -58,6 +58,7 @@ class Reason(StrEnum):
     INVALID_PARAMETERS = "InvalidParameters"
     ACCEPTED = "Accepted"
     WAITING = "Waiting"
+    OPERATOR_ERROR = "OperatorError"
     RUNNING = "Running"
     SUCCEEDED = "Succeeded"
     STEP_FAILED = "StepFailed"

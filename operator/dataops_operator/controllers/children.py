@@ -10,12 +10,24 @@ from dataclasses import replace
 from typing import Any, Final
 
 from ..core.names import JOB_NAME_LABEL
-from ..core.planner import NOT_OURS, Plan, View, overstayed
+from ..core.planner import NOT_OURS, Plan, Refusal, View, overstayed
+from ..core.rows import Row
 from ..kube.cache import Store
-from ..kube.errors import AlreadyExists, Conflict, Forbidden, Invalid, NotFound
-from ..kube.resources import EVENTS, JOBS, PERSISTENT_VOLUME_CLAIMS, PODS, SERVICE_ACCOUNTS, Resource
+from ..kube.errors import AlreadyExists, ApiError, Conflict, NotFound, TooManyRequests, Unauthorized
+from ..kube.resources import (
+    EVENTS,
+    JOBS,
+    PERSISTENT_VOLUME_CLAIMS,
+    PIPELINE_RUNS,
+    PODS,
+    SERVICE_ACCOUNTS,
+    Resource,
+)
 from ..kube.watch import OnChange
 from .world import Object, World
+
+_HOPELESS: Final = (400, 413, 422)
+"""Answers that say that the object itself is wrong: no later try can end otherwise."""
 
 _RUNNER_TRUST: Final = 60.0
 """Seconds for which a namespace's runner ServiceAccount counts as there once it was seen."""
@@ -107,7 +119,7 @@ class Children:
 
     # Writing.
 
-    async def create(self, run: Object, todo: Plan) -> dict[str, str]:
+    async def create(self, run: Object, todo: Plan) -> dict[str, Refusal]:
         """Create what a plan asks for, Jobs side by side.
 
         Returns:
@@ -121,15 +133,17 @@ class Children:
             await self._ensure_runner(namespace)
             if todo.claim is not None:
                 await self._create_one(PERSISTENT_VOLUME_CLAIMS, run, todo.claim)
-        except (Forbidden, Invalid, NotFound, AlreadyExists) as error:
-            return {job["metadata"]["name"]: error.message for job in todo.create}
+        except ApiError as error:
+            if not _refuses(error):
+                raise
+            return {job["metadata"]["name"]: _refusal(error) for job in todo.create}
         outcomes = await asyncio.gather(
             *(self._create_one(JOBS, run, job) for job in todo.create), return_exceptions=True
         )
-        refused: dict[str, str] = {}
+        refused: dict[str, Refusal] = {}
         for job, outcome in zip(todo.create, outcomes, strict=True):
-            if isinstance(outcome, Forbidden | Invalid | NotFound | AlreadyExists):
-                refused[job["metadata"]["name"]] = outcome.message
+            if isinstance(outcome, ApiError) and _refuses(outcome):
+                refused[job["metadata"]["name"]] = _refusal(outcome)
             elif isinstance(outcome, BaseException):
                 raise outcome
             else:
@@ -172,22 +186,30 @@ class Children:
                 await self._world.client.create(SERVICE_ACCOUNTS, namespace, body)
         self._runner_seen[namespace] = time.monotonic()
 
-    async def delete(self, namespace: str, names: Sequence[str], view: View) -> None:
-        """Delete Jobs with their pods, each only if it is still the one that was seen."""
-        for name in names:
-            with contextlib.suppress(NotFound, Conflict):  # gone, or another one by now
-                await self._world.client.delete(JOBS, namespace, name, uid=view.jobs[name]["metadata"]["uid"])
+    async def delete_overstayed(self, run: Object, rows: Sequence[Row] | None) -> None:
+        """Delete the Jobs of attempts that were given up, with their pods.
 
-    async def delete_overstayed(self, run: Object) -> None:
-        """Delete the Jobs of an ended run that are still at work.
+        Each is read live first: the caches may lag, and let go of what an ended run owns. Deleted by mistake, a Job
+        would take its pod and the log along.
 
-        Each is read live first: the caches let go of the pods of an ended run, and a Job whose pod has ended says so
-        a second later. Deleted by mistake, it would take its pod and the log along.
+        Args:
+            run: whose Jobs.
+            rows: where its steps stand; None to read that, since the cache keeps no rows of an ended run.
         """
-        namespace, view = run["metadata"]["namespace"], self.view(run)
-        names = overstayed((), view)
-        still = await asyncio.gather(*(self._overstays(namespace, name) for name in names))
-        await self.delete(namespace, [name for name, at_work in zip(names, still, strict=True) if at_work], view)
+        meta, view = run["metadata"], self.view(run)
+        if rows is None and overstayed((), view):
+            try:
+                live = await self._world.client.get(PIPELINE_RUNS, meta["namespace"], meta["name"])
+            except NotFound:
+                return
+            rows = [Row.from_status(one) for one in live["status"].get("steps") or ()]
+        names = overstayed(rows or (), view)
+        still = await asyncio.gather(*(self._overstays(meta["namespace"], name) for name in names))
+        for name, at_work in zip(names, still, strict=True):
+            if at_work:
+                with contextlib.suppress(NotFound, Conflict):  # gone, or another one by now
+                    uid = view.jobs[name]["metadata"]["uid"]
+                    await self._world.client.delete(JOBS, meta["namespace"], name, uid=uid)
 
     async def _overstays(self, namespace: str, name: str) -> bool:
         try:
@@ -196,3 +218,13 @@ class Children:
             return False
         listed = await self._world.client.list_all(PODS, namespace, label_selector=f"{JOB_NAME_LABEL}={name}")
         return bool(overstayed((), View({name: job}, {job["metadata"]["uid"]: listed["items"]})))
+
+
+def _refuses(error: ApiError) -> bool:
+    """Whether the API server took a request and would not do it, so that nothing is left in doubt."""
+    passing = isinstance(error, Conflict | TooManyRequests | Unauthorized) or error.status == 408
+    return 400 <= error.status < 500 and not passing
+
+
+def _refusal(error: ApiError) -> Refusal:
+    return Refusal(error.message, hopeless=error.status in _HOPELESS)

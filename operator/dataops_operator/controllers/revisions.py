@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any, Final, Generic, TypeVar
@@ -20,6 +21,9 @@ _KEPT: Final = 500
 
 K = TypeVar("K")
 V = TypeVar("V")
+
+_TRUST: Final = 30.0
+"""Seconds for which a revision counts as kept once it was seen; somebody may delete it."""
 
 Compiled = tuple[Revision | None, list[Problem]]
 
@@ -52,6 +56,7 @@ class Revisions:
         """Begin with none known."""
         self._client = client
         self._compiled: _Recent[tuple[str, int], Compiled] = _Recent(_KEPT)
+        self._seen: _Recent[tuple[str, str, str], float] = _Recent(_KEPT)
         self._loaded: _Recent[tuple[str, str, str], Revision] = _Recent(_KEPT)
 
     def compile(self, pipeline: Mapping[str, Any]) -> Compiled:
@@ -69,7 +74,8 @@ class Revisions:
         """Keep a Pipeline's revision in the cluster, if it is not there yet."""
         meta = pipeline["metadata"]
         key = (meta["namespace"], meta["name"], revision.name)
-        if self._loaded.get(key) is not None:
+        seen = self._seen.get(key)
+        if seen is not None and time.monotonic() < seen + _TRUST:
             return
         try:
             await self._client.get(CONTROLLER_REVISIONS, meta["namespace"], revision.name)
@@ -82,6 +88,7 @@ class Revisions:
             with contextlib.suppress(AlreadyExists):  # the same content, written by another reconcile
                 await self._client.create(CONTROLLER_REVISIONS, meta["namespace"], body)
         self._loaded.put(key, revision)
+        self._seen.put(key, time.monotonic())
 
     async def load(self, namespace: str, pipeline: str, name: str) -> Revision | None:
         """A revision of a pipeline by its name; None where the pipeline has none of that name."""

@@ -6,17 +6,18 @@ import logging
 import time
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
-from ..api.conditions import Reason
+from ..api.conditions import Reason, truncate
 from ..api.run import PipelineRunSpec
 from ..core import accept, news
 from ..core import status as statuses
 from ..core.accept import Pinned, Refused, Waiting
 from ..core.jobs import Identity
-from ..core.planner import Plan, plan
+from ..core.planner import Plan, Refusal, plan
 from ..core.revision import Revision
 from ..core.rows import Row
+from ..core.times import from_rfc3339
 from ..core.validate import summarise
 from ..kube.errors import Conflict, NotFound
 from ..kube.resources import PIPELINE_RUNS, PIPELINES
@@ -27,6 +28,9 @@ from .revisions import Revisions
 from .world import Key, Object, World, pipeline_key, run_key
 
 logger = logging.getLogger(__name__)
+
+LAST_WORDS: Final = 3.0
+"""Seconds after a run's end in which its last Jobs may still come to say that they have ended."""
 
 _TURNS = 4
 """Times that one reconcile looks closer before it leaves the rest to the next one."""
@@ -49,9 +53,7 @@ class RunController:
         if run is None or "deletionTimestamp" in run["metadata"]:
             return  # what it made is owned by it, and goes with it
         if statuses.is_final(run["status"]):
-            await self._children.delete_overstayed(run)
-            self._world.let_go(run)
-            await self._acknowledge(run)
+            await self._after_the_end(run)
             return
         identity = Identity(key.namespace, key.name, run["metadata"]["uid"], run["spec"]["pipeline"])
         begun = await self._begin(run, identity)
@@ -60,10 +62,27 @@ class RunController:
         else:
             await self._go_on(run, identity, *begun)
 
-    async def _acknowledge(self, run: Object) -> None:
-        """Say of an ended run whose spec was changed that this was seen, or kstatus takes it for under way for ever."""
+    async def _after_the_end(self, run: Object) -> None:
+        """Let go of what ended with the run, and delete what did not."""
+        self._world.let_go(run)
+        ended = from_rfc3339(run["status"].get("finishedAt") or run["metadata"]["creationTimestamp"])
+        if time.time() < ended + LAST_WORDS:
+            self._world.queue.add_after(run_key(run), LAST_WORDS)
+        else:
+            await self._children.delete_overstayed(run, None)
+        # A spec that was changed is said to be seen, or kstatus takes the run for under way for ever.
         generation = run["metadata"]["generation"]
         await self._write(run, {**run["status"], "observedGeneration": generation}, time.time())
+
+    async def tell_trouble(self, key: Key, error: Exception) -> None:
+        """Say on a run that reconciling it fails again and again, so that nobody waits for it in the dark."""
+        run = self._world.runs.get(key.namespace, key.name)
+        if run is None or statuses.is_final(run["status"]):
+            return
+        text = f"reconciling the run fails and is tried again: {type(error).__name__}: {error}"
+        now = time.time()
+        trouble = Waiting(Reason.OPERATOR_ERROR, truncate(text, 500), now)
+        await self._write(run, statuses.waiting(run["status"], trouble, run["metadata"]["generation"], now), now)
 
     # Acceptance.
 
@@ -72,6 +91,8 @@ class RunController:
         fixed = accept.pinned(run["status"], await self._children.first_job(run))
         if fixed is not None:
             revision = await self._revisions.load(identity.namespace, identity.pipeline, fixed.revision)
+            if revision is None:
+                revision = await self._made_again(identity, fixed.revision)
             if revision is None:
                 return Refused(
                     Reason.REVISION_NOT_FOUND,
@@ -84,6 +105,18 @@ class RunController:
             return found
         settled = accept.pin(identity, spec, run["metadata"]["creationTimestamp"], found)
         return settled if isinstance(settled, Refused) else (settled, found)
+
+    async def _made_again(self, identity: Identity, name: str) -> Revision | None:
+        """A revision that was deleted, if its pipeline still has the same content."""
+        try:
+            pipeline = await self._world.client.get(PIPELINES, identity.namespace, identity.pipeline)
+        except NotFound:
+            return None
+        revision, _ = self._revisions.compile(pipeline)
+        if revision is None or revision.name != name:
+            return None
+        await self._revisions.ensure(pipeline, revision)
+        return revision
 
     async def _revision(self, run: Object, spec: PipelineRunSpec, identity: Identity) -> Revision | Waiting | Refused:
         """The revision that a new run executes."""
@@ -138,10 +171,10 @@ class RunController:
         )
         if next_step.wake_at is not None:
             self._world.queue.add_after(key, max(next_step.wake_at - now, 0) + 0.05)
-        if await self._write(run, after, now):
-            await self._children.delete(key.namespace, next_step.delete, view)
+        if await self._write(run, after, now) and next_step.delete:
+            await self._children.delete_overstayed(run, next_step.rows)
 
-    async def _create(self, key: Key, run: Object, todo: Plan) -> Mapping[str, str]:
+    async def _create(self, key: Key, run: Object, todo: Plan) -> Mapping[str, Refusal]:
         """Create what the plan asks for; what was refused, by name."""
         if not todo.create:
             return {}

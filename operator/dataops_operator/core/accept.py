@@ -70,8 +70,14 @@ def pinned(status: Mapping[str, Any], jobs: Sequence[Mapping[str, Any]]) -> Pinn
 
 
 def logical_date(spec: PipelineRunSpec, created: str) -> str:
-    """The time a run stands for: as given, in UTC, else its creation."""
-    return to_rfc3339(from_rfc3339(spec.logical_date or created))
+    """The time a run stands for: as given, with its offset, since its date is taken as written; else its creation.
+
+    Raises:
+        ValueError: no such time.
+    """
+    text = (spec.logical_date or created).upper()
+    from_rfc3339(text)
+    return text
 
 
 def pin(identity: Identity, spec: PipelineRunSpec, created: str, revision: Revision) -> Pinned | Refused:
@@ -83,7 +89,11 @@ def pin(identity: Identity, spec: PipelineRunSpec, created: str, revision: Revis
         created: its metadata.creationTimestamp.
         revision: what it will execute.
     """
-    date = logical_date(spec, created)
+    try:
+        date = logical_date(spec, created)
+    except ValueError as error:
+        text = f"spec.logicalDate: {spec.logical_date!r} is not a time ({error}); write it as 2013-02-09T00:00:00Z"
+        return Refused(Reason.INVALID_PARAMETERS, text)
     given = {one.name: one.value for one in spec.parameters or ()}
     context = RunContext(identity.name, identity.uid, date)
     parameters, problems = resolve(tuple(revision.spec.parameters or ()), given, context)

@@ -167,9 +167,15 @@ def _failed(step: Step, pod: Object) -> Observation:
 
 
 def _disrupted(pod: Object) -> bool:
+    """Whether the pod was ended from outside; one that is being deleted was, whatever code its process gave then."""
     status = pod.get("status", {})
-    return status.get("reason") in _DISRUPTION_REASONS or any(
-        one.get("type") == "DisruptionTarget" and one.get("status") == "True" for one in status.get("conditions") or ()
+    return (
+        "deletionTimestamp" in pod["metadata"]
+        or status.get("reason") in _DISRUPTION_REASONS
+        or any(
+            one.get("type") == "DisruptionTarget" and one.get("status") == "True"
+            for one in status.get("conditions") or ()
+        )
     )
 
 

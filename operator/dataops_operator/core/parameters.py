@@ -21,6 +21,10 @@ VALUE_LIMIT: Final = 32 * 1024
 TOTAL_LIMIT: Final = 96 * 1024
 """Bytes of all values as JSON: they travel in an annotation, and annotations share 256 KiB."""
 
+QUIET: Final = re2.Options()
+"""RE2 tells us of a bad pattern by an exception; it need not write to standard error, too."""
+QUIET.log_errors = False
+
 _INTEGER = re.compile(r"[+-]?[0-9]{1,40}")
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(?![0-9])")
@@ -159,7 +163,7 @@ def check(parameter: Parameter, value: Any) -> Any:
         limit, number = Decimal(str(bound)), Decimal(str(typed))
         if (number < limit) if word == "less" else (number > limit):
             raise ValueError(f"{_show(typed)} is {word} than {bound}")
-    if parameter.pattern is not None and re2.fullmatch(parameter.pattern, typed) is None:
+    if parameter.pattern is not None and re2.fullmatch(parameter.pattern, typed, QUIET) is None:
         raise ValueError(f"{_show(typed)} does not match the pattern {parameter.pattern}")
     return typed
 

@@ -33,7 +33,30 @@ NOT_OURS: Final = "exists and is not this run's"
 POLL: Final = 10.0
 """Seconds between two looks at something that tells of no change by itself."""
 
+SEEN_TO_END: Final = frozenset(
+    {
+        Reason.ERROR,
+        Reason.INVALID_RESULT,
+        Reason.MISSING_OUTPUT,
+        Reason.RESULT_TOO_LARGE,
+        Reason.OUT_OF_MEMORY,
+        Reason.DEADLINE_EXCEEDED,
+        Reason.DISRUPTED,
+        Reason.POD_LOST,
+        Reason.JOB_DELETED,
+    }
+)
+"""Reasons of attempts that failed by the end of their pod, and not by being given up."""
+
 _POD_NAME = re.compile(r'pods "[^"]*"')
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why the API server would not take a Job, and whether it ever would."""
+
+    message: str
+    hopeless: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +74,7 @@ class View:
     jobs: Mapping[str, Object] = field(default_factory=dict)
     pods: Mapping[str, Sequence[Object]] = field(default_factory=dict)
     proven: frozenset[str] = frozenset()
-    refused: Mapping[str, str] = field(default_factory=dict)
+    refused: Mapping[str, Refusal] = field(default_factory=dict)
     explained: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -283,14 +306,14 @@ class _Planner:
             return Row(row.name, Phase.FAILED, Reason.INVALID_TEMPLATE, str(error), finished_at=now)
         return Row(row.name, Phase.RUNNING, attempt=attempt, started_at=now, job=name)
 
-    def _refused(self, row: Row, step: Step, attempt: int, told: str) -> Row:
-        """A Job that the API server would not take: tried again until startTimeout."""
-        reason, message = refusal(told, Reason.JOB_REFUSED)
+    def _refused(self, row: Row, step: Step, attempt: int, told: Refusal) -> Row:
+        """A Job that the API server would not take: tried again until startTimeout, where that can help."""
+        reason, message = refusal(told.message, Reason.JOB_REFUSED)
         began = row.started_at if row.refused and row.started_at else to_rfc3339(self.now)
         limit = step.start_timeout or self.inputs.revision.defaults.start_timeout
         deadline = from_rfc3339(began) + parse_duration(limit)
-        if self.now >= deadline:
-            text = f"did not start within {limit}: {message}"
+        if told.hopeless or self.now >= deadline:
+            text = f"cannot start: {message}" if told.hopeless else f"did not start within {limit}: {message}"
             return Row(row.name, Phase.FAILED, reason, text, attempt, began, to_rfc3339(self.now))
         self.wakes.append(min(deadline, self.now + POLL))
         text = row.message or message if row.reason == reason else message
@@ -301,12 +324,15 @@ class _Planner:
 
 
 def overstayed(rows: Sequence[Row], view: View) -> tuple[str, ...]:
-    """Jobs of attempts that have ended, whose pods have not: they would start, or go on, for nobody."""
-    live = {row.job for row in rows if row.under_way}
+    """Jobs of attempts that were given up while their pods had not ended: they would start, or go on, for nobody.
+
+    Where a row says that the attempt's end was seen, its Job is let be, even if the view shows no pod (any more).
+    """
+    spared = {row.job for row in rows if row.under_way or row.phase is Phase.SUCCEEDED or row.reason in SEEN_TO_END}
     return tuple(
         name
         for name, job in view.jobs.items()
-        if name not in live
+        if name not in spared
         and job_condition(job) is None
         and "deletionTimestamp" not in job["metadata"]
         and not any(

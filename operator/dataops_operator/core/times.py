@@ -11,9 +11,16 @@ def to_rfc3339(seconds: float) -> str:
 
 
 def from_rfc3339(text: str) -> float:
-    """Seconds since the epoch; a time without an offset counts as UTC."""
-    moment = datetime.fromisoformat(text)
-    return (moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).timestamp()
+    """Seconds since the epoch; a time without an offset counts as UTC.
+
+    Raises:
+        ValueError: no such time, or one outside the years 1 to 9999.
+    """
+    try:
+        moment = datetime.fromisoformat(text.upper())
+        return (moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).timestamp()
+    except OverflowError as error:
+        raise ValueError(str(error)) from None
 
 
 def since(start: str | None, end: str | None) -> float | None:

@@ -6,6 +6,7 @@ and the offline lint call this same code. Rules across many items cannot be CEL'
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
@@ -16,9 +17,9 @@ import re2
 from pydantic import ValidationError
 
 from ..api.base import parse_duration
-from ..api.pipeline import Defaults, Parameter, ParameterType, PipelineSpec, Retry, Step, Workspace
+from ..api.pipeline import Defaults, Parameter, ParameterType, PipelineSpec, Resources, Retry, Step, Workspace
 from .graph import dependencies, find_cycle, step_references
-from .parameters import Problem, RunContext, check
+from .parameters import QUIET, Problem, RunContext, check
 from .templating import Reference, TemplateError, fill_deep, references
 
 SHOWN: Final = 5
@@ -27,6 +28,7 @@ SHOWN: Final = 5
 _LONGEST: Final = "366d"
 """Longest duration; Kubernetes' own deadlines and the calendar end not far beyond."""
 _NOT_YET: Final = {"env": "environments", "item": "fan-outs", "datasets": "datasets", "targets": "environments"}
+_QUANTITY: Final = re.compile(r"[0-9]+(\.[0-9]*)?([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]{1,3})?|\.[0-9]+[numkMGTPE]?")
 _RESERVED_ENV: Final = ("DATAOPS_", "OPENLINEAGE_", "TRACEPARENT")
 _SAMPLE_RUN: Final = RunContext("run", "00000000-0000-0000-0000-000000000000", "2013-02-09T00:00:00Z")
 
@@ -114,7 +116,7 @@ def _parameter(path: str, parameter: Parameter) -> Iterator[Problem]:
             yield Problem(f"{path}.pattern", "pattern is for the type String; remove it")
         else:
             try:
-                re2.compile(parameter.pattern)
+                re2.compile(parameter.pattern, QUIET)
             except re2.error as error:
                 sound = False
                 yield Problem(f"{path}.pattern", f"not a regular expression of RE2's syntax: {_words(error)}")
@@ -178,6 +180,7 @@ def _workspace(workspace: Workspace | None) -> Iterator[Problem]:
 def _defaults(defaults: Defaults, names: _Names) -> Iterator[Problem]:
     path = "spec.defaults"
     yield from _times(path, defaults)
+    yield from _resources(f"{path}.resources", defaults.resources)
     for reference in references(defaults.image or ""):
         if reference.path[0] == "steps":
             text = f"{reference.text}: every step would need that step, itself as well; write it in a step's own image"
@@ -216,6 +219,15 @@ def _reference(path: str, reference: Reference, names: _Names) -> Iterator[Probl
         yield Problem(path, str(error))
 
 
+def _resources(path: str, resources: Resources | None) -> Iterator[Problem]:
+    """Quantities as Kubernetes reads them (resource.Quantity); the API server would refuse every Job of the step."""
+    for field, given in () if resources is None else (("requests", resources.requests), ("limits", resources.limits)):
+        for name, value in (given or {}).items():
+            if not _QUANTITY.fullmatch(str(value)):
+                cure = "write a number with a unit Kubernetes knows, such as 500m or 1Gi"
+                yield Problem(f"{path}.{field}.{name}", f"{value!r} is not a quantity; {cure}")
+
+
 def _step(path: str, step: Step, spec: PipelineSpec, names: _Names) -> Iterator[Problem]:
     kinds = [
         kind
@@ -235,6 +247,7 @@ def _step(path: str, step: Step, spec: PipelineSpec, names: _Names) -> Iterator[
         if needed not in names.outputs:
             yield Problem(f"{path}.needs[{index}]", f"no step {needed!r}{_nearest(needed, names.outputs)}")
     yield from _times(path, step)
+    yield from _resources(f"{path}.resources", step.resources)
     yield from _unique(f"{path}.outputs", [output.name for output in step.outputs or ()])
     yield from _unique(f"{path}.env", [variable.name for variable in step.env or ()])
     for index, variable in enumerate(step.env or ()):

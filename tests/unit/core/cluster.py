@@ -16,7 +16,7 @@ from tests.builders import EPOCH, JobBuilder, PipelineBuilder, PodBuilder, a_run
 from dataops_operator.api.conditions import Reason
 from dataops_operator.api.run import Phase
 from dataops_operator.core.names import ATTEMPT_LABEL, STEP_LABEL
-from dataops_operator.core.planner import Plan, View, overstayed, plan
+from dataops_operator.core.planner import Plan, Refusal, View, overstayed, plan
 from dataops_operator.core.rows import Row
 
 Object = dict[str, Any]
@@ -77,7 +77,7 @@ class Cluster:
         self.adopted = False
         proven: set[str] = set()
         explained: dict[str, str] = {}
-        refused: dict[str, str] = {}
+        refused: dict[str, Refusal] = {}
         for _ in range(TURNS):
             view = self.view(proven=frozenset(proven), refused=refused, explained=explained)
             made = plan(self.inputs, self.rows, view, self.now)
@@ -89,7 +89,7 @@ class Cluster:
                 proven |= set(made.prove)
                 explained |= dict.fromkeys(made.explain, explanation)
                 continue
-            fresh = {job["metadata"]["name"]: "no" for job in made.create if refuse(job["metadata"]["name"])}
+            fresh = {job["metadata"]["name"]: Refusal("no") for job in made.create if refuse(job["metadata"]["name"])}
             self.create([job for job in made.create if job["metadata"]["name"] not in fresh])
             if fresh:
                 refused |= fresh
@@ -186,7 +186,7 @@ class Cluster:
             assert made.wake_at is not None, "the run waits for nothing, for ever"
 
     def check_idempotent(
-        self, made: Plan, proven: set[str], refused: dict[str, str], explained: dict[str, str]
+        self, made: Plan, proven: set[str], refused: dict[str, Refusal], explained: dict[str, str]
     ) -> None:
         """Planning on the plan's own result does nothing more."""
         view = self.view(proven=frozenset(proven), refused=refused, explained=explained)

@@ -24,13 +24,24 @@ def settled(run: RunBuilder, pipeline: PipelineBuilder = DAILY) -> Pinned | Refu
     [
         (None, at(0)),
         ("2013-02-09T00:00:00Z", "2013-02-09T00:00:00Z"),
-        ("2013-02-09T01:00:00+02:00", "2013-02-08T23:00:00Z"),
-        ("2013-02-09T00:00:00.999Z", "2013-02-09T00:00:00Z"),
+        ("2013-02-09T01:00:00+02:00", "2013-02-09T01:00:00+02:00"),
+        ("2013-02-09t00:00:00.5z", "2013-02-09T00:00:00.5Z"),
     ],
-    ids=["its creation", "as given", "in UTC", "in whole seconds"],
+    ids=["its creation", "as given", "with its offset, which its date depends on", "in capitals"],
 )
 def test_a_run_stands_for(given: str | None, date: str) -> None:
     assert logical_date(a_run().having(logicalDate=given).spec(), at(0)) == date
+
+
+@pytest.mark.parametrize(
+    "given",
+    ["0000-01-01T00:00:00Z", "2013-02-30T00:00:00Z"],
+)
+def test_a_time_that_cannot_be_is_refused_with_its_path(given: str) -> None:
+    refused = settled(a_run().having(logicalDate=given))
+    assert isinstance(refused, Refused)
+    assert refused.reason is Reason.INVALID_PARAMETERS
+    assert refused.message.startswith("spec.logicalDate: ")
 
 
 def test_a_run_is_pinned_to_a_revision_and_its_resolved_parameters() -> None:

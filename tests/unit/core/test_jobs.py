@@ -107,7 +107,7 @@ def test_a_job_goes_with_its_run_and_tells_what_the_run_began_with() -> None:
     assert "blockOwnerDeletion" not in owner
     annotations = job["metadata"]["annotations"]
     assert annotations["dataops.dev/revision"] == pipeline.revision().name
-    assert annotations["dataops.dev/logical-date"] == "2013-02-08T23:00:00Z"
+    assert annotations["dataops.dev/logical-date"] == "2013-02-09T01:00:00+02:00"
     assert orjson.loads(annotations["dataops.dev/parameter-origins"]) == {"day": "Run", "n": "Pipeline"}
     told = job["spec"]["template"]["metadata"]["annotations"]
     assert orjson.loads(told["dataops.dev/parameters"]) == {"day": "2013-02-09", "n": 7}

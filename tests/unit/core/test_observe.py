@@ -149,6 +149,15 @@ FAILURES: list[Any] = [
     pytest.param(
         PLAIN,
         a_job(),
+        [a_pod().failed(9).deleted()],
+        F.INFRASTRUCTURE,
+        Reason.DISRUPTED,
+        "disrupted",
+        id="a pod that somebody deletes, whatever code its process gives then",
+    ),
+    pytest.param(
+        PLAIN,
+        a_job(),
         [a_pod().gone_bad("Evicted", "low on memory")],
         F.INFRASTRUCTURE,
         Reason.DISRUPTED,

@@ -8,7 +8,7 @@ from dataops_operator.api.conditions import Reason
 from dataops_operator.api.run import Phase
 from dataops_operator.core.jobs import Inputs
 from dataops_operator.core.names import job_name, workspace_claim_name
-from dataops_operator.core.planner import NO_POD_PATIENCE, OUTPUTS_LIMIT, Plan, View, overstayed, plan, refusal
+from dataops_operator.core.planner import NO_POD_PATIENCE, OUTPUTS_LIMIT, Plan, Refusal, View, overstayed, plan, refusal
 from dataops_operator.core.rows import Row
 
 DIAMOND = a_pipeline().step("a").step("b", needs=["a"]).step("c", needs=["a"]).step("d", needs=["b", "c"])
@@ -309,7 +309,7 @@ def test_a_job_without_a_pod_is_asked_about_after_a_moment() -> None:
 
 
 def test_a_job_that_is_refused_is_tried_again_until_the_start_timeout() -> None:
-    told = {name_of("a"): "exceeded quota: jobs"}
+    told = {name_of("a"): Refusal("exceeded quota: jobs")}
     first = planned(SLOW, [], View(refused=told), now=1)
     (row,) = first.rows
     assert row == Row("a", Phase.WAITING, Reason.QUOTA_EXCEEDED, "exceeded quota: jobs", 1, at(1))
@@ -320,6 +320,27 @@ def test_a_job_that_is_refused_is_tried_again_until_the_start_timeout() -> None:
     late = planned(SLOW, [row], View(refused=told), now=61)
     assert (late.rows[0].phase, late.verdict) == (Phase.FAILED, Phase.FAILED)
     assert late.rows[0].message == "did not start within 60s: exceeded quota: jobs"
+
+
+def test_a_job_that_can_never_be_taken_is_not_waited_for() -> None:
+    told = {name_of("a"): Refusal("quantities must match", hopeless=True)}
+    made = planned(SLOW, [], View(refused=told), now=1)
+    assert (made.rows[0].reason, made.verdict) == (Reason.JOB_REFUSED, Phase.FAILED)
+    assert made.rows[0].message == "cannot start: quantities must match"
+
+
+@pytest.mark.parametrize(
+    ("row", "given_up"),
+    [
+        pytest.param(replace(running("a"), phase=Phase.SUCCEEDED), False, id="its success was seen"),
+        pytest.param(replace(running("a"), phase=Phase.FAILED, reason="Error"), False, id="its end was seen"),
+        pytest.param(replace(running("a"), phase=Phase.FAILED, reason="ImageUnavailable"), True, id="never started"),
+        pytest.param(running("a"), False, id="it is under way"),
+    ],
+)
+def test_only_the_job_of_an_attempt_that_was_given_up_is_deleted_where_no_pod_is_seen(row: Row, given_up: bool) -> None:
+    view = attempt_of("a")
+    assert overstayed([row], view) == ((name_of("a"),) if given_up else ())
 
 
 @pytest.mark.parametrize(

@@ -346,6 +346,18 @@ WRONG: dict[str, Case] = {
         "the pipeline has no datasets",
         one(args=["$(datasets)"]),
     ),
+    "a quantity that is none": (
+        one(resources={"limits": {"memory": "lots"}}),
+        "spec.steps[0].resources.limits.memory",
+        "'lots' is not a quantity; write",
+        one(resources={"limits": {"memory": "1.5Gi"}, "requests": {"cpu": 1, "memory": "128974848"}}),
+    ),
+    "a quantity below nothing, for all steps": (
+        one().having(defaults={"image": "img", "resources": {"requests": {"cpu": "-1"}}}),
+        "spec.defaults.resources.requests.cpu",
+        "'-1' is not a quantity",
+        one().having(defaults={"image": "img", "resources": {"requests": {"cpu": "500m"}}}),
+    ),
     "a circle of two": (
         a_pipeline().step("a", needs=["b"]).step("b", needs=["a"]),
         "spec.steps[0].needs",
