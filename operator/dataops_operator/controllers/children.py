@@ -75,20 +75,28 @@ class Children:
     async def _reread(self, namespace: str, name: str) -> None:
         """Read a Job and its pods live into the caches."""
         jobs, pods = self._world.jobs, self._world.pods
-        try:
-            job = await self._world.client.get(JOBS, namespace, name)
-        except NotFound:
+        live = await self._live(namespace, name)
+        if live is None:
             if (held := jobs.get(namespace, name)) is not None:
                 jobs.remove(held)
             return
+        job, there = live
         jobs.upsert(job)
-        listed = await self._world.client.list_all(PODS, namespace, label_selector=f"{JOB_NAME_LABEL}={name}")
-        there = {pod["metadata"]["uid"] for pod in listed["items"]}
+        uids = {pod["metadata"]["uid"] for pod in there}
         for held in pods.by_owner(job["metadata"]["uid"]):
-            if held["metadata"]["uid"] not in there:
+            if held["metadata"]["uid"] not in uids:
                 pods.remove(held)
-        for pod in listed["items"]:
+        for pod in there:
             pods.upsert(pod)
+
+    async def _live(self, namespace: str, name: str) -> tuple[dict[str, Any], list[dict[str, Any]]] | None:
+        """A Job and its pods as the API server has them now; None where there is no such Job."""
+        try:
+            job = await self._world.client.get(JOBS, namespace, name)
+        except NotFound:
+            return None
+        listed = await self._world.client.list_all(PODS, namespace, label_selector=f"{JOB_NAME_LABEL}={name}")
+        return job, listed["items"]
 
     async def _explanation(self, namespace: str, job: Object) -> str:
         """What the newest event says of why a Job has no pod; empty where none does."""
@@ -212,12 +220,11 @@ class Children:
                     await self._world.client.delete(JOBS, meta["namespace"], name, uid=uid)
 
     async def _overstays(self, namespace: str, name: str) -> bool:
-        try:
-            job = await self._world.client.get(JOBS, namespace, name)
-        except NotFound:
+        live = await self._live(namespace, name)
+        if live is None:
             return False
-        listed = await self._world.client.list_all(PODS, namespace, label_selector=f"{JOB_NAME_LABEL}={name}")
-        return bool(overstayed((), View({name: job}, {job["metadata"]["uid"]: listed["items"]})))
+        job, pods = live
+        return bool(overstayed((), View({name: job}, {job["metadata"]["uid"]: pods})))
 
 
 def _refuses(error: ApiError) -> bool:
