@@ -43,6 +43,13 @@ class Type(StrEnum):
     RECONCILING = "Reconciling"
     STALLED = "Stalled"
     LAST_RUN_SUCCEEDED = "LastRunSucceeded"
+    # parts of an environment
+    NAMESPACE_READY = "NamespaceReady"
+    ACCESS_READY = "AccessReady"
+    QUOTA_READY = "QuotaReady"
+    NETWORK_READY = "NetworkReady"
+    VAULT_READY = "VaultReady"
+    TARGETS_READY = "TargetsReady"
 
 
 class Reason(StrEnum):
@@ -85,6 +92,41 @@ class Reason(StrEnum):
     JOB_REFUSED = "JobRefused"
     NOT_STARTED = "NotStarted"
     UPSTREAM_FAILED = "UpstreamFailed"
+    # runs and their environment
+    FROZEN = "Frozen"
+    RUN_QUOTA = "RunQuota"
+    JOB_QUOTA = "JobQuota"
+    ENVIRONMENT_NOT_READY = "EnvironmentNotReady"
+    ENVIRONMENT_INVALID = "EnvironmentInvalid"
+    ENVIRONMENT_DELETED = "EnvironmentDeleted"
+    TARGET_NOT_FOUND = "TargetNotFound"
+    IMAGE_NOT_ALLOWED = "ImageNotAllowed"
+    # secrets
+    VAULT = "Vault"
+    VAULT_UNAVAILABLE = "VaultUnavailable"
+    VAULT_FORBIDDEN = "VaultForbidden"
+    VAULT_LOGIN_FAILED = "VaultLoginFailed"
+    VAULT_NOT_CONFIGURED = "VaultNotConfigured"
+    SECRET_NOT_FOUND = "SecretNotFound"  # noqa: S105 - a reason
+    SECRET_KEY_MISSING = "SecretKeyMissing"  # noqa: S105 - a reason
+    SECRET_TOO_LARGE = "SecretTooLarge"  # noqa: S105 - a reason
+    SECRET_INVALID = "SecretInvalid"  # noqa: S105 - a reason
+    # environments
+    PROVISIONED = "Provisioned"
+    PROVISIONING = "Provisioning"
+    NOT_USED = "NotUsed"
+    NAMESPACE_TAKEN = "NamespaceTaken"
+    NAMESPACE_NOT_ALLOWED = "NamespaceNotAllowed"
+    NAMESPACE_TERMINATING = "NamespaceTerminating"
+    PARENT_NOT_FOUND = "ParentNotFound"
+    TARGET_SHARED = "TargetShared"
+    TARGET_UNREACHABLE = "TargetUnreachable"
+    QUOTA_TOO_SMALL = "QuotaTooSmall"
+    FOREIGN_OBJECT = "ForeignObject"
+    DELETING = "Deleting"
+    EXPIRING = "Expiring"
+    EXPIRED = "Expired"
+    TARGET_LEFT = "TargetLeft"
 
 
 def truncate(message: str, limit: int = MESSAGE_LIMIT) -> str:

@@ -13,10 +13,10 @@ from typing import Any, Final
 
 import yaml
 
-from . import pipeline, run
+from . import environment, pipeline, run
 from .base import CATEGORY, GROUP, VERSION, ApiModel
 
-KINDS: Final = (pipeline.CRD, run.CRD)
+KINDS: Final = (environment.CRD, pipeline.CRD, run.CRD)
 
 _KEEP: Final = (
     "type",

@@ -26,6 +26,7 @@ from .base import (
     rules,
 )
 from .conditions import Condition
+from .secret import Secret, StepSecret
 
 Size = Annotated[str, StringConstraints(pattern=r"^[0-9]+(\.[0-9]+)?(Ki|Mi|Gi|Ti|k|M|G|T)?$", max_length=32)]
 Quantity = Annotated[dict[Annotated[str, StringConstraints(max_length=63)], IntOrString], Field(max_length=16)]
@@ -87,6 +88,9 @@ class Parameter(ApiModel):
     """Greatest value of an Integer or Number; a fraction is written as a string, such as "0.5"."""
     pattern: Annotated[str, StringConstraints(max_length=256)] | None = None
     """Regular expression (RE2 syntax, which cannot run away) that the whole of a String must match."""
+    masked: bool = False
+    """Whether the value is kept out of every status and event. A masked value is no secret: who may read the run or
+    its pods sees it; credentials belong into Vault."""
 
 
 class FailureClass(StrEnum):
@@ -202,6 +206,9 @@ class Step(ApiModel):
     where unset."""
     resources: Resources | None = None
     """Compute resources; spec.defaults.resources where unset."""
+    secrets: Annotated[list[StepSecret], Field(max_length=32, json_schema_extra=LIST_BY_NAME)] | None = None
+    """Secrets of the pipeline that this step gets. Credentials of a target that the step names by
+    `$(targets.<name>.url)` come without saying, as files under /dataops/secrets/<name>/."""
     workspace: Literal["Mount", "None"] | None = None
     """None keeps the pipeline's workspace out of this step."""
 
@@ -261,6 +268,8 @@ class PipelineSpec(ApiModel):
     """What a step has that does not say otherwise."""
     workspace: Workspace | None = None
     """Volume shared by the steps of a run."""
+    secrets: Annotated[list[Secret], Field(max_length=32, json_schema_extra=LIST_BY_NAME)] | None = None
+    """Secrets that steps may use; read as the run, in the environment's Vault role, and revoked at the run's end."""
     steps: Annotated[list[Step], Field(min_length=1, max_length=1000, json_schema_extra=LIST_BY_NAME)]
     """What is done. Steps without needs start at once, side by side."""
 

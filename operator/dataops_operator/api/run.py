@@ -87,7 +87,8 @@ class PipelineRunSpec(ApiModel):
     }
 
     pipeline: Name
-    """Name of the Pipeline, in the run's namespace."""
+    """Name of the Pipeline: in the project namespace of the environment that the run's namespace belongs to, in the
+    run's own namespace where it belongs to none."""
     revision: ObjectName | None = None
     """Revision to run; the pipeline's active one where unset."""
     parameters: Annotated[list[ParameterValue], Field(max_length=64, json_schema_extra=LIST_BY_NAME)] | None = None
@@ -102,9 +103,22 @@ class ResolvedParameter(ApiModel):
     name: Identifier
     """Name of the parameter."""
     value: AnyJson = None
-    """Value, of the parameter's type."""
+    """Value, of the parameter's type; not shown where the parameter is masked."""
     origin: Annotated[str, StringConstraints(max_length=32)] | None = None
-    """Where the value comes from: Run or Pipeline."""
+    """Where the value comes from: Run, Environment or Pipeline."""
+    masked: bool | None = None
+    """Whether the value is kept out of here."""
+
+
+class SecretVersion(ApiModel):
+    """Which version of a secret the run read; never its value."""
+
+    name: Name
+    """Name of the secret, or of the target whose credentials it is."""
+    version: int | None = None
+    """Version of a KV version 2 secret."""
+    leased: bool | None = None
+    """Whether it is a credential that Vault made for this run and takes back at its end."""
 
 
 class WaitingFor(ApiModel):
@@ -116,6 +130,10 @@ class WaitingFor(ApiModel):
     """What exactly, and until when."""
     since: Timestamp | None = None
     """Since when, RFC 3339."""
+    holder: ObjectName | None = None
+    """Who holds what the run waits for."""
+    position: int | None = None
+    """The run's place among those that wait, from 1."""
 
 
 class StepStatus(ApiModel):
@@ -158,10 +176,16 @@ class PipelineRunStatus(ApiModel):
     """ControllerRevision that this run executes, from its start to its end."""
     logical_date: LogicalDate | None = None
     """The time this run stands for, RFC 3339."""
+    environment: ObjectName | None = None
+    """Environment that the run belongs to, as <namespace>/<name>."""
+    requested_by: Annotated[str, StringConstraints(max_length=253)] | None = None
+    """Who created the run, as the API server knows them."""
     parameters: Annotated[list[ResolvedParameter], Field(max_length=64, json_schema_extra=LIST_ATOMIC)] | None = None
     """Parameters as resolved at the start."""
     waiting_for: Annotated[list[WaitingFor], Field(max_length=16, json_schema_extra=LIST_ATOMIC)] | None = None
     """What the run waits for, while it does."""
+    secrets: Annotated[list[SecretVersion], Field(max_length=64, json_schema_extra=LIST_ATOMIC)] | None = None
+    """Secrets that the run read, by version."""
     images: Annotated[list[ImageId], Field(max_length=64, json_schema_extra=LIST_SET)] | None = None
     """Images that the run's containers really ran, by digest."""
     started_at: Timestamp | None = None
@@ -200,6 +224,8 @@ CRD: dict[str, Any] = {
         ("Reason", "string", '.status.conditions[?(@.type=="Succeeded")].reason', 0, "Why"),
         ("Age", "date", ".metadata.creationTimestamp", 0, "Age"),
         ("Revision", "string", ".status.revision", 1, "Revision that the run executes"),
+        ("Environment", "string", ".status.environment", 1, "Environment that the run belongs to"),
+        ("Requested By", "string", ".status.requestedBy", 1, "Who created the run"),
         ("Logical Date", "string", ".status.logicalDate", 1, "The time this run stands for"),
         ("Message", "string", '.status.conditions[?(@.type=="Succeeded")].message', 1, "What to know"),
     ],

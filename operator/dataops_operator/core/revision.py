@@ -14,7 +14,7 @@ from .graph import dependencies
 
 PIPELINE_LABEL: Final = f"{GROUP}/pipeline"
 _HASH_LENGTH: Final = 10
-_LISTS: Final = ("parameters", "needs", "env", "outputs")
+_LISTS: Final = ("parameters", "needs", "env", "outputs", "secrets")
 
 
 @dataclass(frozen=True, slots=True)

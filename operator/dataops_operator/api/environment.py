@@ -1,0 +1,470 @@
+"""Environment: where pipelines run, as whom, within which bounds, and where their data lives."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, StringConstraints
+
+from .base import (
+    LIST_ATOMIC,
+    LIST_BY_NAME,
+    LIST_BY_TYPE,
+    LIST_SET,
+    AnyJson,
+    ApiModel,
+    Duration,
+    Identifier,
+    Name,
+    Text,
+    Timestamp,
+    rule,
+    rules,
+)
+from .conditions import Condition
+from .pipeline import Quantity, Resources, Size
+from .secret import Credentials
+
+Host = Annotated[
+    str, StringConstraints(pattern=r"^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$", min_length=1, max_length=253)
+]
+Port = Annotated[int, Field(ge=1, le=65535)]
+SqlName = Annotated[str, StringConstraints(pattern=r"^[a-z_][a-z0-9_]*$", min_length=1, max_length=63)]
+StorageClass = Annotated[str, StringConstraints(min_length=1, max_length=253)]
+AccessMode = Literal["ReadWriteOnce", "ReadWriteMany", "ReadWriteOncePod"]
+ClaimName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", min_length=1, max_length=253)]
+LabelMap = Annotated[
+    dict[
+        Annotated[str, StringConstraints(max_length=317)],
+        Annotated[str, StringConstraints(max_length=63)],
+    ],
+    Field(max_length=16),
+]
+
+
+class EnvironmentParameter(ApiModel):
+    """A value that this environment gives: `$(env.params.<name>)`, and a pipeline's parameter of that name."""
+
+    name: Identifier
+    """Name."""
+    value: AnyJson = None
+    """Value: any JSON; a string is read by the type that the pipeline's parameter has."""
+    masked: bool = False
+    """Whether the value is kept out of every status and event. A masked value is no secret: who may read this object
+    or the pods sees it; credentials belong into Vault."""
+
+
+class Vault(ApiModel):
+    """How the runs of this environment get at secrets."""
+
+    server: Name = "default"
+    """Which of the servers that the administrator defined in the chart's values."""
+    role: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", min_length=1, max_length=128)]
+    """Vault role that runs log in with, as the runner's ServiceAccount of the execution namespace."""
+    delivery: Literal["Secret", "Pod"] = "Secret"
+    """Secret: the operator reads for the run and makes one immutable Secret, removed at the run's end. Pod: each pod
+    logs in itself and keeps what it reads in memory; the operator never sees a value and nothing reaches etcd."""
+    on_unavailable: Literal["Wait", "Fail"] = "Wait"
+    """What a run does while Vault cannot be reached, is sealed or overloaded: wait, visibly, or fail."""
+    wait_limit: Duration = "10m"
+    """How long it waits before it fails."""
+
+
+class PostgresTarget(ApiModel):
+    """A schema of a PostgreSQL database."""
+
+    host: Host
+    """Host name or address."""
+    port: Port = 5432
+    """TCP port."""
+    database: SqlName
+    """Database."""
+    schema_: SqlName = Field(default="public", alias="schema")
+    """Schema that this environment writes to."""
+    ssl_mode: Literal["disable", "prefer", "require", "verify-full"] = "prefer"
+    """TLS as libpq's sslmode has it."""
+    credentials: Credentials | None = None
+    """Login with the keys `username` and `password`."""
+    read_credentials: Credentials | None = None
+    """The same with rights to read alone: what branch environments with dataMode ReadThrough get."""
+    branch_credentials: Credentials | None = None
+    """The same with the right to create and drop schemas, for branch environments; credentials where unset."""
+
+
+class S3Target(ApiModel):
+    """A prefix of a bucket that speaks the S3 protocol."""
+
+    endpoint: Annotated[
+        str, StringConstraints(pattern=r"^https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?$", min_length=8, max_length=300)
+    ]
+    """Address of the server, such as https://s3.example."""
+    bucket: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]*[a-z0-9]$", min_length=3, max_length=63)]
+    """Bucket."""
+    prefix: Annotated[str, StringConstraints(pattern=r"^([A-Za-z0-9_=-][A-Za-z0-9._=-]*/)*$", max_length=512)] = ""
+    """Where in the bucket, ending in '/'; the whole bucket where empty."""
+    region: Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]+$", min_length=1, max_length=63)] = "us-east-1"
+    """Region."""
+    credentials: Credentials | None = None
+    """Login with the keys `access_key`, `secret_key` and, where there is one, `security_token`."""
+    read_credentials: Credentials | None = None
+    """The same with rights to read alone: what branch environments with dataMode ReadThrough get."""
+    branch_credentials: Credentials | None = None
+    """The same for branch environments; credentials where unset."""
+
+
+_ONE_CLAIM = rule(
+    "has(self.claim) != has(self.size)",
+    "give exactly one of size (a claim that the environment makes) and claim (one that exists)",
+)
+
+
+class VolumeTarget(ApiModel):
+    """A directory: a claim in the execution namespace."""
+
+    model_config = ApiModel.model_config | {"json_schema_extra": rules(_ONE_CLAIM)}
+
+    size: Size | None = None
+    """Size of the claim that the environment makes, such as 5Gi."""
+    claim: ClaimName | None = None
+    """Name of a claim that exists in the execution namespace."""
+    storage_class: StorageClass | None = None
+    """Storage class of the new claim; the cluster's default where unset."""
+    access_mode: AccessMode = "ReadWriteOnce"
+    """Access mode of the new claim."""
+
+
+class DuckdbTarget(VolumeTarget):
+    """A DuckDB database: one file on a volume."""
+
+    file: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]*$", min_length=1, max_length=128)] = (
+        "warehouse.duckdb"
+    )
+    """Name of the file."""
+
+
+class Target(ApiModel):
+    """A place where data lives, under a name that pipelines use: `$(targets.<name>.url)`."""
+
+    model_config = ApiModel.model_config | {
+        "json_schema_extra": rules(
+            rule(
+                "[has(self.postgres), has(self.s3), has(self.volume), has(self.duckdb)].filter(x, x).size() == 1",
+                "a target is exactly one of postgres, s3, volume and duckdb",
+            )
+        )
+    }
+
+    name: Name
+    """Name, the same in every environment."""
+    access: Literal["ReadWrite", "ReadOnly"] = "ReadWrite"
+    """Whether runs write here. No two environments write to one place."""
+    postgres: PostgresTarget | None = None
+    """A schema of a PostgreSQL database."""
+    s3: S3Target | None = None
+    """A prefix of a bucket that speaks the S3 protocol."""
+    volume: VolumeTarget | None = None
+    """A directory on a claim, mounted at /dataops/targets/<name>."""
+    duckdb: DuckdbTarget | None = None
+    """A DuckDB file on a claim, mounted at /dataops/targets/<name>."""
+
+
+class Toleration(ApiModel):
+    """A node taint that pods tolerate, as Kubernetes has it."""
+
+    key: Annotated[str, StringConstraints(max_length=317)] | None = None
+    """Key of the taint; every taint where unset."""
+    operator: Literal["Exists", "Equal"] = "Equal"
+    """How key and value are compared."""
+    value: Annotated[str, StringConstraints(max_length=63)] | None = None
+    """Value of the taint."""
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
+    """Effect of the taint; every effect where unset."""
+
+
+class PullSecret(ApiModel):
+    """A Secret with credentials for an image registry."""
+
+    name: ClaimName
+    """Name of a Secret in the execution namespace."""
+
+
+class PodDefaults(ApiModel):
+    """What the pods of every step in this environment have."""
+
+    resources: Resources | None = None
+    """Compute resources of steps that say none; the pipeline's own come first."""
+    node_selector: LabelMap | None = None
+    """Labels that a node must have."""
+    tolerations: Annotated[list[Toleration], Field(max_length=16, json_schema_extra=LIST_ATOMIC)] | None = None
+    """Taints that the pods tolerate."""
+    image_pull_secrets: Annotated[list[PullSecret], Field(max_length=8, json_schema_extra=LIST_BY_NAME)] | None = None
+    """Secrets with credentials for image registries."""
+
+
+class ImagePolicy(ApiModel):
+    """Which images may run here."""
+
+    allowed_registries: (
+        Annotated[
+            list[Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.:/_-]*$", min_length=1, max_length=253)]],
+            Field(min_length=1, max_length=32, json_schema_extra=LIST_SET),
+        ]
+        | None
+    ) = None
+    """Registries, or paths in them, such as ghcr.io/acme; compared part by part: ghcr.io/acme-evil is not one."""
+    require_digest: bool = False
+    """Whether an image must be named by digest."""
+
+
+class Selector(ApiModel):
+    """A label selector."""
+
+    match_labels: LabelMap = Field(default_factory=dict)
+    """Labels, all of which must be there; empty selects everything."""
+
+
+class IpBlock(ApiModel):
+    """A range of addresses."""
+
+    cidr: Annotated[str, StringConstraints(pattern=r"^[0-9A-Fa-f.:]+/[0-9]{1,3}$", min_length=3, max_length=64)]
+    """Range, such as 10.0.0.0/8."""
+    except_: (
+        Annotated[
+            list[Annotated[str, StringConstraints(pattern=r"^[0-9A-Fa-f.:]+/[0-9]{1,3}$", max_length=64)]],
+            Field(max_length=16, json_schema_extra=LIST_ATOMIC),
+        ]
+        | None
+    ) = Field(default=None, alias="except")
+    """Ranges inside it that stay closed."""
+
+
+class Peer(ApiModel):
+    """Where traffic may go, as a NetworkPolicy has it."""
+
+    ip_block: IpBlock | None = None
+    """A range of addresses."""
+    namespace_selector: Selector | None = None
+    """Namespaces by label."""
+    pod_selector: Selector | None = None
+    """Pods by label, in the selected namespaces or in this one."""
+
+
+class EgressPort(ApiModel):
+    """A port."""
+
+    port: Port
+    """Number."""
+    protocol: Literal["TCP", "UDP"] = "TCP"
+    """Protocol."""
+
+
+class Egress(ApiModel):
+    """Traffic that may leave the environment's pods."""
+
+    to: Annotated[list[Peer], Field(max_length=16, json_schema_extra=LIST_ATOMIC)] | None = None
+    """Where to; anywhere where unset."""
+    ports: Annotated[list[EgressPort], Field(max_length=16, json_schema_extra=LIST_ATOMIC)] | None = None
+    """On which ports; all where unset."""
+
+
+class Network(ApiModel):
+    """What the pods may talk to besides cluster DNS, and Vault where they need it: nothing else is open."""
+
+    egress: Annotated[list[Egress], Field(max_length=32, json_schema_extra=LIST_ATOMIC)] | None = None
+    """Further traffic that may leave."""
+
+
+class Quota(ApiModel):
+    """What the environment may use at most."""
+
+    runs: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    """Runs under way at once; more wait, in the order of their creation, and say their place."""
+    jobs: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    """Jobs at work at once; more wait."""
+    hard: Quantity | None = None
+    """Limits of a ResourceQuota in the execution namespace, such as requests.cpu: 32."""
+
+
+class Subject(ApiModel):
+    """Somebody, as a RoleBinding has it."""
+
+    kind: Literal["User", "Group", "ServiceAccount"]
+    """What it is."""
+    name: Annotated[str, StringConstraints(min_length=1, max_length=253)]
+    """Name."""
+    namespace: Name | None = None
+    """Namespace of a ServiceAccount."""
+
+
+class Access(ApiModel):
+    """A role in the execution namespace and who has it."""
+
+    role: Literal["View", "Run", "Promote", "Edit"]
+    """View reads; Run starts and ends runs; Promote starts promotions; Edit does all of it."""
+    subjects: Annotated[list[Subject], Field(min_length=1, max_length=64, json_schema_extra=LIST_ATOMIC)]
+    """Who has it."""
+
+
+class DataMode(StrEnum):
+    """What a branch environment begins with."""
+
+    EMPTY = "Empty"
+    COPY = "Copy"
+    READ_THROUGH = "ReadThrough"
+
+
+def _fixed(field: str) -> dict[str, str]:
+    word = "__namespace__" if field == "namespace" else field  # a reserved word of CEL is written so
+    same = f"has(self.{word}) == has(oldSelf.{word}) && (!has(self.{word}) || self.{word} == oldSelf.{word})"
+    return rule(same, f"{field} cannot change: delete the environment and make another", f".{field}")
+
+
+class EnvironmentSpec(ApiModel):
+    """Desired environment."""
+
+    model_config = ApiModel.model_config | {
+        "json_schema_extra": rules(
+            _fixed("namespace"),
+            _fixed("branch"),
+            _fixed("dataMode"),
+            _fixed("from"),
+            rule(
+                "!has(self.branch) || has(self.from)",
+                "branch needs from: the environment it branches off",
+                ".branch",
+            ),
+            rule(
+                "!has(self.dataMode) || has(self.from)",
+                "dataMode needs from: where the data comes from",
+                ".dataMode",
+            ),
+            rule(
+                "!has(self.restricted) || !self.restricted || !has(self.vault) || self.vault.delivery == 'Pod'",
+                "a restricted environment keeps secrets out of etcd; set vault.delivery to Pod",
+                ".vault",
+            ),
+        )
+    }
+
+    description: Text | None = None
+    """What the environment is for."""
+    namespace: Name | None = None
+    """Execution namespace: made where it does not exist, taken where it carries the label
+    dataops.dev/allow-project: <this object's namespace>. Unset: this object's own namespace; for an environment with
+    `from`, `<this object's namespace>-<name>`."""
+    upstream: Name | None = None
+    """Environment that promotions come from."""
+    parameters: Annotated[list[EnvironmentParameter], Field(max_length=64, json_schema_extra=LIST_BY_NAME)] | None = (
+        None
+    )
+    """Values of this environment; a run's own come first, the pipeline's defaults last."""
+    targets: Annotated[list[Target], Field(max_length=32, json_schema_extra=LIST_BY_NAME)] | None = None
+    """Where data lives. An environment with `from` derives its own from the parent's; one named here replaces it."""
+    vault: Vault | None = None
+    """How runs get at secrets; with `from`, the parent's where unset."""
+    restricted: bool = False
+    """Whether secrets must never reach etcd: vault.delivery must then be Pod."""
+    pod_defaults: PodDefaults | None = None
+    """What the pods of every step have."""
+    images: ImagePolicy | None = None
+    """Which images may run here."""
+    network: Network | None = None
+    """What the pods may talk to."""
+    quota: Quota | None = None
+    """What the environment may use at most."""
+    access: Annotated[list[Access], Field(max_length=8, json_schema_extra=LIST_ATOMIC)] | None = None
+    """Who may do what in the execution namespace."""
+    pod_security: Literal["restricted", "baseline"] = "restricted"
+    """Pod Security level that an execution namespace of its own enforces."""
+    freeze: bool = False
+    """Whether new runs wait: those under way go on."""
+    from_: Name | None = Field(default=None, alias="from")
+    """Environment of this namespace to branch off: its parameters, targets, Vault server and bounds, where not said
+    otherwise here."""
+    branch: Annotated[str, StringConstraints(min_length=1, max_length=253)] | None = None
+    """Git branch that the environment is for."""
+    data_mode: DataMode | None = None
+    """Empty begins with nothing (where unset); Copy with a copy of the parent's data; ReadThrough reads the parent's
+    through `$(targets.<name>.readUrl)` with credentials that cannot write, and writes its own."""
+    ttl: Duration | None = None
+    """How long after its creation the environment deletes itself; a warning is told before."""
+
+
+class TargetStatus(ApiModel):
+    """Where one target stands."""
+
+    name: Name
+    """Name of the target."""
+    kind: Annotated[str, StringConstraints(max_length=32)]
+    """postgres, s3, volume or duckdb."""
+    url: Annotated[str, StringConstraints(max_length=1024)] | None = None
+    """Address that runs get; without credentials."""
+    read_url: Annotated[str, StringConstraints(max_length=1024)] | None = None
+    """Address that runs read from, where it is another one."""
+    reachable: Literal["True", "False", "Unknown"] = "Unknown"
+    """Whether the last probe could read, and write where runs write."""
+    message: Annotated[str, StringConstraints(max_length=1024)] | None = None
+    """What the probe said."""
+    used_bytes: int | None = None
+    """Bytes in it, as the last probe counted them."""
+    checked_at: Timestamp | None = None
+    """When the last probe ended."""
+
+
+class EnvironmentStatus(ApiModel):
+    """What the operator found and did."""
+
+    observed_generation: int = -1
+    """The metadata.generation that this status speaks of."""
+    conditions: Annotated[list[Condition], Field(max_length=16, json_schema_extra=LIST_BY_TYPE)] | None = None
+    """Ready, Reconciling, Stalled, and one for each part: NamespaceReady, AccessReady, QuotaReady, NetworkReady,
+    VaultReady, TargetsReady."""
+    namespace: Annotated[str, StringConstraints(max_length=63)] | None = None
+    """Execution namespace."""
+    created_namespace: bool | None = None
+    """Whether this environment made it, so that it goes with the environment."""
+    targets: Annotated[list[TargetStatus], Field(max_length=32, json_schema_extra=LIST_ATOMIC)] | None = None
+    """Where each target stands."""
+    active_runs: int | None = None
+    """Runs under way."""
+    waiting_runs: int | None = None
+    """Runs that wait to begin."""
+    expires_at: Timestamp | None = None
+    """When the environment deletes itself."""
+    changed_by: Annotated[str, StringConstraints(max_length=253)] | None = None
+    """Who wrote the spec, as the API server knows them."""
+
+
+class Environment(ApiModel):
+    """Where pipelines run, as whom, within which bounds, and where their data lives."""
+
+    spec: EnvironmentSpec = EnvironmentSpec()
+    """Desired environment."""
+    status: EnvironmentStatus | None = None
+    """What the operator found and did."""
+
+
+CRD: dict[str, Any] = {
+    "kind": "Environment",
+    "plural": "environments",
+    "singular": "environment",
+    "shortNames": ["denv"],
+    "model": Environment,
+    "rules": [
+        rule(
+            "self.metadata.name.size() <= 40 && self.metadata.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",
+            "an environment's name is a DNS label of at most 40 characters: namespaces and schemas are named after it",
+        )
+    ],
+    "columns": [
+        ("Ready", "string", '.status.conditions[?(@.type=="Ready")].status', 0, "Whether runs can start"),
+        ("Namespace", "string", ".status.namespace", 0, "Execution namespace"),
+        ("Runs", "integer", ".status.activeRuns", 0, "Runs under way"),
+        ("From", "string", ".spec.from", 0, "Environment it branched off"),
+        ("Age", "date", ".metadata.creationTimestamp", 0, "Age"),
+        ("Expires", "string", ".status.expiresAt", 1, "When it deletes itself"),
+        ("Message", "string", '.status.conditions[?(@.type=="Ready")].message', 1, "What to know"),
+    ],
+    "selectableFields": [".spec.from", ".status.namespace"],
+}
