@@ -23,7 +23,7 @@ from typing import Any, Final, cast
 import kopf
 
 from . import __version__
-from .api.base import parse_duration
+from .arguments import parse_arguments
 from .controllers.events import Recorder
 from .controllers.pipeline import PipelineController
 from .controllers.revisions import Revisions
@@ -48,51 +48,6 @@ PATIENCE: Final = 5
 """Failed reconciles of a run in a row, about two seconds of them, after which its status says so."""
 DRAIN: Final = 20.0
 """Seconds that work in hand may take after SIGTERM; the chart's grace period is longer."""
-
-_LAST_PORT: Final = 65535
-
-
-def parse_arguments(words: list[str] | None = None) -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="dataops-operator",
-        usage="dataops-operator [options], see --help",
-        description="The DataOps operator for Kubernetes.",
-    )
-    parser.add_argument("--version", action="version", version=__version__)
-    parser.add_argument("--kubeconfig", help="kubeconfig to use; in a pod, its ServiceAccount otherwise")
-    parser.add_argument("--namespaces", default="", help="namespaces to watch, with commas; all where empty")
-    parser.add_argument("--listen", default="0.0.0.0:8080", help="address for /metrics, /healthz and /readyz")
-    parser.add_argument("--lease-namespace", default=os.environ.get("POD_NAMESPACE"), help="namespace of the Lease")
-    parser.add_argument("--lease-name", default="dataops-operator", help="name of the Lease that decides who leads")
-    parser.add_argument("--log-level", default="info", choices=("debug", "info", "warning", "error"))
-    parser.add_argument("--log-format", default="json", choices=("json", "text"))
-    parser.add_argument("--workers", type=int, default=32, help="reconciles at once")
-    parser.add_argument("--pipeline-wait", default="2m", help="how long a run waits for a Pipeline that is not there")
-    parser.add_argument("--runner-service-account", default="dataops-runner", help="ServiceAccount that steps run as")
-    parser.add_argument("--resync", default="5m", help="time between two lists beside the watches")
-    arguments = parser.parse_args(words)
-    _check(parser, arguments)
-    return arguments
-
-
-def _check(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
-    """End the process with a line that says what is wrong, rather than in its middle; durations become seconds."""
-    if not arguments.lease_namespace:
-        parser.error("--lease-namespace is needed where POD_NAMESPACE is not set")
-    if arguments.workers < 1:
-        parser.error(f"--workers: {arguments.workers} would do no work; give 1 or more")
-    port = arguments.listen.rpartition(":")[2]
-    if not port.isdecimal() or int(port) > _LAST_PORT:
-        parser.error(f"--listen: {arguments.listen!r} is not an address and a port, such as 0.0.0.0:8080")
-    for name in ("pipeline_wait", "resync"):
-        option = f"--{name.replace('_', '-')}"
-        try:
-            setattr(arguments, name, parse_duration(getattr(arguments, name)))
-        except ValueError as error:
-            parser.error(f"{option}: {error}")
-    if arguments.resync < 1:
-        parser.error("--resync: lists without a pause would do nothing else; give 1s or more")
 
 
 def main() -> None:
