@@ -165,7 +165,7 @@ async def test_sigterm_finishes_the_writes_in_hand_and_hands_the_lease_over(case
             await led_by(case, "two")
             handed = time.monotonic() - began
             print(f"ended in {ended:.2f} s, handed over in {handed:.2f} s")
-            assert handed < 4, "3 s, and a little for a busy machine"
+            assert handed < 9, "by the hand-over, about 3 s: a Lease that was not handed over stands for 15 s"
             for number in range(10):
                 assert succeeded(await case.ended(f"r{number}"))
             assert "Traceback" not in one.tail(100_000)
