@@ -24,6 +24,7 @@ import kopf
 
 from . import __version__
 from .arguments import parse_arguments
+from .controllers.environment import EnvironmentController
 from .controllers.events import Recorder
 from .controllers.pipeline import PipelineController
 from .controllers.revisions import Revisions
@@ -100,7 +101,8 @@ class Operator:
         self._world = World(self._client, settings, metrics, Recorder(self._client), queue)
         revisions = Revisions(self._client)
         self._runs = RunController(self._world, revisions)
-        self._controllers: dict[str, PipelineController | RunController] = {
+        self._controllers: dict[str, EnvironmentController | PipelineController | RunController] = {
+            "Environment": EnvironmentController(self._world),
             "Pipeline": PipelineController(self._world, revisions),
             "PipelineRun": self._runs,
         }
@@ -199,7 +201,7 @@ class Operator:
         """List the kinds that kopf watches: at the start, and for the deletions that it misses after a 410."""
         world = self._world
         for namespace in world.settings.namespaces or (None,):
-            for store, changed in ((world.pipelines, world.pipeline_changed), (world.runs, world.run_changed)):
+            for store, changed in world.definitions():
                 await reconcile_store(self._client, store.resource, store, changed, namespace=namespace)
 
     async def _list_children(self) -> None:

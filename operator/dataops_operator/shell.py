@@ -11,11 +11,10 @@ import kopf
 from pythonjsonlogger.json import JsonFormatter
 
 from .api.base import GROUP, VERSION
-from .controllers.world import Object, World
+from .controllers.world import World
 from .kube.cache import Store
 from .kube.config import Credentials
-
-OnChange = Callable[[Object | None, Object | None], None]
+from .kube.watch import OnChange
 
 
 class _NoDiff(kopf.DiffBaseStorage):
@@ -95,7 +94,7 @@ def build_registry(world: World, credentials: Credentials) -> kopf.OperatorRegis
 
         return on_event
 
-    for store, changed in ((world.pipelines, world.pipeline_changed), (world.runs, world.run_changed)):
+    for store, changed in world.definitions():
         kopf.on.event(GROUP, VERSION, store.resource.plural, registry=registry)(feed(store, changed))
     return registry
 

@@ -4,7 +4,7 @@ Secrets, so a step's credentials stay between the step's pod and whoever made th
 */}}
 {{- define "dataops.operatorRules" -}}
 - apiGroups: [dataops.dev]
-  resources: [pipelines, pipelineruns]
+  resources: [environments, pipelines, pipelineruns]
   verbs: [get, list, watch]
 - apiGroups: [dataops.dev]
   resources: [pipelines/status, pipelineruns/status]

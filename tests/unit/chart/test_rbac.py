@@ -58,6 +58,7 @@ def test_no_role_reaches_secrets_or_lets_its_holder_become_somebody_else(render:
 
 def test_the_operator_has_these_rights_and_no_other(render: Render) -> None:
     expected = {
+        ("dataops.dev", "environments"): READ,
         ("dataops.dev", "pipelines"): READ,
         ("dataops.dev", "pipelineruns"): READ,
         ("dataops.dev", "pipelines/status"): {"patch"},
