@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
+from ..core.attempts import NOT_OURS, overstayed
 from ..core.names import JOB_NAME_LABEL
-from ..core.planner import NOT_OURS, Plan, Refusal, View, overstayed
+from ..core.plan import Plan, Refusal, View
 from ..core.rows import Row
 from ..kube.cache import Store
 from ..kube.errors import AlreadyExists, ApiError, Conflict, NotFound, TooManyRequests, Unauthorized

@@ -14,7 +14,8 @@ from ..core import accept, news
 from ..core import status as statuses
 from ..core.accept import Pinned, Refused, Waiting
 from ..core.jobs import Identity
-from ..core.planner import Plan, Refusal, plan
+from ..core.plan import Plan, Refusal
+from ..core.planner import plan
 from ..core.revision import Revision
 from ..core.rows import Row
 from ..core.times import from_rfc3339

@@ -6,101 +6,30 @@ takes or who calls: a repeated call with the same input gives the same plan.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, Final
 
 from ..api.base import parse_duration
 from ..api.conditions import Reason
 from ..api.pipeline import FailureClass, Step
 from ..api.run import Phase
+from .attempts import overstayed, refusal
 from .jobs import Inputs, build_claim, build_job
 from .names import job_name
-from .observe import Object, Observation, State, job_condition, observe
+from .observe import Object, Observation, State, observe
+from .outputs import bounded
+from .plan import Plan, Refusal, View
 from .rows import Row, skipped
 from .templating import TemplateError
 from .times import from_rfc3339, to_rfc3339
 
-OUTPUTS_LIMIT: Final = 256 * 1024
-"""Bytes of all outputs of a run, which its status holds."""
 NO_POD_PATIENCE: Final = 3.0
 """Seconds that a Job, once its controller has taken it up, may be without a pod before its events are asked why."""
 BACKLOG_PATIENCE: Final = 30.0
 """The same for a Job that its controller has not taken up: it may have many before this one, and no event yet."""
-NOT_OURS: Final = "exists and is not this run's"
-"""What is told of an object whose name another's has."""
 POLL: Final = 10.0
 """Seconds between two looks at something that tells of no change by itself."""
-
-SEEN_TO_END: Final = frozenset(
-    {
-        Reason.ERROR,
-        Reason.INVALID_RESULT,
-        Reason.MISSING_OUTPUT,
-        Reason.RESULT_TOO_LARGE,
-        Reason.OUT_OF_MEMORY,
-        Reason.DEADLINE_EXCEEDED,
-        Reason.DISRUPTED,
-        Reason.POD_LOST,
-        Reason.JOB_DELETED,
-    }
-)
-"""Reasons of attempts that failed by the end of their pod, and not by being given up."""
-
-_POD_NAME = re.compile(r'pods "[^"]*"')
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """Why the API server would not take a Job, and whether it ever would."""
-
-    message: str
-    hopeless: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class View:
-    """What was observed of a run's Jobs and pods.
-
-    Attributes:
-        jobs: the run's own Jobs, by name.
-        pods: the pods of each Job, by the Job's uid.
-        proven: names of the Jobs that were read live, with their pods, in this turn.
-        refused: why the API server would not take a Job, by name, in this turn.
-        explained: what a Job's events say of why it has no pod, by name, in this turn; empty where nothing.
-    """
-
-    jobs: Mapping[str, Object] = field(default_factory=dict)
-    pods: Mapping[str, Sequence[Object]] = field(default_factory=dict)
-    proven: frozenset[str] = frozenset()
-    refused: Mapping[str, Refusal] = field(default_factory=dict)
-    explained: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What to do now.
-
-    Attributes:
-        rows: where every step stands once the rest of the plan is done.
-        create: Jobs to create.
-        claim: the workspace's claim, to create before them.
-        delete: names of Jobs that must not go on.
-        prove: names of Jobs to read live, with their pods, before planning again; nothing else is done before.
-        explain: names of Jobs whose events are to be read before planning again.
-        verdict: how the run ended, or None.
-        wake_at: when to look again if nothing happens, in seconds since the epoch, or None.
-    """
-
-    rows: tuple[Row, ...]
-    create: tuple[dict[str, Any], ...] = ()
-    claim: dict[str, Any] | None = None
-    delete: tuple[str, ...] = ()
-    prove: tuple[str, ...] = ()
-    explain: tuple[str, ...] = ()
-    verdict: Phase | None = None
-    wake_at: float | None = None
 
 
 def plan(inputs: Inputs, rows: Sequence[Row], view: View, now: float) -> Plan:
@@ -260,8 +189,7 @@ class _Planner:
 
     def _advanced(self, rows: dict[str, Row], ended: Set[str]) -> dict[str, Row]:
         """The rows once everything that may begin has begun; `ended` had before."""
-        if sum(_size(row) for row in rows.values()) > OUTPUTS_LIMIT:
-            rows = _too_large(rows, ended)
+        rows = bounded(rows, ended)
         if not _failing(rows):
             due = {name: self._due(row, rows) for name, row in rows.items()}
             if not _failing(due):
@@ -321,50 +249,6 @@ class _Planner:
 
     def _job_name(self, step: str, attempt: int) -> str:
         return job_name(self.inputs.identity.name, self.inputs.identity.uid, step, attempt)
-
-
-def overstayed(rows: Sequence[Row], view: View) -> tuple[str, ...]:
-    """Jobs of attempts that were given up while their pods had not ended: they would start, or go on, for nobody.
-
-    Where a row says that the attempt's end was seen, its Job is let be, even if the view shows no pod (any more).
-    """
-    spared = {row.job for row in rows if row.under_way or row.phase is Phase.SUCCEEDED or row.reason in SEEN_TO_END}
-    return tuple(
-        name
-        for name, job in view.jobs.items()
-        if name not in spared
-        and job_condition(job) is None
-        and "deletionTimestamp" not in job["metadata"]
-        and not any(
-            pod.get("status", {}).get("phase") in ("Succeeded", "Failed")
-            for pod in view.pods.get(job["metadata"]["uid"], ())
-        )
-    )
-
-
-def refusal(told: str, otherwise: Reason = Reason.POD_REFUSED) -> tuple[Reason, str]:
-    """What the refusal of a Job or a pod means, without the pod's passing name."""
-    text = _POD_NAME.sub("the pod", told)
-    if NOT_OURS in told:
-        return Reason.NAME_TAKEN, text
-    return (Reason.QUOTA_EXCEEDED if "exceeded quota" in told else otherwise), text
-
-
-def _size(row: Row) -> int:
-    return len(str(row.outputs)) if row.outputs else 0
-
-
-def _too_large(rows: dict[str, Row], ended: Set[str]) -> dict[str, Row]:
-    """The rows with the largest outputs of this turn refused; a step that had ended before never changes."""
-    largest = max((row for name, row in rows.items() if row.outputs and name not in ended), key=_size, default=None)
-    if largest is None:
-        return rows
-    message = (
-        f"with this step's outputs those of the run are larger than {OUTPUTS_LIMIT // 1024} KiB in all; "
-        "write data to the workspace and only its location to the result"
-    )
-    row = replace(largest, phase=Phase.FAILED, reason=Reason.RESULT_TOO_LARGE, message=message, outputs=None)
-    return rows | {largest.name: row}
 
 
 def _failing(rows: Mapping[str, Row]) -> bool:

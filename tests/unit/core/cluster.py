@@ -15,8 +15,10 @@ from tests.builders import EPOCH, JobBuilder, PipelineBuilder, PodBuilder, a_run
 
 from dataops_operator.api.conditions import Reason
 from dataops_operator.api.run import Phase
+from dataops_operator.core.attempts import overstayed
 from dataops_operator.core.names import ATTEMPT_LABEL, STEP_LABEL
-from dataops_operator.core.planner import Plan, Refusal, View, overstayed, plan
+from dataops_operator.core.plan import Plan, Refusal, View
+from dataops_operator.core.planner import plan
 from dataops_operator.core.rows import Row
 
 Object = dict[str, Any]

@@ -1,0 +1,60 @@
+"""Attempts beside their step's row: Jobs that nobody waits for any more, and what the refusal of one means."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Final
+
+from ..api.conditions import Reason
+from ..api.run import Phase
+from .observe import job_condition
+from .plan import View
+from .rows import Row
+
+NOT_OURS: Final = "exists and is not this run's"
+"""What is told of an object whose name another's has."""
+
+SEEN_TO_END: Final = frozenset(
+    {
+        Reason.ERROR,
+        Reason.INVALID_RESULT,
+        Reason.MISSING_OUTPUT,
+        Reason.RESULT_TOO_LARGE,
+        Reason.OUT_OF_MEMORY,
+        Reason.DEADLINE_EXCEEDED,
+        Reason.DISRUPTED,
+        Reason.POD_LOST,
+        Reason.JOB_DELETED,
+    }
+)
+"""Reasons of attempts that failed by the end of their pod, and not by being given up."""
+
+_POD_NAME = re.compile(r'pods "[^"]*"')
+
+
+def overstayed(rows: Sequence[Row], view: View) -> tuple[str, ...]:
+    """Jobs of attempts that were given up while their pods had not ended: they would start, or go on, for nobody.
+
+    Where a row says that the attempt's end was seen, its Job is let be, even if the view shows no pod (any more).
+    """
+    spared = {row.job for row in rows if row.under_way or row.phase is Phase.SUCCEEDED or row.reason in SEEN_TO_END}
+    return tuple(
+        name
+        for name, job in view.jobs.items()
+        if name not in spared
+        and job_condition(job) is None
+        and "deletionTimestamp" not in job["metadata"]
+        and not any(
+            pod.get("status", {}).get("phase") in ("Succeeded", "Failed")
+            for pod in view.pods.get(job["metadata"]["uid"], ())
+        )
+    )
+
+
+def refusal(told: str, otherwise: Reason = Reason.POD_REFUSED) -> tuple[Reason, str]:
+    """What the refusal of a Job or a pod means, without the pod's passing name."""
+    text = _POD_NAME.sub("the pod", told)
+    if NOT_OURS in told:
+        return Reason.NAME_TAKEN, text
+    return (Reason.QUOTA_EXCEEDED if "exceeded quota" in told else otherwise), text

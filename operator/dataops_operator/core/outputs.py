@@ -1,0 +1,38 @@
+"""The bound on the outputs of a run, which its status holds."""
+
+from __future__ import annotations
+
+from collections.abc import Set
+from dataclasses import replace
+from typing import Final
+
+from ..api.conditions import Reason
+from ..api.run import Phase
+from .rows import Row
+
+OUTPUTS_LIMIT: Final = 256 * 1024
+"""Bytes of all outputs of a run, which its status holds."""
+
+
+def bounded(rows: dict[str, Row], ended: Set[str]) -> dict[str, Row]:
+    """The rows, with the largest outputs of this turn refused where all together are too large.
+
+    Args:
+        rows: by the step's name.
+        ended: steps that had ended before this turn: they never change.
+    """
+    if sum(_size(row) for row in rows.values()) <= OUTPUTS_LIMIT:
+        return rows
+    largest = max((row for name, row in rows.items() if row.outputs and name not in ended), key=_size, default=None)
+    if largest is None:
+        return rows
+    message = (
+        f"with this step's outputs those of the run are larger than {OUTPUTS_LIMIT // 1024} KiB in all; "
+        "write data to the workspace and only its location to the result"
+    )
+    row = replace(largest, phase=Phase.FAILED, reason=Reason.RESULT_TOO_LARGE, message=message, outputs=None)
+    return rows | {largest.name: row}
+
+
+def _size(row: Row) -> int:
+    return len(str(row.outputs)) if row.outputs else 0

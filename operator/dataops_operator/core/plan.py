@@ -1,0 +1,63 @@
+"""What a turn of planning goes by, and what it asks for: the words between `planner` and those who carry plans out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..api.run import Phase
+from .observe import Object
+from .rows import Row
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why the API server would not take a Job, and whether it ever would."""
+
+    message: str
+    hopeless: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What was observed of a run's Jobs and pods.
+
+    Attributes:
+        jobs: the run's own Jobs, by name.
+        pods: the pods of each Job, by the Job's uid.
+        proven: names of the Jobs that were read live, with their pods, in this turn.
+        refused: why the API server would not take a Job, by name, in this turn.
+        explained: what a Job's events say of why it has no pod, by name, in this turn; empty where nothing.
+    """
+
+    jobs: Mapping[str, Object] = field(default_factory=dict)
+    pods: Mapping[str, Sequence[Object]] = field(default_factory=dict)
+    proven: frozenset[str] = frozenset()
+    refused: Mapping[str, Refusal] = field(default_factory=dict)
+    explained: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to do now.
+
+    Attributes:
+        rows: where every step stands once the rest of the plan is done.
+        create: Jobs to create.
+        claim: the workspace's claim, to create before them.
+        delete: names of Jobs that must not go on.
+        prove: names of Jobs to read live, with their pods, before planning again; nothing else is done before.
+        explain: names of Jobs whose events are to be read before planning again.
+        verdict: how the run ended, or None.
+        wake_at: when to look again if nothing happens, in seconds since the epoch, or None.
+    """
+
+    rows: tuple[Row, ...]
+    create: tuple[dict[str, Any], ...] = ()
+    claim: dict[str, Any] | None = None
+    delete: tuple[str, ...] = ()
+    prove: tuple[str, ...] = ()
+    explain: tuple[str, ...] = ()
+    verdict: Phase | None = None
+    wake_at: float | None = None
