@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
@@ -17,6 +16,7 @@ from typing import Self
 import aiohttp
 from tests.harness import process
 from tests.harness.interpreter import interpreter
+from tests.harness.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -47,7 +47,7 @@ class OperatorProcess:
         environment: Mapping[str, str] | None = None,
     ) -> None:
         self.log = log
-        self.port = _free_port()
+        self.port = free_port()
         self._command = [str(python or interpreter()), "-m", "dataops_operator.main"]
         self._command += ["--kubeconfig", str(kubeconfig), "--listen", f"127.0.0.1:{self.port}"]
         self._command += ["--lease-namespace", lease_namespace, "--log-format", "text"]
@@ -168,9 +168,3 @@ class OperatorProcess:
     def tail(self, size: int = 4000) -> str:
         """The end of its log."""
         return self.log.read_bytes()[-size:].decode(errors="replace") if self.log.exists() else "(no log)"
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
