@@ -12,7 +12,7 @@ from typing import Any, Self
 from dataops_operator.api.pipeline import Parameter, PipelineSpec, Step
 from dataops_operator.api.run import PipelineRunSpec
 from dataops_operator.core.accept import Pinned, pin
-from dataops_operator.core.jobs import Identity, Inputs
+from dataops_operator.core.inputs import Identity, Inputs
 from dataops_operator.core.plan import View
 from dataops_operator.core.revision import Revision, make_revision
 from dataops_operator.core.times import from_rfc3339, to_rfc3339

@@ -13,7 +13,7 @@ from ..api.run import PipelineRunSpec
 from ..core import accept, news
 from ..core import status as statuses
 from ..core.accept import Pinned, Refused, Waiting
-from ..core.jobs import Identity
+from ..core.inputs import Identity
 from ..core.plan import Plan, Refusal
 from ..core.planner import plan
 from ..core.revision import Revision

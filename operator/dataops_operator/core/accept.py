@@ -11,7 +11,7 @@ import orjson
 from ..api.base import format_duration
 from ..api.conditions import Reason
 from ..api.run import PipelineRunSpec
-from .jobs import Identity, Inputs
+from .inputs import Identity, Inputs
 from .names import LOGICAL_DATE_ANNOTATION, ORIGINS_ANNOTATION, PARAMETERS_ANNOTATION, REVISION_ANNOTATION
 from .parameters import Resolved, RunContext, resolve
 from .revision import Revision

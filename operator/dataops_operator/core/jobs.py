@@ -9,17 +9,17 @@ from __future__ import annotations
 import hashlib
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
 
-from ..api.base import API_VERSION, parse_duration
-from ..api.pipeline import Step, Workspace
+from ..api.base import parse_duration
+from ..api.pipeline import Resources, Step, Workspace
 from . import names
-from .parameters import Resolved
-from .revision import PIPELINE_LABEL, Revision
-from .templating import Reference, TemplateError, as_text, descend, fill, fill_value, kubernetes_literal
+from .images import check_image
+from .inputs import Identity, Inputs
+from .targets import MOUNT, ResolvedTarget
+from .templating import Reference, as_text, fill, fill_value, kubernetes_literal
 
 USER: Final = 65532
 RESULT_PATH: Final = "/dataops/result"
@@ -45,65 +45,6 @@ _FAILURE_POLICY: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """Who a run is: what its objects are named and labelled after."""
-
-    namespace: str
-    name: str
-    uid: str
-    pipeline: str
-
-    def owner(self) -> dict[str, Any]:
-        """Owner reference to the run; deleting the run takes the object along."""
-        return {
-            "apiVersion": API_VERSION,
-            "kind": "PipelineRun",
-            "name": self.name,
-            "uid": self.uid,
-            "controller": True,
-        }
-
-    def labels(self) -> dict[str, str]:
-        """Labels of everything that the run makes."""
-        return {
-            names.MANAGED_BY_LABEL: names.MANAGER,
-            PIPELINE_LABEL: self.pipeline,
-            names.RUN_LABEL: self.name,
-            names.RUN_UID_LABEL: self.uid,
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class Inputs:
-    """What a run's steps may use, fixed when the run is accepted."""
-
-    identity: Identity
-    revision: Revision
-    parameters: tuple[Resolved, ...]
-    logical_date: str
-    runner: str
-
-    def resolver(self, outputs: Mapping[str, Mapping[str, Any]]) -> Callable[[Reference], Any]:
-        """A function from a template to its value.
-
-        Args:
-            outputs: the outputs of each step that has succeeded.
-        """
-        values: dict[str, Any] = {
-            "params": {one.name: one.value for one in self.parameters},
-            "run": {"name": self.identity.name, "uid": self.identity.uid, "logicalDate": self.logical_date},
-            "steps": {step: {"outputs": given} for step, given in outputs.items()},
-        }
-
-        def resolve(reference: Reference) -> Any:
-            if reference.path[0] not in values:
-                raise TemplateError(f"{reference.text}: no such name here")
-            return descend(values, reference.path, reference.text)
-
-        return resolve
-
-
 def build_job(
     inputs: Inputs, stage: tuple[Step, ...], attempt: int, outputs: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, Any]:
@@ -117,6 +58,7 @@ def build_job(
 
     Raises:
         TemplateError: a template names a part of a value that is not there.
+        ImageError: a step's image may not run in the environment.
     """
     identity, first = inputs.identity, stage[0]
     labels = identity.labels() | {names.STEP_LABEL: first.name, names.ATTEMPT_LABEL: str(attempt)}
@@ -133,6 +75,7 @@ def build_job(
         "securityContext": _POD_SECURITY,
         "containers": containers[-1:],
         "volumes": _volumes(inputs, stage),
+        **_placement(inputs),
     }
     if len(containers) > 1:
         pod["initContainers"] = containers[:-1]
@@ -147,11 +90,7 @@ def build_job(
             "name": names.job_name(identity.name, identity.uid, first.name, attempt),
             "namespace": identity.namespace,
             "labels": labels,
-            "annotations": {
-                names.REVISION_ANNOTATION: inputs.revision.name,
-                names.LOGICAL_DATE_ANNOTATION: inputs.logical_date,
-                names.ORIGINS_ANNOTATION: orjson.dumps({one.name: one.origin for one in inputs.parameters}).decode(),
-            },
+            "annotations": _told(inputs),
             "ownerReferences": [identity.owner()],
         },
         "spec": {
@@ -163,14 +102,54 @@ def build_job(
     }
 
 
+def _told(inputs: Inputs) -> dict[str, str]:
+    """What the run began with, for an operator that ended before it was written into the status."""
+    told = {
+        names.REVISION_ANNOTATION: inputs.revision.name,
+        names.LOGICAL_DATE_ANNOTATION: inputs.logical_date,
+        names.ORIGINS_ANNOTATION: orjson.dumps({one.name: one.origin for one in inputs.parameters}).decode(),
+    }
+    if inputs.environment is not None:
+        told[names.ENVIRONMENT_ANNOTATION] = inputs.environment.key
+        told[names.ENVIRONMENT_REVISION_ANNOTATION] = inputs.environment.revision
+    return told
+
+
+def _placement(inputs: Inputs) -> dict[str, Any]:
+    """Where the environment lets its pods run, and what they pull images with."""
+    defaults = inputs.environment.spec.pod_defaults if inputs.environment is not None else None
+    if defaults is None:
+        return {}
+    raw = defaults.model_dump(by_alias=True, exclude_none=True, exclude={"resources"})
+    return {key: value for key, value in raw.items() if value}
+
+
+def _resources(inputs: Inputs, step: Step) -> Resources | None:
+    """The step's own, else the pipeline's, else the environment's."""
+    defaults = inputs.environment.spec.pod_defaults if inputs.environment is not None else None
+    return step.resources or inputs.revision.defaults.resources or (defaults.resources if defaults else None)
+
+
+def step_image(inputs: Inputs, step: Step, resolve: Callable[[Reference], Any]) -> str:
+    """A step's image, held against the environment's policy.
+
+    Raises:
+        TemplateError: a template names a part of a value that is not there.
+        ImageError: it may not run in the environment.
+    """
+    image = as_text(fill_value(inputs.revision.image(step), resolve))  # Kubernetes expands nothing in it
+    check_image(inputs.environment.spec.images if inputs.environment is not None else None, image)
+    return image
+
+
 def _container(inputs: Inputs, step: Step, attempt: int, resolve: Callable[[Reference], Any]) -> dict[str, Any]:
     container: dict[str, Any] = {
         "name": step.name,
-        "image": as_text(fill_value(inputs.revision.image(step), resolve)),  # Kubernetes expands nothing in it
+        "image": step_image(inputs, step, resolve),
         "env": _environment(inputs, step, attempt, resolve),
         "terminationMessagePath": RESULT_PATH,
         "securityContext": _CONTAINER_SECURITY,
-        "volumeMounts": _mounts(inputs.revision.spec.workspace, step),
+        "volumeMounts": _mounts(inputs, step),
     }
     if step.script is not None:
         path = "/dataops/script"
@@ -178,7 +157,7 @@ def _container(inputs: Inputs, step: Step, attempt: int, resolve: Callable[[Refe
     for field, texts in (("command", step.command), ("args", step.args)):
         if texts is not None:
             container[field] = [fill(text, resolve) for text in texts]
-    resources = step.resources or inputs.revision.defaults.resources
+    resources = _resources(inputs, step)
     if resources is not None:
         container["resources"] = resources.model_dump(by_alias=True, exclude_none=True)
     return container
@@ -201,8 +180,7 @@ def _environment(inputs: Inputs, step: Step, attempt: int, resolve: Callable[[Re
         "DATAOPS_RUN": identity.name,
         "DATAOPS_RUN_UID": identity.uid,
         "DATAOPS_PIPELINE": identity.pipeline,
-        # A run belongs to its namespace; an Environment gives that namespace a name of its own.
-        "DATAOPS_ENVIRONMENT": identity.namespace,
+        "DATAOPS_ENVIRONMENT": inputs.environment_name,
         "DATAOPS_STEP": step.name,
         "DATAOPS_ATTEMPT": str(attempt),
         # The same for every attempt, so that a repeated side effect can be told from a new one.
@@ -229,7 +207,7 @@ def _script_annotation(step: Step) -> str:
     return f"{names.SCRIPT_ANNOTATION}.{name}"
 
 
-def _mounts(workspace: Workspace | None, step: Step) -> list[dict[str, Any]]:
+def _mounts(inputs: Inputs, step: Step) -> list[dict[str, Any]]:
     """Single files by subPath: a volume on /dataops itself would be read-only, and nothing could be mounted below."""
     out: list[dict[str, Any]] = [
         {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - a path inside the container
@@ -238,9 +216,19 @@ def _mounts(workspace: Workspace | None, step: Step) -> list[dict[str, Any]]:
     if step.script is not None:
         script = {"mountPath": "/dataops/script", "subPath": f"script-{step.name}"}
         out.append({"name": "contract", "readOnly": True} | script)
-    if workspace is not None and step.workspace != "None":
+    if inputs.revision.spec.workspace is not None and step.workspace != "None":
         out.append({"name": "workspace", "mountPath": "/dataops/workspace"})
+    for target in inputs.targets(step):
+        if target.claim is not None:
+            mount = {"name": _target_volume(target), "mountPath": f"{MOUNT}/{target.name}"}
+            out.append(mount if target.writable else mount | {"readOnly": True})
     return out
+
+
+def _target_volume(target: ResolvedTarget) -> str:
+    """Name of the volume of a target: a target's own name may have 63 characters already."""
+    digest = hashlib.sha256(target.name.encode()).hexdigest()[:8]
+    return f"target-{target.name[:40].rstrip('-')}-{digest}"
 
 
 def _volumes(inputs: Inputs, stage: tuple[Step, ...]) -> list[dict[str, Any]]:
@@ -255,6 +243,9 @@ def _volumes(inputs: Inputs, stage: tuple[Step, ...]) -> list[dict[str, Any]]:
         identity = inputs.identity
         claim = workspace.claim or names.workspace_claim_name(identity.name, identity.uid)
         out.append({"name": "workspace", "persistentVolumeClaim": {"claimName": claim}})
+    mounted = {target.name: target for step in stage for target in inputs.targets(step) if target.claim is not None}
+    for target in mounted.values():
+        out.append({"name": _target_volume(target), "persistentVolumeClaim": {"claimName": target.claim}})
     return out
 
 

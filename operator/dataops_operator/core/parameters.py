@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
@@ -13,6 +13,7 @@ from typing import Any, Final
 import orjson
 import re2
 
+from ..api.environment import EnvironmentParameter
 from ..api.pipeline import Parameter, ParameterType
 from .templating import Reference, TemplateError, fill_deep
 
@@ -48,6 +49,8 @@ class Resolved:
     name: str
     value: Any
     origin: str
+    masked: bool = False
+    """Whether the value is kept out of statuses, events and logs."""
 
 
 def coerce(value: Any, type_: ParameterType) -> Any:
@@ -144,27 +147,39 @@ def _show(value: Any) -> str:
     return text if len(text) <= 60 else text[:59] + "…"
 
 
-def check(parameter: Parameter, value: Any) -> Any:
+def check(parameter: Parameter, value: Any, masked: bool = False) -> Any:
     """The value read by the parameter's type and held against its enum, bounds and pattern.
+
+    Args:
+        parameter: as the pipeline declares it.
+        value: any JSON.
+        masked: whether messages are kept free of the value.
 
     Raises:
         ValueError: it does not fit; the message says why and what fits.
     """
-    typed = coerce(value, parameter.type)
+
+    def show(given: Any) -> str:
+        return "the value, which is masked," if masked else _show(given)
+
+    try:
+        typed = coerce(value, parameter.type)
+    except ValueError:
+        raise ValueError(f"{show(value)} is not {_EXPECTED[parameter.type]}") from None
     if len(orjson.dumps(typed)) > VALUE_LIMIT:
         raise ValueError(f"the value is larger than {VALUE_LIMIT // 1024} KiB; pass a location instead of the data")
     if parameter.enum is not None:
         allowed = [coerce(one, parameter.type) for one in parameter.enum]
         if typed not in allowed:
-            raise ValueError(f"{_show(typed)} is not one of {', '.join(_show(one) for one in allowed)}")
+            raise ValueError(f"{show(typed)} is not one of {', '.join(_show(one) for one in allowed)}")
     for bound, word in ((parameter.minimum, "less"), (parameter.maximum, "greater")):
         if bound is None:
             continue
         limit, number = Decimal(str(bound)), Decimal(str(typed))
         if (number < limit) if word == "less" else (number > limit):
-            raise ValueError(f"{_show(typed)} is {word} than {bound}")
+            raise ValueError(f"{show(typed)} is {word} than {bound}")
     if parameter.pattern is not None and re2.fullmatch(parameter.pattern, typed, QUIET) is None:
-        raise ValueError(f"{_show(typed)} does not match the pattern {parameter.pattern}")
+        raise ValueError(f"{show(typed)} does not match the pattern {parameter.pattern}")
     return typed
 
 
@@ -194,43 +209,71 @@ class RunContext:
         return values[reference.path]
 
 
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """The values that an environment gives.
+
+    Attributes:
+        environment: which one, as `<project>/<name>`; for the paths of problems.
+        parameters: by name, whether a pipeline declares them or not.
+    """
+
+    environment: str
+    parameters: Mapping[str, EnvironmentParameter]
+
+
+def is_masked(parameter: Parameter, offer: Offer | None) -> bool:
+    """Whether a parameter's value is kept out of sight: where the pipeline or the environment says so."""
+    offered = offer.parameters.get(parameter.name) if offer is not None else None
+    return parameter.masked or (offered is not None and offered.masked)
+
+
 def resolve(
-    declared: tuple[Parameter, ...], given: Mapping[str, Any], context: RunContext
+    declared: tuple[Parameter, ...], given: Mapping[str, Any], context: RunContext, offer: Offer | None = None
 ) -> tuple[list[Resolved], list[Problem]]:
-    """Every declared parameter with its value for one run.
+    """Every declared parameter with its value for one run: the run's own, else the environment's, else the default.
 
     Args:
         declared: the pipeline's parameters.
         given: the run's own values by name, in its order; None counts as not given.
         context: what a default's `$(run.…)` stands for.
+        offer: what the environment gives, where there is one; None as a value counts as not given.
 
     Returns:
-        The parameters in the pipeline's order, and what is wrong with them; a problem's path is in the run.
+        The parameters in the pipeline's order, and what is wrong with them; a problem's path is in the run, or in the
+        environment, which it then names.
     """
     resolved: list[Resolved] = []
-    problems: list[Problem] = []
+    problems = list(_unknown(declared, given))
     positions = {name: index for index, name in enumerate(given)}
-    known = {parameter.name for parameter in declared}
-    for name in given:
-        if name not in known:
-            names = ", ".join(sorted(known)) or "none"
-            problems.append(
-                Problem(f"spec.parameters[{positions[name]}].name", f"no parameter {name!r}; the pipeline has: {names}")
-            )
     for parameter in declared:
-        value, origin = given.get(parameter.name), "Run"
-        path = f"spec.parameters[{positions.get(parameter.name)}].value"
-        if value is None:
-            value, origin, path = parameter.default, "Pipeline", "spec.parameters"
-            if value is None:
-                problems.append(Problem(path, f"no value for {parameter.name!r}, which has no default; give one"))
-                continue
+        name, masked = parameter.name, is_masked(parameter, offer)
+        offered = offer.parameters.get(name) if offer is not None else None
+        if (value := given.get(name)) is not None:
+            origin, path, cure = "Run", f"spec.parameters[{positions[name]}].value", ""
+        elif offer is not None and offered is not None and (value := offered.value) is not None:
+            origin, path = "Environment", f"Environment {offer.environment}: spec.parameters[{name}].value"
+            cure = "; mend it there, or give the run a value of its own"
+        elif (value := parameter.default) is not None:
+            origin, path, cure = "Pipeline", "spec.parameters", ""
+        else:
+            problems.append(Problem("spec.parameters", f"no value for {name!r}, which has no default; give one"))
+            continue
         try:
             if origin == "Pipeline":
                 value = fill_deep(value, context.resolve)
-            resolved.append(Resolved(parameter.name, check(parameter, value), origin))
+            resolved.append(Resolved(name, check(parameter, value, masked), origin, masked))
         except ValueError as error:
-            problems.append(Problem(path, f"{parameter.name}: {error}"))
+            problems.append(Problem(path, f"{name}: {error}{cure}"))
     if sum(len(orjson.dumps(one.value)) for one in resolved) > TOTAL_LIMIT:
         problems.append(Problem("spec.parameters", f"all values together are larger than {TOTAL_LIMIT // 1024} KiB"))
     return resolved, problems
+
+
+def _unknown(declared: tuple[Parameter, ...], given: Mapping[str, Any]) -> Iterator[Problem]:
+    """What a run gives and the pipeline does not declare; an environment may give what is for others."""
+    known = {parameter.name for parameter in declared}
+    for index, name in enumerate(given):
+        if name not in known:
+            names = ", ".join(sorted(known)) or "none"
+            yield Problem(f"spec.parameters[{index}].name", f"no parameter {name!r}; the pipeline has: {names}")

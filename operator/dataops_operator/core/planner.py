@@ -15,7 +15,9 @@ from ..api.conditions import Reason
 from ..api.pipeline import FailureClass, Step
 from ..api.run import Phase
 from .attempts import overstayed, refusal
-from .jobs import Inputs, build_claim, build_job
+from .images import ImageError
+from .inputs import Inputs
+from .jobs import build_claim, build_job
 from .names import job_name
 from .observe import Object, Observation, State, observe
 from .outputs import bounded
@@ -232,6 +234,8 @@ class _Planner:
             self.create.append(build_job(self.inputs, (step,), attempt, outputs))
         except TemplateError as error:
             return Row(row.name, Phase.FAILED, Reason.INVALID_TEMPLATE, str(error), finished_at=now)
+        except ImageError as error:
+            return Row(row.name, Phase.FAILED, Reason.IMAGE_NOT_ALLOWED, str(error), finished_at=now)
         return Row(row.name, Phase.RUNNING, attempt=attempt, started_at=now, job=name)
 
     def _refused(self, row: Row, step: Step, attempt: int, told: Refusal) -> Row:

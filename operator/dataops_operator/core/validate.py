@@ -10,7 +10,6 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
-from difflib import get_close_matches
 from typing import Any, Final
 
 import re2
@@ -19,7 +18,8 @@ from pydantic import ValidationError
 from ..api.base import parse_duration
 from ..api.pipeline import Defaults, Parameter, ParameterType, PipelineSpec, Resources, Retry, Step, Workspace
 from .graph import dependencies, find_cycle, step_references
-from .parameters import QUIET, Problem, RunContext, check
+from .parameters import QUIET, Problem, check
+from .references import SAMPLE_RUN, check_reference, nearest
 from .templating import Reference, TemplateError, fill_deep, references
 
 SHOWN: Final = 5
@@ -27,10 +27,8 @@ SHOWN: Final = 5
 
 _LONGEST: Final = "366d"
 """Longest duration; Kubernetes' own deadlines and the calendar end not far beyond."""
-_NOT_YET: Final = {"env": "environments", "item": "fan-outs", "datasets": "datasets", "targets": "environments"}
 _QUANTITY: Final = re.compile(r"[0-9]+(\.[0-9]*)?([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]{1,3})?|\.[0-9]+[numkMGTPE]?")
 _RESERVED_ENV: Final = ("DATAOPS_", "OPENLINEAGE_", "TRACEPARENT")
-_SAMPLE_RUN: Final = RunContext("run", "00000000-0000-0000-0000-000000000000", "2013-02-09T00:00:00Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +142,7 @@ def _values(path: str, parameter: Parameter) -> Iterator[Problem]:
     if parameter.default is not None and enum_fits:
         default = parameter.default
         try:
-            filled = fill_deep(default, _SAMPLE_RUN.resolve)
+            filled = fill_deep(default, SAMPLE_RUN.resolve)
             if filled != default and parameter.type != ParameterType.DATE:
                 return  # what a run will be called, or when it is for, cannot be held against bounds now
             check(parameter, filled)
@@ -245,7 +243,7 @@ def _step(path: str, step: Step, spec: PipelineSpec, names: _Names) -> Iterator[
         yield Problem(f"{path}.image", "no image; give one here or in spec.defaults.image")
     for index, needed in enumerate(step.needs or ()):
         if needed not in names.outputs:
-            yield Problem(f"{path}.needs[{index}]", f"no step {needed!r}{_nearest(needed, names.outputs)}")
+            yield Problem(f"{path}.needs[{index}]", f"no step {needed!r}{nearest(needed, names.outputs)}")
     yield from _times(path, step)
     yield from _resources(f"{path}.resources", step.resources)
     yield from _unique(f"{path}.outputs", [output.name for output in step.outputs or ()])
@@ -255,41 +253,6 @@ def _step(path: str, step: Step, spec: PipelineSpec, names: _Names) -> Iterator[
             yield Problem(f"{path}.env[{index}].name", f"{variable.name!r} belongs to the step contract; rename it")
     for field, reference in step_references(step):
         yield from _reference(f"{path}.{field}", reference, names)
-
-
-def check_reference(reference: Reference, parameters: frozenset[str], outputs: Mapping[str, frozenset[str]]) -> None:
-    """Hold a template against what the pipeline declares.
-
-    Raises:
-        TemplateError: no such name; the message says what there is.
-    """
-    root, *rest = reference.path
-    if root == "run":
-        _SAMPLE_RUN.resolve(reference)
-    elif root == "params":
-        if rest[0] not in parameters:
-            raise TemplateError(f"{reference.text}: no parameter {rest[0]!r}{_nearest(rest[0], parameters)}")
-    elif root == "steps":
-        if rest[0] not in outputs:
-            raise TemplateError(f"{reference.text}: no step {rest[0]!r}{_nearest(rest[0], outputs)}")
-        if len(rest) < 3 or rest[1] != "outputs":
-            raise TemplateError(f"{reference.text}: write $(steps.{rest[0]}.outputs.<name>)")
-        if rest[2] not in outputs[rest[0]]:
-            raise TemplateError(
-                f"{reference.text}: step {rest[0]!r} declares no output {rest[2]!r}"
-                f"{_nearest(rest[2], outputs[rest[0]])}"
-            )
-    else:
-        raise TemplateError(
-            f"{reference.text}: there is nothing under {root!r} here, since the pipeline has no {_NOT_YET[root]}; "
-            f"remove it, or write ${reference.text} for the text itself"
-        )
-
-
-def _nearest(name: str, known: frozenset[str] | Mapping[str, Any]) -> str:
-    if close := get_close_matches(name, known, 1):
-        return f"; did you mean {close[0]!r}?"
-    return f"; there are: {', '.join(sorted(known)[:10])}" if known else "; there are none"
 
 
 def summarise(problems: list[Problem]) -> str:

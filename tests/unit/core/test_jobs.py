@@ -11,7 +11,8 @@ from tests.builders import RUN_UID, RUNNER, PipelineBuilder, RunBuilder, a_pipel
 from tests.unit.core.expansion import expand
 
 from dataops_operator.api.pipeline import Workspace
-from dataops_operator.core.jobs import Identity, build_claim, build_job
+from dataops_operator.core.inputs import Identity
+from dataops_operator.core.jobs import build_claim, build_job
 from dataops_operator.core.names import event_name, job_name, workspace_claim_name
 from dataops_operator.core.templating import TemplateError
 

@@ -7,7 +7,7 @@ from tests.builders import EPOCH, JobBuilder, PipelineBuilder, PodBuilder, a_job
 from dataops_operator.api.conditions import Reason
 from dataops_operator.api.run import Phase
 from dataops_operator.core.attempts import overstayed, refusal
-from dataops_operator.core.jobs import Inputs
+from dataops_operator.core.inputs import Inputs
 from dataops_operator.core.names import job_name, workspace_claim_name
 from dataops_operator.core.outputs import OUTPUTS_LIMIT
 from dataops_operator.core.plan import Plan, Refusal, View

@@ -334,11 +334,29 @@ WRONG: dict[str, Case] = {
         "since the pipeline has no fan-outs; remove it, or write $$(item) for the text itself",
         one(args=["$$(item)"]),
     ),
-    "an environment where there is none": (
-        one(args=["$(env.params.x)"]),
+    "something of the environment that is no parameter": (
+        one(args=["$(env.parameters.x)"]),
         "spec.steps[0].args[0]",
-        "the pipeline has no environments",
-        one(args=["$(env)"]),
+        "write $(env.name) or $(env.params.<name>)",
+        one(args=["$(env)", "$(env.name)", "$(env.params.x)", "$(env.params.x.y)"]),
+    ),
+    "the environment's parameters as a whole": (
+        one(args=["$(env.params)"]),
+        "spec.steps[0].args[0]",
+        "write $(env.name) or $(env.params.<name>)",
+        one(args=["$$(env.params)"]),
+    ),
+    "a target without an attribute": (
+        one(args=["$(targets.lake)"]),
+        "spec.steps[0].args[0]",
+        "write $(targets.lake.url), or another attribute of it",
+        one(args=["$(targets.lake.url)"]),
+    ),
+    "an attribute that no target has": (
+        one(args=["$(targets.lake.readurl)"]),
+        "spec.steps[0].args[0]",
+        "no target has 'readurl'; did you mean 'readUrl'?",
+        one(args=["$(targets.lake.readUrl)"]),
     ),
     "a dataset where there is none": (
         one(args=["$(datasets.x.candidate)"]),

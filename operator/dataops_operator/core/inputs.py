@@ -1,0 +1,103 @@
+"""What a run's steps may use: who the run is, and all that was fixed when it was accepted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..api.base import API_VERSION
+from ..api.pipeline import Step
+from . import names
+from .environment import Effective
+from .graph import step_references
+from .parameters import Resolved
+from .revision import PIPELINE_LABEL, Revision
+from .targets import ResolvedTarget
+from .templating import Reference, TemplateError, descend, references
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who a run is: what its objects are named and labelled after."""
+
+    namespace: str
+    name: str
+    uid: str
+    pipeline: str
+
+    def owner(self) -> dict[str, Any]:
+        """Owner reference to the run; deleting the run takes the object along."""
+        return {
+            "apiVersion": API_VERSION,
+            "kind": "PipelineRun",
+            "name": self.name,
+            "uid": self.uid,
+            "controller": True,
+        }
+
+    def labels(self) -> dict[str, str]:
+        """Labels of everything that the run makes."""
+        return {
+            names.MANAGED_BY_LABEL: names.MANAGER,
+            PIPELINE_LABEL: self.pipeline,
+            names.RUN_LABEL: self.name,
+            names.RUN_UID_LABEL: self.uid,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What a run's steps may use, fixed when the run is accepted."""
+
+    identity: Identity
+    revision: Revision
+    parameters: tuple[Resolved, ...]
+    logical_date: str
+    runner: str
+    environment: Effective | None = None
+
+    @property
+    def environment_name(self) -> str:
+        """The name of the environment; a namespace that belongs to none stands for one."""
+        return self.environment.name if self.environment is not None else self.identity.namespace
+
+    def references(self, step: Step) -> list[Reference]:
+        """Every template of a step, that of the default image among them where it has none of its own."""
+        found = [reference for _, reference in step_references(step)]
+        return found if step.image is not None else [*references(self.revision.image(step)), *found]
+
+    def targets(self, step: Step) -> tuple[ResolvedTarget, ...]:
+        """The environment's targets that a step names."""
+        held = self.environment.targets if self.environment is not None else {}
+        named = dict.fromkeys(one.path[1] for one in self.references(step) if one.path[0] == "targets")
+        return tuple(held[name] for name in named if name in held)
+
+    def resolver(self, outputs: Mapping[str, Mapping[str, Any]]) -> Callable[[Reference], Any]:
+        """A function from a template to its value.
+
+        Args:
+            outputs: the outputs of each step that has succeeded.
+        """
+        values: dict[str, Any] = {
+            "params": {one.name: one.value for one in self.parameters},
+            "env": {"name": self.environment_name, "params": self._environment_values()},
+            "targets": self._target_values(),
+            "run": {"name": self.identity.name, "uid": self.identity.uid, "logicalDate": self.logical_date},
+            "steps": {step: {"outputs": given} for step, given in outputs.items()},
+        }
+
+        def resolve(reference: Reference) -> Any:
+            if reference.path[0] not in values:
+                raise TemplateError(f"{reference.text}: no such name here")
+            return descend(values, reference.path, reference.text)
+
+        return resolve
+
+    def _environment_values(self) -> dict[str, Any]:
+        held = self.environment.parameters if self.environment is not None else {}
+        return {name: one.value for name, one in held.items() if one.value is not None}
+
+    def _target_values(self) -> dict[str, Mapping[str, str]]:
+        held = self.environment.targets if self.environment is not None else {}
+        return {name: one.attributes for name, one in held.items()}

@@ -1,0 +1,63 @@
+"""What a template may name: held against the pipeline when that is applied, and against the environment of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from difflib import get_close_matches
+from typing import Final
+
+from .parameters import RunContext
+from .targets import ATTRIBUTES
+from .templating import Reference, TemplateError
+
+SAMPLE_RUN: Final = RunContext("run", "00000000-0000-0000-0000-000000000000", "2013-02-09T00:00:00Z")
+_NOT_YET: Final = {"item": "fan-outs", "datasets": "datasets"}
+
+
+def check_reference(reference: Reference, parameters: frozenset[str], outputs: Mapping[str, frozenset[str]]) -> None:
+    """Hold a template against what the pipeline declares.
+
+    Which parameters and targets an environment has is known when a run begins there; here only their shape is.
+
+    Raises:
+        TemplateError: no such name; the message says what there is.
+    """
+    root, *rest = reference.path
+    if root == "run":
+        SAMPLE_RUN.resolve(reference)
+    elif root == "params":
+        if rest[0] not in parameters:
+            raise TemplateError(f"{reference.text}: no parameter {rest[0]!r}{nearest(rest[0], parameters)}")
+    elif root == "steps":
+        _check_output(reference, rest, outputs)
+    elif root == "env":
+        if rest != ["name"] and (rest[0] != "params" or len(rest) == 1):
+            raise TemplateError(f"{reference.text}: write $(env.name) or $(env.params.<name>)")
+    elif root == "targets":
+        if len(rest) != 2:
+            raise TemplateError(f"{reference.text}: write $(targets.{rest[0]}.url), or another attribute of it")
+        if rest[1] not in ATTRIBUTES:
+            raise TemplateError(f"{reference.text}: no target has {rest[1]!r}{nearest(rest[1], ATTRIBUTES)}")
+    else:
+        raise TemplateError(
+            f"{reference.text}: there is nothing under {root!r} here, since the pipeline has no {_NOT_YET[root]}; "
+            f"remove it, or write ${reference.text} for the text itself"
+        )
+
+
+def _check_output(reference: Reference, rest: list[str], outputs: Mapping[str, frozenset[str]]) -> None:
+    if rest[0] not in outputs:
+        raise TemplateError(f"{reference.text}: no step {rest[0]!r}{nearest(rest[0], outputs)}")
+    if len(rest) < 3 or rest[1] != "outputs":
+        raise TemplateError(f"{reference.text}: write $(steps.{rest[0]}.outputs.<name>)")
+    if rest[2] not in outputs[rest[0]]:
+        raise TemplateError(
+            f"{reference.text}: step {rest[0]!r} declares no output {rest[2]!r}{nearest(rest[2], outputs[rest[0]])}"
+        )
+
+
+def nearest(name: str, known: Collection[str]) -> str:
+    """What may have been meant by a name, as the end of a message."""
+    if close := get_close_matches(name, known, 1):
+        return f"; did you mean {close[0]!r}?"
+    return f"; there are: {', '.join(sorted(known)[:10])}" if known else "; there are none"
