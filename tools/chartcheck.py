@@ -6,7 +6,8 @@
 For each file of values in the chart's ci/ folder: helm lint --strict, helm template, kubeconform -strict; for
 crds/ and the examples the last, after kubectl kustomize. Nothing is downloaded: the schemas are what the API
 server publishes under /openapi/v3, cached by its version; those of our own kinds come out of crds/ each time.
-PodMonitor and ServiceMonitor are skipped: no API server knows them before somebody installs them.
+The kinds of the Prometheus operator are skipped: no API server knows them before somebody installs them. promtool holds
+the alerts instead, and plays the series of ci/alerts.test.yaml to them.
 """
 
 from __future__ import annotations
@@ -31,8 +32,9 @@ from localcluster.state import cache_home
 ROOT = Path(__file__).resolve().parent.parent
 CHART = ROOT / "helm" / "dataops-operator"
 CRDS = ROOT / "crds"
+ALERTS = CHART / "ci" / "alerts.test.yaml"
 NAMESPACE = "dataops-system"
-SKIPPED = ("monitoring.coreos.com/v1/PodMonitor", "monitoring.coreos.com/v1/ServiceMonitor")
+SKIPPED = tuple(f"monitoring.coreos.com/v1/{kind}" for kind in ("PodMonitor", "ServiceMonitor", "PrometheusRule"))
 CONVERTER = 1
 """Part of the cache's key: raise it when the conversion below changes."""
 
@@ -210,6 +212,25 @@ def conform(manifests: str, schemas: list[Path]) -> str:
     return f"{summary['valid']} objects valid, {summary['skipped']} skipped"
 
 
+def alerts(manifests: str, scratch: Path) -> str | None:
+    """Check the alerts among manifests by promtool, and play series to them; None where there are none.
+
+    Raises:
+        CheckError: a rule is none, or does not fire when it should, or does when it should not.
+    """
+    made = [one for one in yaml.safe_load_all(manifests) if one and one["kind"] == "PrometheusRule"]
+    if not made:
+        return None
+    program = str(binaries.ensure("checks") / "promtool")
+    rules, played = scratch / "rules.yaml", scratch / ALERTS.name
+    rules.write_text(yaml.safe_dump({"groups": [group for one in made for group in one["spec"]["groups"]]}))
+    played.write_text(ALERTS.read_text())
+    run([program, "check", "rules", "--lint=all", "--lint-fatal", str(rules)])
+    run([program, "test", "rules", str(played)])
+    count = sum(len(group["rules"]) for one in made for group in one["spec"]["groups"])
+    return f"{count} alerts valid and played"
+
+
 def check(kubeconfig: Path | None) -> None:
     """Run all checks and print a line for each.
 
@@ -228,6 +249,8 @@ def check(kubeconfig: Path | None) -> None:
             run([program, "lint", "--strict", *options])
             rendered = run([program, "template", "dataops-operator", *options])
             print(f"{values.name}: lint clean, {conform(rendered, schemas)}")
+            if (played := alerts(rendered, Path(custom))) is not None:
+                print(f"{values.name}: {played}")
         for folder in [
             CRDS,
             *sorted(path.parent for path in (ROOT / "examples").glob("*/kustomization.yaml")),

@@ -53,6 +53,11 @@ annotations:
 {{- with $image.digest }}@{{ . }}{{ end -}}
 {{- end -}}
 
+{{/* What the API server calls the operator. */}}
+{{- define "dataops.userName" -}}
+{{- printf "system:serviceaccount:%s:%s" .Release.Namespace (include "dataops.serviceAccountName" .) -}}
+{{- end -}}
+
 {{/* Pod Security "restricted", rule by rule, for the pod and for its container. */}}
 {{- define "dataops.podSecurityContext" -}}
 runAsNonRoot: true

@@ -7,8 +7,12 @@ Secrets, so a step's credentials stay between the step's pod and whoever made th
   resources: [environments, pipelines, pipelineruns]
   verbs: [get, list, watch]
 - apiGroups: [dataops.dev]
-  resources: [pipelines/status, pipelineruns/status]
+  resources: [environments/status, pipelines/status, pipelineruns/status]
   verbs: [patch]
+# Its finalizer, and the end of an Environment whose time is over.
+- apiGroups: [dataops.dev]
+  resources: [environments]
+  verbs: [patch, delete]
 # One Job for an attempt of a step; its pods tell how the attempt ended.
 - apiGroups: [batch]
   resources: [jobs]
@@ -16,11 +20,7 @@ Secrets, so a step's credentials stay between the step's pod and whoever made th
 - apiGroups: [""]
   resources: [pods]
   verbs: [get, list, watch]
-# A run's workspace, and the account without rights that its steps run as.
-- apiGroups: [""]
-  resources: [persistentvolumeclaims, serviceaccounts]
-  verbs: [get, create]
-# Revisions of pipelines: immutable, so made and never changed.
+# Revisions of pipelines and environments: immutable, so made and never changed.
 - apiGroups: [apps]
   resources: [controllerrevisions]
   verbs: [get, list, create]
@@ -28,4 +28,57 @@ Secrets, so a step's credentials stay between the step's pod and whoever made th
 - apiGroups: [""]
   resources: [events]
   verbs: [list, create]
+# A run's workspace, the account without rights that its steps run as, and what an Environment is made of. The policy
+# <fullname>-guard of the chart holds changes and deletes to what carries an Environment's label.
+- apiGroups: [""]
+  resources: [serviceaccounts, persistentvolumeclaims, resourcequotas, limitranges]
+  verbs: [get, list, create, patch, delete]
+- apiGroups: [networking.k8s.io]
+  resources: [networkpolicies]
+  verbs: [get, list, create, patch, delete]
+- apiGroups: [rbac.authorization.k8s.io]
+  resources: [rolebindings]
+  verbs: [get, list, create, patch, delete]
+# It hands out the chart's own roles and no other.
+- apiGroups: [rbac.authorization.k8s.io]
+  resources: [clusterroles]
+  resourceNames: {{ include "dataops.bound" . | fromYamlArray | toJson }}
+  verbs: [bind]
+{{- end -}}
+
+{{/* Execution namespaces, where the whole cluster is watched; without a pattern of names none is ever made. */}}
+{{- define "dataops.namespaceRules" -}}
+- apiGroups: [""]
+  resources: [namespaces]
+  verbs: {{ ternary "[get, list, watch, patch, create, delete]" "[get, list, watch, patch]" (ne .Values.environments.namespacePattern "") }}
+{{- end -}}
+
+{{/* The roles that an Environment binds in its execution namespace. */}}
+{{- define "dataops.bound" -}}
+[dataops-view, dataops-run, dataops-promote, dataops-edit
+{{- if and .Values.vault.servers (not .Values.watch.namespaces) }}, {{ include "dataops.fullname" . }}-runs{{ end }}]
+{{- end -}}
+
+{{/*
+What runs with secrets need of the operator: a token of the runner to log in to Vault with, and a Secret of a random name,
+made and removed unread. Given in execution namespaces alone.
+*/}}
+{{- define "dataops.runsRules" -}}
+- apiGroups: [""]
+  resources: [serviceaccounts/token]
+  resourceNames: [{{ .Values.operator.runnerServiceAccount | quote }}]
+  verbs: [create]
+- apiGroups: [""]
+  resources: [secrets]
+  verbs: [create, delete]
+{{- end -}}
+
+{{/* What everybody with a role reads: no status holds a secret or a masked value. */}}
+{{- define "dataops.readRules" -}}
+- apiGroups: [dataops.dev]
+  resources: [environments, pipelines, pipelineruns, promotions]
+  verbs: [get, list, watch]
+- apiGroups: [dataops.dev]
+  resources: [environments/status, pipelines/status, pipelineruns/status]
+  verbs: [get]
 {{- end -}}

@@ -39,8 +39,13 @@ class RefusedError(Exception):
 
 
 @cache
-def _template(values: str, release: str) -> list[Object]:
-    command = [str(helm()), "template", release, str(CHART), f"--namespace={NAMESPACE}", "--values=-"]
+def template(values: str, release: str, options: tuple[str, ...] = ()) -> list[Object]:
+    """What `helm template` gives for values in JSON, with more options such as `--kube-version=1.34.0`.
+
+    Raises:
+        RefusedError: Helm, or the chart's schema, does not take the values.
+    """
+    command = [str(helm()), "template", release, str(CHART), f"--namespace={NAMESPACE}", "--values=-", *options]
     done = subprocess.run(command, input=values, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise RefusedError(done.stderr)
@@ -58,4 +63,4 @@ def render_chart(*, ci: str | None = None, release: str = "dataops-operator", **
     """
     if ci is not None:
         values = yaml.safe_load((CHART / "ci" / f"{ci}-values.yaml").read_text()) | values
-    return Rendered(_template(json.dumps(values), release))
+    return Rendered(template(json.dumps(values), release))

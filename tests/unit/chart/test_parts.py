@@ -12,7 +12,7 @@ from tests.unit.chart.rendering import Object, RefusedError, Render
 from chartcheck import CHART, CRDS, ROOT
 from dataops_operator import __version__
 
-SETS = ["default", "ha-namespaced", "minimal"]
+SETS = ["default", "ha-namespaced", "minimal", "vault"]
 KEEP = "helm.sh/resource-policy"
 
 
@@ -176,6 +176,9 @@ def test_helm_test_in_a_namespace_that_nobody_watches_is_refused(render: Render)
         ({"tolerations": [{"efect": "NoSchedule"}]}, "/tolerations/0"),
         ({"networkPolicy": {"apiServer": {"cidrs": ["10.96.0.1"]}}}, "/networkPolicy/apiServer/cidrs/0"),
         ({"commonLabels": {"team": "data platform"}}, "/commonLabels/team"),
+        ({"environments": {"namespacePattern": "Prod*"}}, "/environments/namespacePattern"),
+        ({"environments": {"namespacePattern": "{name}-*"}}, "/environments/namespacePattern"),
+        ({"admission": {"mutating": "v2"}}, "/admission/mutating"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -204,3 +207,5 @@ def test_chart_image_and_package_are_of_one_version() -> None:
     dockerfile = (ROOT / "operator" / "Dockerfile").read_text().splitlines()
     assert chart["version"] == chart["appVersion"] == __version__
     assert f"ARG VERSION={__version__}" in dockerfile
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+    assert values["images"]["storage"].endswith(f":{__version__}")

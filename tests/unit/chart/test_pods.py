@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from tests.unit.chart.rendering import Object, Render, Rendered
 
-SETS = ["default", "ha-namespaced", "minimal"]
+SETS = ["default", "ha-namespaced", "minimal", "vault"]
 
 
 def operator_pod(rendered: Rendered) -> Object:
@@ -26,7 +26,7 @@ def test_every_pod_is_restricted_rule_by_rule(render: Render, ci: str) -> None:
     for pod in pods:
         for flag in ("hostNetwork", "hostPID", "hostIPC", "hostUsers"):
             assert flag not in pod
-        assert "volumes" not in pod, "the operator needs no volume, so none can be of a forbidden kind"
+        assert all(set(volume) == {"name", "projected"} for volume in pod.get("volumes", ()))
         assert pod["securityContext"]["runAsNonRoot"] is True
         assert pod["securityContext"]["runAsUser"] == 65532
         assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}

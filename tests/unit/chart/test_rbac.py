@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from tests.unit.chart.rendering import Render, Rendered
 
-SETS = ["default", "ha-namespaced", "minimal"]
+SETS = ["default", "ha-namespaced", "minimal", "vault"]
 READ = {"get", "list", "watch"}
+MADE = {"get", "list", "create", "patch", "delete"}
 
 
 def roles(rendered: Rendered) -> list[dict[str, Any]]:
@@ -38,42 +39,103 @@ def test_no_role_has_a_wildcard(render: Render, ci: str) -> None:
 
 
 @pytest.mark.parametrize("ci", SETS)
-def test_no_role_reaches_secrets_or_lets_its_holder_become_somebody_else(render: Render, ci: str) -> None:
+def test_nobody_reads_secrets_runs_into_pods_or_becomes_somebody_else(render: Render, ci: str) -> None:
     for role in roles(render(ci=ci)):
         for group, resource, verb in grants(role):
-            assert not resource.startswith("secrets")
-            assert resource not in (
-                "serviceaccounts/token",
-                "pods/exec",
-                "pods/attach",
-                "pods/ephemeralcontainers",
-            )
-            assert group not in (
-                "rbac.authorization.k8s.io",
-                "admissionregistration.k8s.io",
-                "authentication.k8s.io",
-            )
-            assert verb not in ("escalate", "bind", "impersonate")
+            assert (resource, verb) not in {("secrets", verb) for verb in ("get", "list", "watch", "patch", "update")}
+            assert not resource.startswith(("pods/exec", "pods/attach", "pods/ephemeral", "pods/log", "nodes"))
+            assert group not in ("admissionregistration.k8s.io", "authentication.k8s.io", "certificates.k8s.io")
+            assert verb not in ("escalate", "impersonate", "approve", "sign")
+
+
+@pytest.mark.parametrize("ci", SETS)
+def test_the_only_tokens_ever_made_are_those_of_the_runner(render: Render, ci: str) -> None:
+    for role in roles(render(ci=ci)):
+        for rule in role["rules"]:
+            if "serviceaccounts/token" in rule["resources"]:
+                assert rule["resources"] == ["serviceaccounts/token"]
+                assert rule["resourceNames"] == ["dataops-runner"]
+                assert rule["verbs"] == ["create"]
+
+
+@pytest.mark.parametrize("ci", SETS)
+def test_the_operator_hands_out_the_charts_own_roles_and_no_other(render: Render, ci: str) -> None:
+    """Whoever may bind a role may give its rights to anyone: each is named, and none of them writes environments."""
+    rendered = render(ci=ci)
+    own = {role["metadata"]["name"] for role in rendered.all("ClusterRole")}
+    for role in roles(rendered):
+        for rule in role["rules"]:
+            if "bind" in rule["verbs"]:
+                assert rule["verbs"] == ["bind"]
+                assert rule["resources"] == ["clusterroles"]
+                named = set(rule["resourceNames"])
+                assert named >= {"dataops-view", "dataops-run", "dataops-promote", "dataops-edit"}
+                assert named <= own
+                assert not named & {"dataops-environments", "dataops-operator"}
+
+
+OPERATOR = {
+    ("dataops.dev", "environments"): READ | {"patch", "delete"},
+    ("dataops.dev", "pipelines"): READ,
+    ("dataops.dev", "pipelineruns"): READ,
+    ("dataops.dev", "environments/status"): {"patch"},
+    ("dataops.dev", "pipelines/status"): {"patch"},
+    ("dataops.dev", "pipelineruns/status"): {"patch"},
+    ("batch", "jobs"): READ | {"create", "delete"},
+    ("", "pods"): READ,
+    ("", "persistentvolumeclaims"): MADE,
+    ("", "serviceaccounts"): MADE,
+    ("", "resourcequotas"): MADE,
+    ("", "limitranges"): MADE,
+    ("networking.k8s.io", "networkpolicies"): MADE,
+    ("rbac.authorization.k8s.io", "rolebindings"): MADE,
+    ("rbac.authorization.k8s.io", "clusterroles"): {"bind"},
+    ("apps", "controllerrevisions"): {"get", "list", "create"},
+    ("", "events"): {"list", "create"},
+}
+NAMESPACES = READ | {"patch", "create", "delete"}
+
+
+def verbs(role: dict[str, Any]) -> dict[tuple[str, str], set[str]]:
+    found: dict[tuple[str, str], set[str]] = {}
+    for group, resource, verb in grants(role):
+        found.setdefault((group, resource), set()).add(verb)
+    return found
 
 
 def test_the_operator_has_these_rights_and_no_other(render: Render) -> None:
-    expected = {
-        ("dataops.dev", "environments"): READ,
-        ("dataops.dev", "pipelines"): READ,
-        ("dataops.dev", "pipelineruns"): READ,
-        ("dataops.dev", "pipelines/status"): {"patch"},
-        ("dataops.dev", "pipelineruns/status"): {"patch"},
-        ("batch", "jobs"): READ | {"create", "delete"},
-        ("", "pods"): READ,
-        ("", "persistentvolumeclaims"): {"get", "create"},
-        ("", "serviceaccounts"): {"get", "create"},
-        ("apps", "controllerrevisions"): {"get", "list", "create"},
-        ("", "events"): {"list", "create"},
-    }
-    found: dict[tuple[str, str], set[str]] = {}
-    for group, resource, verb in grants(operator_role(render(), "ClusterRole")):
-        found.setdefault((group, resource), set()).add(verb)
-    assert found == expected
+    assert verbs(operator_role(render(), "ClusterRole")) == OPERATOR | {("", "namespaces"): NAMESPACES}
+
+
+def test_where_no_namespace_may_be_made_the_operator_has_no_right_to(render: Render) -> None:
+    role = operator_role(render(environments={"namespacePattern": ""}), "ClusterRole")
+    assert verbs(role)["", "namespaces"] == NAMESPACES - {"create", "delete"}
+
+
+def test_rights_to_tokens_and_secrets_are_bound_nowhere_by_the_chart(render: Render) -> None:
+    """An Environment binds them in its execution namespace; without Vault there is nothing to bind."""
+    rendered = render(ci="vault")
+    runs = next(r for r in rendered.all("ClusterRole") if r["metadata"]["name"] == "dataops-operator-runs")
+    assert verbs(runs) == {("", "serviceaccounts/token"): {"create"}, ("", "secrets"): {"create", "delete"}}
+    bindings = [*rendered.all("ClusterRoleBinding"), *rendered.all("RoleBinding")]
+    assert "dataops-operator-runs" not in {one["roleRef"]["name"] for one in bindings}
+    assert "--runs-role=dataops-operator-runs" in arguments(rendered)
+    assert not [r for r in render().all("ClusterRole") if r["metadata"]["name"].endswith("-runs")]
+    assert not [one for one in arguments(render()) if one.startswith("--runs-role")]
+
+
+def test_records_of_what_runs_hold_stay_in_the_operators_own_namespace(render: Render) -> None:
+    for role in roles(render(ci="vault")):
+        for group, resource, _ in grants(role):
+            if (group, resource) == ("", "configmaps"):
+                assert role["kind"] == "Role"
+                assert role["metadata"]["namespace"] == "dataops-system"
+    assert ("", "configmaps") not in {(g, r) for role in roles(render()) for g, r, _ in grants(role)}
+
+
+def arguments(rendered: Rendered) -> list[str]:
+    (container,) = rendered.one("Deployment")["spec"]["template"]["spec"]["containers"]
+    return list(container["args"])
 
 
 def test_watching_named_namespaces_makes_no_cluster_role_for_the_operator(render: Render) -> None:
@@ -90,29 +152,39 @@ def test_watching_named_namespaces_makes_no_cluster_role_for_the_operator(render
             )
             for kind in ("Role", "RoleBinding")
         )
-        assert role["rules"] == operator_role(render(), "ClusterRole")["rules"]
+        assert verbs(role) == OPERATOR | {("", "namespaces"): {"get", "patch"}}
+        assert [r["resourceNames"] for r in role["rules"] if r["resources"] == ["namespaces"]] == [[namespace]]
         assert binding["roleRef"]["name"] == role["metadata"]["name"]
         assert binding["subjects"] == [
             {"kind": "ServiceAccount", "name": account["name"], "namespace": account["namespace"]}
         ]
 
 
-def test_named_namespaces_reach_the_operator_as_one_argument(render: Render) -> None:
-    args = render(watch={"namespaces": ["analytics", "sales"]}).one("Deployment")["spec"]["template"]["spec"][
-        "containers"
-    ][0]["args"]
-    assert "--namespaces=analytics,sales" in args
+def test_named_namespaces_reach_the_operator_as_one_argument_and_no_other_is_made(render: Render) -> None:
+    rendered = render(watch={"namespaces": ["analytics", "sales"]})
+    assert {"--namespaces=analytics,sales", "--environment-namespaces="} <= set(arguments(rendered))
 
 
 def test_the_whole_cluster_is_watched_when_no_namespace_is_named(render: Render) -> None:
-    args = render().one("Deployment")["spec"]["template"]["spec"]["containers"][0]["args"]
-    assert not [a for a in args if a.startswith("--namespaces")]
+    assert not [a for a in arguments(render()) if a.startswith("--namespaces")]
+    assert "--environment-namespaces={project}-*" in arguments(render())
+
+
+def test_with_named_namespaces_the_rights_for_secrets_are_given_in_each_of_them(render: Render) -> None:
+    """Nobody could bind a ClusterRole there, and who named the namespaces has opted in for them."""
+    rendered = render(ci="ha-namespaced", rbac={"userRoles": {"create": False}})
+    assert rendered.all("ClusterRole") == []
+    assert not [a for a in arguments(rendered) if a.startswith("--runs-role")]
+    for namespace in ("analytics", "analytics-prod"):
+        role = next(r for r in rendered.all("Role", "rbac") if r["metadata"]["namespace"] == namespace)
+        assert verbs(role)["", "serviceaccounts/token"] == {"create"}
+        assert verbs(role)["", "secrets"] == {"create", "delete"}
 
 
 def test_the_lease_is_bound_to_its_name_and_to_the_operators_own_namespace(render: Render) -> None:
     rendered = render()
     role = next(r for r in rendered.all("Role", "rbac"))
-    args = rendered.one("Deployment")["spec"]["template"]["spec"]["containers"][0]["args"]
+    args = arguments(rendered)
     named = [r for r in role["rules"] if r["verbs"] != ["create"]]
     assert role["metadata"]["namespace"] == "dataops-system"
     assert {verb for _, _, verb in grants(role)} == {"get", "create", "update"}
@@ -122,25 +194,29 @@ def test_the_lease_is_bound_to_its_name_and_to_the_operators_own_namespace(rende
     assert "--lease-namespace=dataops-system" in args
 
 
-def test_view_reads_run_also_starts_and_edit_also_writes_pipelines(render: Render) -> None:
+def test_each_role_adds_to_reading_what_its_name_says(render: Render) -> None:
     by_name = {r["metadata"]["name"]: r for r in render().all("ClusterRole", "user-roles")}
-    verbs = {
+    found = {
         name: {(resource, verb) for _, resource, verb in grants(role) if "/" not in resource}
         for name, role in by_name.items()
     }
-    kinds = ("pipelines", "pipelineruns")
-    read = {(kind, verb) for kind in kinds for verb in READ}
-    assert verbs["dataops-view"] == read
-    assert verbs["dataops-run"] == read | {("pipelineruns", "create"), ("pipelineruns", "delete")}
+    read = {(kind, verb) for kind in ("environments", "pipelines", "pipelineruns", "promotions") for verb in READ}
     writing = {"create", "update", "patch", "delete", "deletecollection"}
-    assert verbs["dataops-edit"] == read | {(kind, verb) for kind in kinds for verb in writing}
+    assert found == {
+        "dataops-view": read,
+        "dataops-run": read | {("pipelineruns", "create"), ("pipelineruns", "delete")},
+        "dataops-promote": read | {("promotions", "create"), ("promotions", "delete")},
+        "dataops-edit": read
+        | {(kind, verb) for kind in ("pipelines", "pipelineruns", "promotions") for verb in writing},
+        "dataops-environments": read | {("environments", verb) for verb in writing - {"deletecollection"}},
+    }
     for role in by_name.values():
         assert {group for group, _, _ in grants(role)} == {"dataops.dev"}
         status = {verb for _, resource, verb in grants(role) if resource.endswith("/status")}
         assert status <= READ, "only the operator writes a status"
 
 
-def test_view_and_edit_reach_the_holders_of_kubernetes_own_roles_and_run_does_not(render: Render) -> None:
+def test_only_view_and_edit_reach_the_holders_of_kubernetes_own_roles(render: Render) -> None:
     prefix = "rbac.authorization.k8s.io/aggregate-to-"
     found = {
         role["metadata"]["name"]: {
@@ -148,7 +224,10 @@ def test_view_and_edit_reach_the_holders_of_kubernetes_own_roles_and_run_does_no
         }
         for role in render().all("ClusterRole", "user-roles")
     }
-    assert found == {"dataops-view": {"view"}, "dataops-run": set(), "dataops-edit": {"edit", "admin"}}
+    assert {name: labels for name, labels in found.items() if labels} == {
+        "dataops-view": {"view"},
+        "dataops-edit": {"edit", "admin"},
+    }
 
 
 def test_no_roles_at_all_where_an_administrator_brings_them(render: Render) -> None:
