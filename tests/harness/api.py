@@ -44,6 +44,7 @@ class Api:
         token: a bearer token, or None for none.
         ca: the file with the server's CA certificate, for https.
         user_agent: what the audit log shows.
+        user: who to be, by impersonation, where the token's owner may do that.
     """
 
     def __init__(
@@ -52,11 +53,14 @@ class Api:
         token: str | None = None,
         ca: str | Path | None = None,
         user_agent: str = "dataops-tests",
+        user: str | None = None,
     ) -> None:
         self.server = server.rstrip("/")
         self._headers = {"User-Agent": user_agent, "Accept": "application/json"}
         if token:
             self._headers["Authorization"] = f"Bearer {token}"
+        if user:
+            self._headers["Impersonate-User"] = user
         self._tls = ssl.create_default_context(cafile=str(ca)) if ca else None
         self._session: aiohttp.ClientSession | None = None
 
