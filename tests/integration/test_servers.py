@@ -1,10 +1,12 @@
-"""The server that tests talk to is a real one, of their own, and gone afterwards."""
+"""The servers that tests of storage talk to are real ones, of their own, and gone afterwards."""
 
 import os
 
+import obstore
 import psycopg
 import pytest
 from tests.harness.postgres import Postgres
+from tests.harness.s3 import S3
 
 
 def test_a_server_of_its_own_asks_for_passwords_survives_a_crash_and_is_gone_afterwards() -> None:
@@ -23,3 +25,19 @@ def test_a_server_of_its_own_asks_for_passwords_survives_a_crash_and_is_gone_aft
     assert not os.path.exists(f"/proc/{pid}")
     with pytest.raises(psycopg.OperationalError):
         server.connect()
+
+
+def test_an_s3_server_of_its_own_knows_accounts_and_rights_and_is_gone_afterwards() -> None:
+    with S3({"loader": "loader-secret", "reader": "reader-secret"}) as server:
+        server.bucket("lake")
+        reads = [("s3:GetObject", "*"), ("s3:ListBucket", "")]
+        server.allow("lake", {"reader": reads, "loader": [*reads, ("s3:PutObject", "*")]})
+        obstore.put(server.store("lake", "loader"), "a/b", b"12345")
+        assert bytes(obstore.get(server.store("lake", "reader"), "a/b").bytes()) == b"12345"
+        with pytest.raises(obstore.exceptions.PermissionDeniedError):
+            obstore.put(server.store("lake", "reader"), "a/c", b"1")
+        server.stop()
+        server.start()
+        assert server.objects("lake") == {"a/b": 5}
+        folder = server._folder
+    assert not folder.exists()

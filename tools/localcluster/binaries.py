@@ -115,6 +115,8 @@ GROUPS: dict[str, Group] = {
         ),
         tags="remove_all_sd",
     ),
+    # A server that speaks S3 over a folder, for the demo and the tests.
+    "s3": Group(module="versitygw", packages=("github.com/versity/versitygw/cmd/versitygw",)),
 }
 
 
