@@ -12,7 +12,7 @@ import pytest
 import yaml
 from tests.builders import a_pipeline, a_run
 from tests.harness.api import Api, ApiError
-from tests.harness.kinds import CRDS, NAMESPACES, PIPELINES, RUNS, Kind
+from tests.harness.kinds import CRDS, ENVIRONMENTS, NAMESPACES, PIPELINES, RUNS, Kind
 
 from dataops_operator.api.base import GROUP
 from localcluster import binaries
@@ -21,6 +21,7 @@ from localcluster.controlplane import ControlPlane
 ROOT = Path(__file__).parents[2]
 NAMESPACE = "crds"
 STRICT = {"dryRun": "All", "fieldValidation": "Strict"}
+KINDS = (ENVIRONMENTS, PIPELINES, RUNS)
 Object = dict[str, Any]
 Kubectl = Callable[..., str]
 
@@ -43,7 +44,7 @@ def kubectl(control_plane: ControlPlane) -> Kubectl:
 def applied(kubectl: Kubectl) -> None:
     """The CRDs by plain `kubectl apply`, and a namespace."""
     kubectl("apply", "-k", str(ROOT / "crds"))
-    for kind in (PIPELINES, RUNS):
+    for kind in KINDS:
         kubectl("wait", "--for=condition=Established", f"crd/{kind.plural}.{GROUP}", "--timeout=30s")
     kubectl("create", "namespace", NAMESPACE)
 
@@ -52,7 +53,7 @@ def applied(kubectl: Kubectl) -> None:
 async def api(control_plane: ControlPlane) -> AsyncIterator[Api]:
     """A session with the API server."""
     async with Api(control_plane.server, control_plane.token, control_plane.ca) as made:
-        for kind in (PIPELINES, RUNS):
+        for kind in KINDS:
             await until_served(made, kind)
         yield made
 
@@ -70,7 +71,7 @@ async def until_served(api: Api, kind: Kind) -> None:
 
 async def refusal(api: Api, body: Object, old: Object | None = None) -> str:
     """Why the API server refuses an object, or its new form; empty where it takes it."""
-    kind = {"Pipeline": PIPELINES, "PipelineRun": RUNS}[body["kind"]]
+    kind = {one.name: one for one in KINDS}[body["kind"]]
     name = body["metadata"]["name"]
     body = body | {"metadata": {**body["metadata"], "namespace": NAMESPACE}}
     try:
@@ -112,8 +113,153 @@ def run(name: str = "r", **fields: Any) -> Object:
     return a_run(name).having(**fields).build()
 
 
-P, R = "Pipeline", "PipelineRun"
+def environment(name: str = "e", **fields: Any) -> Object:
+    return {
+        "apiVersion": ENVIRONMENTS.group_version,
+        "kind": "Environment",
+        "metadata": {"name": name},
+        "spec": {key.rstrip("_"): value for key, value in fields.items()},
+    }
+
+
+def with_target(**fields: Any) -> Object:
+    return environment(targets=[{"name": "t", **fields}])
+
+
+def with_peer(**fields: Any) -> Object:
+    return environment(network={"egress": [{"to": [fields]}]})
+
+
+def with_subject(**fields: Any) -> Object:
+    return environment(access=[{"role": "View", "subjects": [{"kind": "User", "name": "jane", **fields}]}])
+
+
+def with_credentials(**vault: Any) -> Object:
+    return with_target(postgres={"host": "pg", "database": "dwh", "credentials": {"vault": vault}})
+
+
+def with_secret(**vault: Any) -> Object:
+    return a_pipeline("p").step("a").having(secrets=[{"name": "s", "vault": vault}]).build()
+
+
+PG: Object = {"host": "pg", "database": "dwh"}
+S3: Object = {"endpoint": "https://s3.example", "bucket": "lake"}
+SEALED: Object = {"key": "k", "ciphertext": "vault:v1:x"}
+P, R, E = "Pipeline", "PipelineRun", "Environment"
+
+
+def of_secrets(kind: str, path: str, make: Callable[..., Object]) -> dict[tuple[str, str], list[Any]]:
+    """The rules on where a secret comes from: they hold in pipelines and in targets."""
+    there = f"{path}.path"
+    return {
+        (kind, "give exactly one of path and transit"): [
+            (path, make(path="kv/a", transit=SEALED), make(path="kv/a")),
+            (path, make(), make(transit=SEALED)),
+        ],
+        (kind, "write a plain path"): [
+            (there, make(path="kv/../sys"), make(path="kv/a.b")),
+            (there, make(path="kv//a"), make(path="kv/a")),
+            (there, make(path="kv/a/"), make(path="secret/data/team/api")),
+        ],
+        (kind, "no secret is there: sys, auth, identity and cubbyhole"): [
+            (there, make(path="sys/mounts"), make(path="system/mounts")),
+            (there, make(path="auth/token/create"), make(path="authors/token")),
+            (there, make(path="identity/entity"), make(path="kv/identity/entity")),
+            (there, make(path="cubbyhole/x"), make(path="kv/x")),
+        ],
+        (kind, "version is for a path of a key-value engine"): [
+            (f"{path}.version", make(transit=SEALED, version=1), make(path="secret/data/a", version=1)),
+            (
+                f"{path}.version",
+                make(path="pki/issue/web", data=[{"name": "ttl", "value": "1h"}], version=1),
+                make(path="pki/issue/web", data=[{"name": "ttl", "value": "1h"}]),
+            ),
+        ],
+        (kind, "data is written to a path"): [
+            (
+                f"{path}.data",
+                make(transit=SEALED, data=[{"name": "a"}]),
+                make(path="pki/issue/web", data=[{"name": "a"}]),
+            ),
+        ],
+    }
+
+
 CREATED: dict[tuple[str, str], list[tuple[str, Object, Object]]] = {
+    **of_secrets(P, "spec.secrets[0].vault", with_secret),
+    **of_secrets(E, "spec.targets[0].postgres.credentials.vault", with_credentials),
+    (E, "an environment's name is a DNS label of at most 40 characters"): [
+        ("<nil>", environment("e" * 41), environment("e" * 40)),
+        ("<nil>", environment("e.f"), environment("e-f")),
+    ],
+    (E, "branch needs from"): [("spec.branch", environment(branch="b"), environment(branch="b", from_="prod"))],
+    (E, "dataMode needs from"): [
+        ("spec.dataMode", environment(dataMode="Copy"), environment(dataMode="Copy", from_="prod")),
+    ],
+    (E, "a restricted environment keeps secrets out of etcd"): [
+        (
+            "spec.vault",
+            environment(restricted=True, vault={"role": "r", "delivery": "Secret"}),
+            environment(restricted=True, vault={"role": "r", "delivery": "Pod"}),
+        ),
+        ("spec.vault", environment(restricted=True, vault={"role": "r"}), environment(vault={"role": "r"})),
+    ],
+    (E, "a target is exactly one of"): [
+        ("spec.targets[0]", with_target(), with_target(postgres=PG)),
+        ("spec.targets[0]", with_target(postgres=PG, s3=S3), with_target(s3=S3)),
+        (
+            "spec.targets[0]",
+            with_target(volume={"size": "1Gi"}, duckdb={"size": "1Gi"}),
+            with_target(duckdb={"size": "1Gi"}),
+        ),
+    ],
+    (E, "give exactly one of size"): [
+        ("spec.targets[0].volume", with_target(volume={}), with_target(volume={"size": "1Gi"})),
+        (
+            "spec.targets[0].duckdb",
+            with_target(duckdb={"size": "1Gi", "claim": "c"}),
+            with_target(duckdb={"claim": "c"}),
+        ),
+    ],
+    (E, "storageClass and accessMode belong to a claim that the environment makes"): [
+        (
+            "spec.targets[0].volume.claim",
+            with_target(volume={"claim": "c", "storageClass": "fast"}),
+            with_target(volume={"size": "1Gi", "storageClass": "fast"}),
+        ),
+        (
+            "spec.targets[0].duckdb.claim",
+            with_target(duckdb={"claim": "c", "accessMode": "ReadWriteMany"}),
+            with_target(duckdb={"size": "1Gi", "accessMode": "ReadWriteMany"}),
+        ),
+    ],
+    (E, "cidr is a range of addresses"): [
+        (
+            "spec.network.egress[0].to[0].ipBlock.cidr",
+            with_peer(ipBlock={"cidr": "10.0.0.0/33"}),
+            with_peer(ipBlock={"cidr": "10.0.0.0/8"}),
+        ),
+        (
+            "spec.network.egress[0].to[0].ipBlock.cidr",
+            with_peer(ipBlock={"cidr": "300.0.0.0/8"}),
+            with_peer(ipBlock={"cidr": "2001:db8::/32"}),
+        ),
+    ],
+    (E, "a peer is either ipBlock"): [
+        ("spec.network.egress[0].to[0]", with_peer(), with_peer(podSelector={})),
+        (
+            "spec.network.egress[0].to[0]",
+            with_peer(ipBlock={"cidr": "10.0.0.0/8"}, podSelector={}),
+            with_peer(namespaceSelector={}, podSelector={}),
+        ),
+    ],
+    (E, "only a ServiceAccount has a namespace"): [
+        (
+            "spec.access[0].subjects[0].namespace",
+            with_subject(namespace="ci"),
+            with_subject(kind="ServiceAccount", namespace="ci"),
+        ),
+    ],
     (P, "a pipeline's name is a DNS label of at most 52 characters"): [
         ("<nil>", pipeline("p" * 53), pipeline("p" * 52)),
         ("<nil>", pipeline("p.q"), pipeline("p-q")),
@@ -163,10 +309,23 @@ CREATED: dict[tuple[str, str], list[tuple[str, Object, Object]]] = {
         ("<nil>", run("r.s"), run("r-s")),
     ],
 }
+
+
+def stays(field: str, value: str, other: str, **given: Any) -> list[tuple[str, Object, Object, Object]]:
+    """What may not become another, come to be or go away."""
+    one, two, none = (environment(**given, **more) for more in ({field: value}, {field: other}, {}))
+    path = f"spec.{field}"
+    return [(path, one, two, one), (path, none, one, none), (path, one, none, one)]
+
+
 DATE, OTHER_DATE = "2013-02-09T00:00:00Z", "2013-02-10T00:00:00Z"
 ONE, OTHER = [{"name": "day", "value": "x"}], [{"name": "night", "value": "x"}]
 # What stands, what it may not become, what it may.
 CHANGED: dict[tuple[str, str], list[tuple[str, Object, Object, Object]]] = {
+    (E, "namespace cannot change"): stays("namespace", "ns-a", "ns-b"),
+    (E, "from cannot change"): stays("from", "prod", "staging"),
+    (E, "branch cannot change"): stays("branch", "a", "b", from_="prod"),
+    (E, "dataMode cannot change"): stays("dataMode", "Copy", "Empty", from_="prod"),
     (R, "a run's pipeline cannot change"): [("spec.pipeline", run(pipeline="a"), run(pipeline="b"), run(pipeline="a"))],
     (R, "a run's revision cannot change"): [
         ("spec.revision", run(revision="a-1"), run(revision="a-2"), run(revision="a-1")),
@@ -233,7 +392,7 @@ async def test_a_rule_refuses_what_it_says_and_takes_the_mended(
     ("message", "path", "old", "wrong", "right"),
     [(message, *case) for (_, message), cases in CHANGED.items() for case in cases],
 )
-async def test_a_run_cannot_become_another(
+async def test_what_is_fixed_cannot_become_another(
     api: Api, message: str, path: str, old: Object, wrong: Object, right: Object
 ) -> None:
     told = await refusal(api, wrong, old)
@@ -258,6 +417,12 @@ async def test_a_run_cannot_become_another(
         pytest.param(
             pipeline(outputs=[{"name": "n"}, {"name": "n"}]), "spec.steps[0].outputs[1]: Duplicate value", id="outputs"
         ),
+        pytest.param(
+            environment(targets=[{"name": "t", "postgres": PG}, {"name": "t", "s3": S3}]),
+            "spec.targets[1]: Duplicate value",
+            id="targets",
+        ),
+        pytest.param(environment(parameters=ONE + ONE), "spec.parameters[1]: Duplicate value", id="values"),
         pytest.param(run(parameters=ONE + ONE), "spec.parameters[1]: Duplicate value", id="a run's parameters"),
     ],
 )
@@ -276,6 +441,14 @@ async def test_the_same_name_twice_is_refused(api: Api, body: Object, told: str)
         pytest.param(pipeline(retry={"limit": 21}), "spec.steps[0].retry.limit", id="too many attempts"),
         pytest.param(pipeline(retry={"on": ["Bad"]}), "spec.steps[0].retry.on[0]", id="an unknown failure class"),
         pytest.param(run(logicalDate="yesterday"), "spec.logicalDate", id="a time that is none"),
+        pytest.param(environment(ttl="1w"), "spec.ttl", id="a time to live in weeks"),
+        pytest.param(
+            environment(dataMode="Sample", from_="prod"), "spec.dataMode: Unsupported value", id="a data mode"
+        ),
+        pytest.param(environment(quota={"runs": 0}), "spec.quota.runs", id="a quota of no run"),
+        pytest.param(with_secret(path="https://evil.example/v1/kv"), "spec.secrets[0].vault.path", id="an address"),
+        pytest.param(with_target(s3={"endpoint": "ftp://x", "bucket": "lake"}), "endpoint", id="another protocol"),
+        pytest.param(with_target(s3={**S3, "prefix": "../other/"}), "prefix", id="a prefix that escapes"),
         pytest.param(run(pipeline="A"), "spec.pipeline", id="a pipeline's name in capitals"),
     ],
 )
@@ -293,9 +466,30 @@ async def test_everything_at_its_upper_bound_is_taken(api: Api) -> None:
     assert await refusal(api, body.step("one-more").build()) != ""
 
 
-@pytest.mark.parametrize("kind", [PIPELINES, RUNS], ids=lambda kind: kind.name)
-async def test_an_unknown_field_is_refused_where_it_is_written(api: Api, kind: Kind) -> None:
-    body = pipeline(retries=3) if kind is PIPELINES else run(priority="High")
+async def test_an_environment_at_its_upper_bound_is_taken(api: Api) -> None:
+    credentials: Object = {"vault": {"path": "p" * 512, "data": [{"name": f"n{i}", "value": "v"} for i in range(32)]}}
+    s3 = {**S3, "credentials": credentials, "readCredentials": credentials, "branchCredentials": credentials}
+    peers: list[Object] = [{"namespaceSelector": {"matchLabels": {"a": str(i)}}, "podSelector": {}} for i in range(15)]
+    peers.append({"ipBlock": {"cidr": "10.0.0.0/8", "except": ["10.1.0.0/16"] * 16}})
+    body = environment(
+        targets=[{"name": f"t{i}", "s3": s3} for i in range(32)],
+        network={"egress": [{"to": peers, "ports": [{"port": 443}]}] * 32},
+        access=[{"role": "View", "subjects": [{"kind": "User", "name": f"u{i}"} for i in range(64)]}] * 8,
+    )
+    assert await refusal(api, body) == "", "within CEL's cost"
+    body["spec"]["targets"].append({"name": "one-more", "s3": s3})
+    assert await refusal(api, body) != ""
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        pytest.param(PIPELINES, pipeline(retries=3), id="Pipeline"),
+        pytest.param(RUNS, run(priority="High"), id="PipelineRun"),
+        pytest.param(ENVIRONMENTS, environment(vault={"role": "r", "address": "https://v.example"}), id="Environment"),
+    ],
+)
+async def test_an_unknown_field_is_refused_where_it_is_written(api: Api, kind: Kind, body: Object) -> None:
     with pytest.raises(ApiError, match="unknown field") as caught:
         await api.request("POST", kind.path(NAMESPACE), body, STRICT)
     assert caught.value.status == 400
@@ -332,7 +526,9 @@ async def test_an_empty_parameter_value_and_any_json_survive_the_way(api: Api) -
         ("pipeline.spec.parameters", ["Typed inputs of a run", "Least value of an Integer or Number"]),
         ("pipeline.spec.steps.retry.backoff", ["Wait before the second attempt"]),
         ("pipelinerun.status.steps", ["Where each step stands, in the pipeline's order.", "When the attempt ended"]),
-        ("drun.spec", ["Name of the Pipeline, in the run's namespace"]),
+        ("denv.spec", ["How long after its creation the environment deletes itself", "Where data lives"]),
+        ("environment.spec.quota", ["Runs under way at once; more wait"]),
+        ("drun.spec", ["Name of the Pipeline: in the project namespace of the environment"]),
     ],
 )
 def test_kubectl_explain_reads_like_documentation(kubectl: Kubectl, path: str, words: list[str]) -> None:
@@ -354,7 +550,11 @@ def test_kubectl_get_prints_what_a_person_looks_for(kubectl: Kubectl) -> None:
     assert header(runs) == ["NAME", "PIPELINE", "PHASE", "STEPS", "REASON", "AGE"]
     assert "Running" in runs
     wide = header(kubectl("get", "drun", "-n", NAMESPACE, "-o", "wide"))
-    assert wide[-3:] == ["REVISION", "LOGICAL DATE", "MESSAGE"]
+    assert wide[-5:] == ["REVISION", "ENVIRONMENT", "REQUESTED BY", "LOGICAL DATE", "MESSAGE"]
+    kubectl("apply", "-n", NAMESPACE, "-f", "-", stdin=json.dumps(environment("prod", ttl="72h")))
+    environments = kubectl("get", "denv", "-n", NAMESPACE, "-o", "wide")
+    assert header(environments) == ["NAME", "READY", "NAMESPACE", "RUNS", "FROM", "AGE", "EXPIRES", "MESSAGE"]
+    kubectl("delete", "denv", "prod", "-n", NAMESPACE)
 
     listed = kubectl("get", "dataops", "-n", NAMESPACE, "-o", "name").split()
     assert sorted(listed) == [f"pipeline.{GROUP}/flights", f"pipelinerun.{GROUP}/one", f"pipelinerun.{GROUP}/two"]
@@ -390,7 +590,7 @@ def test_the_pipelines_we_show_are_taken_by_a_plain_apply(kubectl: Kubectl, tmp_
 
 
 async def test_the_crds_say_that_they_are_sound(api: Api) -> None:
-    for kind in (PIPELINES, RUNS):
+    for kind in KINDS:
         crd = await api.get(CRDS, None, f"{kind.plural}.{GROUP}")
         conditions = {one["type"]: one["status"] for one in crd["status"]["conditions"]}
         assert conditions["Established"] == "True"

@@ -118,11 +118,17 @@ _ONE_CLAIM = rule(
     "give exactly one of size (a claim that the environment makes) and claim (one that exists)",
 )
 
+_NEW_CLAIM = rule(
+    "!has(self.claim) || !(has(self.storageClass) || has(self.accessMode))",
+    "storageClass and accessMode belong to a claim that the environment makes; remove them, or give size",
+    ".claim",
+)
+
 
 class VolumeTarget(ApiModel):
     """A directory: a claim in the execution namespace."""
 
-    model_config = ApiModel.model_config | {"json_schema_extra": rules(_ONE_CLAIM)}
+    model_config = ApiModel.model_config | {"json_schema_extra": rules(_ONE_CLAIM, _NEW_CLAIM)}
 
     size: Size | None = None
     """Size of the claim that the environment makes, such as 5Gi."""
@@ -227,6 +233,12 @@ class Selector(ApiModel):
 class IpBlock(ApiModel):
     """A range of addresses."""
 
+    model_config = ApiModel.model_config | {
+        "json_schema_extra": rules(
+            rule("isCIDR(self.cidr)", "cidr is a range of addresses such as 10.0.0.0/8 or 2001:db8::/32", ".cidr")
+        )
+    }
+
     cidr: Annotated[str, StringConstraints(pattern=r"^[0-9A-Fa-f.:]+/[0-9]{1,3}$", min_length=3, max_length=64)]
     """Range, such as 10.0.0.0/8."""
     except_: (
@@ -241,6 +253,15 @@ class IpBlock(ApiModel):
 
 class Peer(ApiModel):
     """Where traffic may go, as a NetworkPolicy has it."""
+
+    model_config = ApiModel.model_config | {
+        "json_schema_extra": rules(
+            rule(
+                "has(self.ipBlock) != (has(self.namespaceSelector) || has(self.podSelector))",
+                "a peer is either ipBlock, or namespaceSelector and podSelector; give one of the two",
+            )
+        )
+    }
 
     ip_block: IpBlock | None = None
     """A range of addresses."""
@@ -289,12 +310,22 @@ class Quota(ApiModel):
 class Subject(ApiModel):
     """Somebody, as a RoleBinding has it."""
 
+    model_config = ApiModel.model_config | {
+        "json_schema_extra": rules(
+            rule(
+                "!has(self.__namespace__) || self.kind == 'ServiceAccount'",
+                "only a ServiceAccount has a namespace; remove it",
+                ".namespace",
+            )
+        )
+    }
+
     kind: Literal["User", "Group", "ServiceAccount"]
     """What it is."""
     name: Annotated[str, StringConstraints(min_length=1, max_length=253)]
     """Name."""
     namespace: Name | None = None
-    """Namespace of a ServiceAccount."""
+    """Namespace of a ServiceAccount; the Environment's own where unset."""
 
 
 class Access(ApiModel):
@@ -340,7 +371,8 @@ class EnvironmentSpec(ApiModel):
                 ".dataMode",
             ),
             rule(
-                "!has(self.restricted) || !self.restricted || !has(self.vault) || self.vault.delivery == 'Pod'",
+                "!has(self.restricted) || !self.restricted || !has(self.vault)"
+                " || (has(self.vault.delivery) && self.vault.delivery == 'Pod')",
                 "a restricted environment keeps secrets out of etcd; set vault.delivery to Pod",
                 ".vault",
             ),
@@ -370,18 +402,18 @@ class EnvironmentSpec(ApiModel):
     images: ImagePolicy | None = None
     """Which images may run here."""
     network: Network | None = None
-    """What the pods may talk to."""
+    """What the pods may talk to besides DNS, the targets and, where they log in to Vault themselves, Vault."""
     quota: Quota | None = None
     """What the environment may use at most."""
     access: Annotated[list[Access], Field(max_length=8, json_schema_extra=LIST_ATOMIC)] | None = None
-    """Who may do what in the execution namespace."""
+    """Who may do what in the execution namespace; with `from`, who may in the parent's where unset."""
     pod_security: Literal["restricted", "baseline"] = "restricted"
-    """Pod Security level that an execution namespace of its own enforces."""
+    """Pod Security level that an execution namespace enforces which the environment makes."""
     freeze: bool = False
     """Whether new runs wait: those under way go on."""
     from_: Name | None = Field(default=None, alias="from")
     """Environment of this namespace to branch off: its parameters, targets, Vault server and bounds, where not said
-    otherwise here."""
+    otherwise here. It is no branch itself, and a branch may allow no more images than it does."""
     branch: Annotated[str, StringConstraints(min_length=1, max_length=253)] | None = None
     """Git branch that the environment is for."""
     data_mode: DataMode | None = None

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
 from pydantic import ValidationError
 
 from ..api.base import API_VERSION
+from ..api.conditions import Reason
 from ..api.environment import EnvironmentParameter, EnvironmentSpec, Vault
-from ..api.secret import Credentials
+from .environment_rules import Fault, problems_of, quota_problems
+from .inheritance import loosened, merged
 from .names import ENVIRONMENT_LABEL, MANAGED_BY_LABEL, MANAGER
 from .parameters import Problem
-from .targets import ResolvedTarget
+from .targets import ResolvedTarget, dump, resolve_targets
+from .targets import load as load_target
+from .validate import summarise
 
 PINNED: Final = ("parameters", "vault", "restricted", "podDefaults", "images")
 """Fields of the spec that a run keeps from its start to its end; the rest holds at once for whatever is under way."""
 _HASH_LENGTH: Final = 10
+_LONGEST_NAMESPACE: Final = 63
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,25 +76,80 @@ def execution_namespace(environment: Mapping[str, Any]) -> str:
 
 
 def effective(
-    environment: Mapping[str, Any],
-    parent: Mapping[str, Any] | None,  # noqa: ARG001 - branches are filled up from it once they can be made
+    environment: Mapping[str, Any], parent: Mapping[str, Any] | None
 ) -> tuple[Effective | None, list[Problem]]:
     """What holds in an environment.
 
     Args:
         environment: the object.
-        parent: the Environment that it branches off, where there is one.
+        parent: the Environment of the same namespace that `spec.from` names; None where there is none.
 
     Returns:
         None where it cannot be said, and what is wrong, with paths in the object.
     """
-    try:
-        spec = EnvironmentSpec.model_validate(environment["spec"])
-    except ValidationError as error:
-        where = [".".join(map(str, one["loc"])) for one in error.errors(include_url=False, include_input=False)]
-        return None, [Problem(f"spec.{path}", "is not of its type") for path in where]
     meta = environment["metadata"]
-    return fix(meta["namespace"], meta["name"], execution_namespace(environment), spec, {}), []
+    try:
+        own = EnvironmentSpec.model_validate(environment.get("spec") or {})
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_input=False)
+        return None, [Problem(_where(one["loc"]), one["msg"]) for one in found]
+    problems = list(problems_of(own))
+    execution = execution_namespace(environment)
+    if len(execution) > _LONGEST_NAMESPACE:
+        text = f"{execution!r} has {len(execution)} characters, a namespace at most 63; give spec.namespace"
+        problems.append(Problem("spec.namespace", text))
+    source, spec = None, own
+    if own.from_ is not None:
+        source, more = _source(meta["name"], own.from_, parent)
+        problems += more
+        if source is not None:
+            problems += loosened(own, source.spec)
+            spec = merged(own, source.spec)
+    targets: list[ResolvedTarget] = []
+    if not problems:
+        targets, more = resolve_targets(own, meta["namespace"], meta["name"], execution, source)
+        problems += more
+    if not problems:
+        problems += _without_vault(spec, targets)
+        problems += quota_problems(spec, _claims(targets))
+    if problems:
+        return None, problems
+    return fix(meta["namespace"], meta["name"], execution, spec, {one.name: one for one in targets}), []
+
+
+def _where(location: tuple[int | str, ...]) -> str:
+    return "spec" + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
+
+
+def _source(name: str, wanted: str, parent: Mapping[str, Any] | None) -> tuple[Effective | None, list[Problem]]:
+    if wanted == name:
+        return None, [Problem("spec.from", "an environment cannot branch off itself; name another, or remove from")]
+    if parent is None:
+        text = f"there is no environment {wanted!r} in this namespace; create it, or name another"
+        return None, [Fault("spec.from", text, Reason.PARENT_NOT_FOUND)]
+    grand = (parent.get("spec") or {}).get("from")
+    if grand:
+        text = f"environment {wanted!r} is itself a branch, of {grand!r}; branch off {grand!r} instead"
+        return None, [Problem("spec.from", text)]
+    source, problems = effective(parent, None)
+    if source is None:
+        return None, [Problem("spec.from", f"environment {wanted!r} is not valid: {summarise(problems)}")]
+    return source, []
+
+
+def _without_vault(spec: EnvironmentSpec, targets: list[ResolvedTarget]) -> Iterator[Problem]:
+    if spec.vault is not None:
+        return
+    for one in targets:
+        if one.credentials is not None or one.read_credentials is not None:
+            text = f"target {one.name!r} has credentials in Vault; say with which role to ask for them, in spec.vault"
+            yield Problem("spec.vault", text)
+
+
+def _claims(targets: list[ResolvedTarget]) -> dict[str, str]:
+    """Size of each claim that the environment makes, by the target's name."""
+    volumes = ((one.name, one.spec.volume or one.spec.duckdb) for one in targets)
+    return {name: volume.size for name, volume in volumes if volume is not None and volume.size is not None}
 
 
 # Content: the same is the same revision, whenever it was written.
@@ -110,19 +170,8 @@ def _content(execution: str, spec: EnvironmentSpec, targets: Mapping[str, Resolv
         "kind": "Environment",
         "execution": execution,
         "spec": {key: raw[key] for key in PINNED if key in raw},
-        "targets": [_target(target) for _, target in sorted(targets.items())],
+        "targets": [dump(target) for _, target in sorted(targets.items())],
     }
-
-
-def _target(target: ResolvedTarget) -> dict[str, Any]:
-    out: dict[str, Any] = {}
-    for one in fields(target):
-        value = getattr(target, one.name)
-        if isinstance(value, Credentials):
-            value = value.model_dump(mode="json", by_alias=True, exclude_none=True)
-        if value is not None:
-            out[one.name] = dict(value) if isinstance(value, Mapping) else value
-    return out
 
 
 def controller_revision(environment: Effective, owner_uid: str, number: int) -> dict[str, Any]:
@@ -164,14 +213,5 @@ def load(project: str, name: str, revision: str, data: Mapping[str, Any]) -> Eff
         data: what that keeps.
     """
     spec = EnvironmentSpec.model_validate(data["spec"])
-    targets = {raw["name"]: _loaded_target(raw) for raw in data["targets"]}
-    return Effective(project, name, data["execution"], revision, spec, targets)
-
-
-def _loaded_target(raw: Mapping[str, Any]) -> ResolvedTarget:
-    known = {one.name for one in fields(ResolvedTarget)}
-    values = {key: value for key, value in raw.items() if key in known}
-    for key in ("credentials", "read_credentials"):
-        if key in values:
-            values[key] = Credentials.model_validate(values[key])
-    return ResolvedTarget(**values)
+    targets = [load_target(raw, data["execution"]) for raw in data["targets"]]
+    return Effective(project, name, data["execution"], revision, spec, {one.name: one for one in targets})

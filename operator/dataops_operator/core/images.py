@@ -118,3 +118,9 @@ def check_image(policy: ImagePolicy | None, text: str) -> None:
             raise ImageError(f"image {text!r} is in {'/'.join(image.parts[:-1])}; allowed here: {names}")
     if policy.require_digest and image.digest is None:
         raise ImageError(f"image {text!r} is not named by digest; write {text.partition('@')[0]}@sha256:...")
+
+
+def is_within(registry: str, outer: str) -> bool:
+    """Whether a registry, or a path in one, lies in another: ghcr.io/acme-evil does not lie in ghcr.io/acme."""
+    inner, bounds = _allowed(registry), _allowed(outer)
+    return inner[: len(bounds)] == bounds

@@ -6,7 +6,6 @@ and the offline lint call this same code. Rules across many items cannot be CEL'
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
@@ -19,6 +18,7 @@ from ..api.base import parse_duration
 from ..api.pipeline import Defaults, Parameter, ParameterType, PipelineSpec, Resources, Retry, Step, Workspace
 from .graph import dependencies, find_cycle, step_references
 from .parameters import QUIET, Problem, check
+from .quantities import QUANTITY
 from .references import SAMPLE_RUN, check_reference, nearest
 from .templating import Reference, TemplateError, fill_deep, references
 
@@ -27,7 +27,6 @@ SHOWN: Final = 5
 
 _LONGEST: Final = "366d"
 """Longest duration; Kubernetes' own deadlines and the calendar end not far beyond."""
-_QUANTITY: Final = re.compile(r"[0-9]+(\.[0-9]*)?([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]{1,3})?|\.[0-9]+[numkMGTPE]?")
 _RESERVED_ENV: Final = ("DATAOPS_", "OPENLINEAGE_", "TRACEPARENT")
 
 
@@ -221,7 +220,7 @@ def _resources(path: str, resources: Resources | None) -> Iterator[Problem]:
     """Quantities as Kubernetes reads them (resource.Quantity); the API server would refuse every Job of the step."""
     for field, given in () if resources is None else (("requests", resources.requests), ("limits", resources.limits)):
         for name, value in (given or {}).items():
-            if not _QUANTITY.fullmatch(str(value)):
+            if not QUANTITY.fullmatch(str(value)):
                 cure = "write a number with a unit Kubernetes knows, such as 500m or 1Gi"
                 yield Problem(f"{path}.{field}.{name}", f"{value!r} is not a quantity; {cure}")
 
