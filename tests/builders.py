@@ -9,12 +9,16 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
+from dataops_operator.api.environment import EnvironmentSpec
 from dataops_operator.api.pipeline import Parameter, PipelineSpec, Step
 from dataops_operator.api.run import PipelineRunSpec
 from dataops_operator.core.accept import Pinned, pin
+from dataops_operator.core.environment import Effective
 from dataops_operator.core.inputs import Identity, Inputs
+from dataops_operator.core.names import AGENT_CONTAINER
 from dataops_operator.core.plan import View
 from dataops_operator.core.revision import Revision, make_revision
+from dataops_operator.core.targets import resolve_targets
 from dataops_operator.core.times import from_rfc3339, to_rfc3339
 
 Object = dict[str, Any]
@@ -124,10 +128,10 @@ class RunBuilder:
         assert isinstance(settled, Pinned), settled
         return settled
 
-    def inputs(self, pipeline: PipelineBuilder) -> Inputs:
+    def inputs(self, pipeline: PipelineBuilder, environment: Effective | None = None) -> Inputs:
         """What the run's steps may use."""
         fixed = self.pinned(pipeline)
-        return Inputs(self.identity(), pipeline.revision(), fixed.parameters, fixed.logical_date, RUNNER)
+        return Inputs(self.identity(), pipeline.revision(), fixed.parameters, fixed.logical_date, RUNNER, environment)
 
     def build(self) -> Object:
         """The object, with its status where one was set."""
@@ -246,6 +250,12 @@ class PodBuilder:
         self.body["metadata"]["deletionTimestamp"] = at(9)
         return self
 
+    def agent(self, **state: Any) -> Self:
+        """The state of its init container that reads secrets; its own container waits."""
+        self._state(waiting={"reason": "PodInitializing"})
+        self.body["status"]["initContainerStatuses"] = [{"name": AGENT_CONTAINER, "state": state}]
+        return self
+
     def waiting(self, reason: str, message: str = "") -> Self:
         """Its container cannot start."""
         return self._state(waiting={"reason": reason} | ({"message": message} if message else {}))
@@ -260,6 +270,15 @@ class PodBuilder:
     def build(self) -> Object:
         """The object."""
         return self.body
+
+
+def an_environment(name: str = "prod", namespace: str = "team", **spec: Any) -> Effective:
+    """An environment as runs use it; fields of the spec as on the wire."""
+    model = EnvironmentSpec.model_validate(spec)
+    execution = model.namespace or namespace
+    targets, problems = resolve_targets(model, namespace, name, execution, None)
+    assert not problems, problems
+    return Effective(namespace, name, execution, f"{name}-0", model, {one.name: one for one in targets})
 
 
 def a_pipeline(name: str = "flights", namespace: str = "team") -> PipelineBuilder:

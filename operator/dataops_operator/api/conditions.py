@@ -129,6 +129,22 @@ class Reason(StrEnum):
     TARGET_LEFT = "TargetLeft"
 
 
+UNARMED: Final = frozenset(
+    {
+        Reason.VAULT,
+        Reason.VAULT_UNAVAILABLE,
+        Reason.VAULT_FORBIDDEN,
+        Reason.VAULT_LOGIN_FAILED,
+        Reason.VAULT_NOT_CONFIGURED,
+        Reason.SECRET_NOT_FOUND,
+        Reason.SECRET_KEY_MISSING,
+        Reason.SECRET_TOO_LARGE,
+        Reason.SECRET_INVALID,
+    }
+)
+"""Why the secrets of a step may not be at hand."""
+
+
 def truncate(message: str, limit: int = MESSAGE_LIMIT) -> str:
     """The message, cut to the limit (characters) with an ellipsis."""
     return message if len(message) <= limit else message[: limit - 1] + "…"

@@ -16,6 +16,8 @@ import orjson
 from ..api.base import parse_duration
 from ..api.pipeline import Resources, Step, Workspace
 from . import names
+from .credentials import Armed
+from .delivery import agent_container, agent_order, secret_mounts, secret_variables, secret_volumes
 from .images import check_image
 from .inputs import Identity, Inputs
 from .targets import MOUNT, ResolvedTarget
@@ -34,7 +36,7 @@ _POD_SECURITY: Final = {
     "fsGroupChangePolicy": "OnRootMismatch",
     "seccompProfile": {"type": "RuntimeDefault"},
 }
-_CONTAINER_SECURITY: Final = {
+CONTAINER_SECURITY: Final = {
     "allowPrivilegeEscalation": False,
     "readOnlyRootFilesystem": True,
     "capabilities": {"drop": ["ALL"]},
@@ -46,7 +48,11 @@ _FAILURE_POLICY: Final = {
 
 
 def build_job(
-    inputs: Inputs, stage: tuple[Step, ...], attempt: int, outputs: Mapping[str, Mapping[str, Any]]
+    inputs: Inputs,
+    stage: tuple[Step, ...],
+    attempt: int,
+    outputs: Mapping[str, Mapping[str, Any]],
+    armed: Armed | None = None,
 ) -> dict[str, Any]:
     """The Job of one attempt at a stage.
 
@@ -55,6 +61,7 @@ def build_job(
         stage: the steps that share the pod, in order; the Job is named after the first.
         attempt: from 1.
         outputs: the outputs of each step that has succeeded.
+        armed: the run's secrets; None where none of the steps uses any.
 
     Raises:
         TemplateError: a template names a part of a value that is not there.
@@ -64,7 +71,7 @@ def build_job(
     labels = identity.labels() | {names.STEP_LABEL: first.name, names.ATTEMPT_LABEL: str(attempt)}
     resolve = inputs.resolver(outputs)
     values = {one.name: one.value for one in inputs.parameters}
-    containers = [_container(inputs, step, attempt, resolve) for step in stage]
+    containers = [_container(inputs, step, attempt, resolve, armed) for step in stage]
     annotations = {names.PARAMETERS_ANNOTATION: orjson.dumps(values).decode()}
     annotations |= {_script_annotation(step): step.script for step in stage if step.script is not None}
     pod: dict[str, Any] = {
@@ -74,11 +81,15 @@ def build_job(
         "enableServiceLinks": False,
         "securityContext": _POD_SECURITY,
         "containers": containers[-1:],
-        "volumes": _volumes(inputs, stage),
+        "volumes": [*_volumes(inputs, stage), *secret_volumes(inputs, stage, armed)],
         **_placement(inputs),
     }
-    if len(containers) > 1:
-        pod["initContainers"] = containers[:-1]
+    before = containers[:-1]
+    if (order := agent_order(inputs, stage, armed)) is not None and armed is not None and armed.agent is not None:
+        before.insert(0, agent_container(armed.agent, CONTAINER_SECURITY))
+        annotations[names.AGENT_ANNOTATION] = order
+    if before:
+        pod["initContainers"] = before
     timeout = first.timeout or inputs.revision.defaults.timeout
     if timeout is not None:
         # The pod's, not the Job's: the Job's would call a pod that succeeded late a failed Job.
@@ -142,14 +153,16 @@ def step_image(inputs: Inputs, step: Step, resolve: Callable[[Reference], Any]) 
     return image
 
 
-def _container(inputs: Inputs, step: Step, attempt: int, resolve: Callable[[Reference], Any]) -> dict[str, Any]:
+def _container(
+    inputs: Inputs, step: Step, attempt: int, resolve: Callable[[Reference], Any], armed: Armed | None
+) -> dict[str, Any]:
     container: dict[str, Any] = {
         "name": step.name,
         "image": step_image(inputs, step, resolve),
-        "env": _environment(inputs, step, attempt, resolve),
+        "env": [*_environment(inputs, step, attempt, resolve), *secret_variables(inputs, step, armed)],
         "terminationMessagePath": RESULT_PATH,
-        "securityContext": _CONTAINER_SECURITY,
-        "volumeMounts": _mounts(inputs, step),
+        "securityContext": CONTAINER_SECURITY,
+        "volumeMounts": [*_mounts(inputs, step), *secret_mounts(inputs, step, armed)],
     }
     if step.script is not None:
         path = "/dataops/script"

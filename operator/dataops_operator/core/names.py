@@ -39,6 +39,11 @@ VAULT_RUN_LABEL: Final = f"{GROUP}/vault-run"
 """On the record, in the operator's namespace, of what a run holds in Vault: the run's uid."""
 ENVIRONMENT_FINALIZER: Final = f"{GROUP}/environment"
 
+AGENT_CONTAINER: Final = "dataops-secrets"
+"""Init container that reads secrets for its pod, where the environment delivers in mode Pod."""
+AGENT_ANNOTATION: Final = f"{GROUP}/vault-agent"
+"""On a pod: what that container reads."""
+
 JOB_NAME_LABEL: Final = "batch.kubernetes.io/job-name"
 """Set on pods by the Job controller."""
 

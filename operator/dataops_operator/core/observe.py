@@ -12,9 +12,13 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any, Final
 
-from ..api.conditions import Reason, truncate
+import orjson
+
+from ..api.conditions import UNARMED, Reason, truncate
 from ..api.pipeline import FailureClass, Step
+from .names import AGENT_CONTAINER
 from .results import ResultError, read, read_message
+from .times import from_rfc3339
 
 Object = Mapping[str, Any]
 
@@ -45,6 +49,8 @@ class Observation:
         started_at: when its container started, RFC 3339, where known.
         finished_at: when it ended, RFC 3339, where known.
         image: what really ran, by digest.
+        arming_since: when its pod began to read its secrets, in seconds since the epoch, while it does.
+        armed_at: when it had read them, likewise.
         outputs: where it succeeded.
     """
 
@@ -56,6 +62,8 @@ class Observation:
     started_at: str | None = None
     finished_at: str | None = None
     image: str | None = None
+    arming_since: float | None = None
+    armed_at: float | None = None
     outputs: dict[str, Any] = field(default_factory=dict)
 
 
@@ -148,6 +156,8 @@ def _failed(step: Step, pod: Object) -> Observation:
         limit = pod.get("spec", {}).get("activeDeadlineSeconds")
         message = f"ran longer than its timeout of {limit} s; raise the step's timeout, or make it faster"
         return Observation(State.FAILED, FailureClass.DEADLINE, Reason.DEADLINE_EXCEEDED, message, **times)
+    if (unarmed := _unarmed(pod)) is not None:
+        return unarmed
     if ended.get("reason") == "OOMKilled":
         message = "used more memory than its limit; raise resources.limits.memory"
         return Observation(State.FAILED, FailureClass.OUT_OF_MEMORY, Reason.OUT_OF_MEMORY, message, **times)
@@ -164,6 +174,32 @@ def _failed(step: Step, pod: Object) -> Observation:
         message = f"the container could not start: {detail}"
         return Observation(State.FAILED, FailureClass.START, Reason.CONTAINER_CONFIG, message, **times)
     return Observation(State.FAILED, FailureClass.FAILURE, Reason.ERROR, message, **times)
+
+
+def agent_of(pod: Object) -> Mapping[str, Any]:
+    """The state of the init container that reads the pod's secrets; empty where there is none."""
+    statuses = pod.get("status", {}).get("initContainerStatuses") or ()
+    found: Object = next((one for one in statuses if one.get("name") == AGENT_CONTAINER), {})
+    return found.get("state") or {}
+
+
+def _unarmed(pod: Object) -> Observation | None:
+    """The failure of a pod that did not get its secrets; None where it got them, or needs none."""
+    ended = agent_of(pod).get("terminated") or {}
+    if not ended.get("exitCode"):
+        return None
+    try:
+        told = orjson.loads(ended.get("message") or "")
+        reason, message = Reason(told["reason"]), truncate(str(told["message"]), 400)
+    except (ValueError, TypeError, KeyError):
+        reason = Reason.VAULT
+    if reason in UNARMED and reason is not Reason.VAULT:
+        return Observation(State.FAILED, None, reason, message, finished_at=ended.get("finishedAt"))
+    name = pod["metadata"]["name"]
+    message = f"reading secrets ended with exit code {ended['exitCode']}; see: kubectl logs {name} -c {AGENT_CONTAINER}"
+    return Observation(
+        State.FAILED, FailureClass.INFRASTRUCTURE, Reason.VAULT, message, finished_at=ended.get("finishedAt")
+    )
 
 
 def _disrupted(pod: Object) -> bool:
@@ -199,6 +235,14 @@ def _active(step: Step, pod: Object) -> Observation:
         if one.get("type") == "PodScheduled" and one.get("status") == "False":
             detail = truncate(one.get("message") or "", 400)
             return Observation(State.ACTIVE, reason=Reason.UNSCHEDULABLE, message=detail, **times)
+    agent = agent_of(pod)
+    if begun := (agent.get("running") or {}).get("startedAt"):
+        message = f"reads its secrets; see: kubectl logs {pod['metadata']['name']} -c {AGENT_CONTAINER}"
+        return Observation(
+            State.ACTIVE, reason=Reason.VAULT, message=message, arming_since=from_rfc3339(begun), **times
+        )
+    if done := (agent.get("terminated") or {}).get("finishedAt"):
+        return Observation(State.ACTIVE, armed_at=from_rfc3339(done), **times)
     return Observation(State.ACTIVE, **times)
 
 

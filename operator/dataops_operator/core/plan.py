@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..api.run import Phase
+from .credentials import Armed, Hindrance
 from .observe import Object
 from .rows import Row
 
@@ -29,6 +30,7 @@ class View:
         proven: names of the Jobs that were read live, with their pods, in this turn.
         refused: why the API server would not take a Job, by name, in this turn.
         explained: what a Job's events say of why it has no pod, by name, in this turn; empty where nothing.
+        armed: the run's secrets, or why they are not at hand; None where nobody has asked for them.
     """
 
     jobs: Mapping[str, Object] = field(default_factory=dict)
@@ -36,6 +38,7 @@ class View:
     proven: frozenset[str] = frozenset()
     refused: Mapping[str, Refusal] = field(default_factory=dict)
     explained: Mapping[str, str] = field(default_factory=dict)
+    armed: Armed | Hindrance | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,7 @@ class Plan:
         delete: names of Jobs that must not go on.
         prove: names of Jobs to read live, with their pods, before planning again; nothing else is done before.
         explain: names of Jobs whose events are to be read before planning again.
+        arm: whether the run's secrets are to be got before planning again; nothing else is done before.
         verdict: how the run ended, or None.
         wake_at: when to look again if nothing happens, in seconds since the epoch, or None.
     """
@@ -59,5 +63,6 @@ class Plan:
     delete: tuple[str, ...] = ()
     prove: tuple[str, ...] = ()
     explain: tuple[str, ...] = ()
+    arm: bool = False
     verdict: Phase | None = None
     wake_at: float | None = None

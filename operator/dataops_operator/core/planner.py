@@ -11,10 +11,12 @@ from dataclasses import replace
 from typing import Any, Final
 
 from ..api.base import parse_duration
-from ..api.conditions import Reason
+from ..api.conditions import UNARMED, Reason
+from ..api.environment import Vault
 from ..api.pipeline import FailureClass, Step
 from ..api.run import Phase
 from .attempts import overstayed, refusal
+from .credentials import Armed, Hindrance, wants
 from .images import ImageError
 from .inputs import Inputs
 from .jobs import build_claim, build_job
@@ -30,6 +32,8 @@ NO_POD_PATIENCE: Final = 3.0
 """Seconds that a Job, once its controller has taken it up, may be without a pod before its events are asked why."""
 BACKLOG_PATIENCE: Final = 30.0
 """The same for a Job that its controller has not taken up: it may have many before this one, and no event yet."""
+AGENT_PATIENCE: Final = 5.0
+"""Seconds that a pod may take to read its secrets before its step says that it waits for them."""
 POLL: Final = 10.0
 """Seconds between two looks at something that tells of no change by itself."""
 
@@ -56,13 +60,17 @@ class _Planner:
         self.create: list[dict[str, Any]] = []
         self.prove: list[str] = []
         self.explain: list[str] = []
+        self.arm = False
         self.wakes: list[float] = []
 
     def plan(self, before: Sequence[Row]) -> Plan:
         known = {row.name: row for row in before}
         rows = {name: self._observed(known.get(name) or Row(name)) for name in self.inputs.revision.needs}
         if not self.prove and not self.explain:
-            rows = self._advanced(rows, {row.name for row in before if row.final})
+            advanced = self._advanced(rows, {row.name for row in before if row.final})
+            if self.arm:
+                return Plan(tuple(rows.values()), arm=True)
+            rows = advanced
         after = tuple(rows.values())
         if self.prove or self.explain:
             return Plan(after, prove=tuple(self.prove), explain=tuple(self.explain))
@@ -166,7 +174,13 @@ class _Planner:
         elif not has_pod:
             self.wakes.append(created + patience)
         limit = step.start_timeout or self.inputs.revision.defaults.start_timeout
-        deadline = created + parse_duration(limit)
+        deadline = max(created, seen.armed_at or 0.0) + parse_duration(limit)
+        if seen.arming_since is not None:  # for which the environment has a limit of its own
+            if (vault := self._vault()) is not None:
+                deadline = max(deadline, seen.arming_since + parse_duration(vault.wait_limit) + AGENT_PATIENCE)
+            if self.now < seen.arming_since + AGENT_PATIENCE:
+                self.wakes.append(seen.arming_since + AGENT_PATIENCE)
+                reason = None
         if self.now >= deadline:
             if row.job not in self.view.proven:
                 self.prove.append(row.job)
@@ -198,6 +212,7 @@ class _Planner:
                 return due
             # A step whose templates cannot be filled in fails before its Job exists; nothing begins beside it.
             self.create.clear()
+            self.arm = False
             rows = {name: row if row.phase is Phase.FAILED else rows[name] for name, row in due.items()}
         # After a failure nothing new begins; what runs may end, and its outcome counts.
         failed = next(row.name for row in rows.values() if row.phase is Phase.FAILED)
@@ -228,20 +243,46 @@ class _Planner:
         name = self._job_name(row.name, attempt)
         if name in self.view.refused:
             return self._refused(row, step, attempt, self.view.refused[name])
+        armed = self.view.armed
+        if not isinstance(armed, Armed):
+            if wants(self.inputs, step):
+                return self._unarmed(row, attempt, armed)
+            armed = None
         outputs = {one.name: one.outputs or {} for one in rows.values() if one.phase is Phase.SUCCEEDED}
         now = to_rfc3339(self.now)
         try:
-            self.create.append(build_job(self.inputs, (step,), attempt, outputs))
+            self.create.append(build_job(self.inputs, (step,), attempt, outputs, armed))
         except TemplateError as error:
             return Row(row.name, Phase.FAILED, Reason.INVALID_TEMPLATE, str(error), finished_at=now)
         except ImageError as error:
             return Row(row.name, Phase.FAILED, Reason.IMAGE_NOT_ALLOWED, str(error), finished_at=now)
         return Row(row.name, Phase.RUNNING, attempt=attempt, started_at=now, job=name)
 
+    def _unarmed(self, row: Row, attempt: int, why: Hindrance | None) -> Row:
+        """A step whose secrets are not at hand: asked for, waited for within the environment's limit, or failed."""
+        if why is None:
+            self.arm = True
+            return row
+        waited = row.refused and row.started_at and row.reason in UNARMED
+        began = row.started_at if waited and row.started_at else to_rfc3339(self.now)
+        limit = vault.wait_limit if (vault := self._vault()) is not None else "0s"
+        deadline = from_rfc3339(began) + parse_duration(limit)
+        if why.final or self.now >= deadline:
+            text = why.message if why.final else f"still without secrets after vault.waitLimit, {limit}: {why.message}"
+            return Row(row.name, Phase.FAILED, why.reason, text, attempt, began, to_rfc3339(self.now))
+        self.wakes.append(min(deadline, why.again_at or self.now + POLL))
+        text = row.message or why.message if row.reason == why.reason else why.message
+        return Row(row.name, Phase.WAITING, why.reason, text, attempt, began)
+
+    def _vault(self) -> Vault | None:
+        """How steps of the run's environment get secrets."""
+        return self.inputs.environment.vault if self.inputs.environment is not None else None
+
     def _refused(self, row: Row, step: Step, attempt: int, told: Refusal) -> Row:
         """A Job that the API server would not take: tried again until startTimeout, where that can help."""
         reason, message = refusal(told.message, Reason.JOB_REFUSED)
-        began = row.started_at if row.refused and row.started_at else to_rfc3339(self.now)
+        before = row.refused and row.reason not in UNARMED
+        began = row.started_at if before and row.started_at else to_rfc3339(self.now)
         limit = step.start_timeout or self.inputs.revision.defaults.start_timeout
         deadline = from_rfc3339(began) + parse_duration(limit)
         if told.hopeless or self.now >= deadline:

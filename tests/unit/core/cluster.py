@@ -11,19 +11,23 @@ from collections import Counter
 from collections.abc import Callable, Collection
 from typing import Any
 
-from tests.builders import EPOCH, JobBuilder, PipelineBuilder, PodBuilder, a_run
+from tests.builders import EPOCH, JobBuilder, PipelineBuilder, PodBuilder, a_run, an_environment
 
 from dataops_operator.api.conditions import Reason
 from dataops_operator.api.run import Phase
 from dataops_operator.core.attempts import overstayed
+from dataops_operator.core.credentials import Armed, Hindrance
 from dataops_operator.core.names import ATTEMPT_LABEL, STEP_LABEL
 from dataops_operator.core.plan import Plan, Refusal, View
 from dataops_operator.core.planner import plan
 from dataops_operator.core.rows import Row
 
 Object = dict[str, Any]
-TURNS = 4
+TURNS = 5
 """Times that one reconcile looks closer, as the controller has it."""
+
+
+ARMED = Armed(secret="s", files={"x": ("k",)})
 
 
 class CrashError(Exception):
@@ -34,7 +38,7 @@ class Cluster:
     """One run of a pipeline, and everything around it."""
 
     def __init__(self, pipeline: PipelineBuilder) -> None:
-        self.inputs = a_run().inputs(pipeline)
+        self.inputs = a_run().inputs(pipeline, an_environment(vault={"role": "r", "waitLimit": "1m"}))
         self.now = EPOCH
         # What is true.
         self.jobs: dict[str, Object] = {}
@@ -46,6 +50,7 @@ class Cluster:
         # What the operator holds.
         self.cached_jobs: dict[str, Object] = {}
         self.cached_pods: dict[str, list[Object]] = {}
+        self.armed: Armed | Hindrance | None = None
         # What it wrote.
         self.rows: tuple[Row, ...] = ()
         self.verdict: Phase | None = None
@@ -55,7 +60,7 @@ class Cluster:
 
     def view(self, **more: Any) -> View:
         """What the operator's cache shows."""
-        return View(jobs=dict(self.cached_jobs), pods=dict(self.cached_pods), **more)
+        return View(jobs=dict(self.cached_jobs), pods=dict(self.cached_pods), armed=self.armed, **more)
 
     def reconcile(
         self,
@@ -63,6 +68,7 @@ class Cluster:
         crash_after: int | None = None,
         conflict: bool = False,
         explanation: str = "",
+        secrets: Armed | Hindrance | None = ARMED,
     ) -> Plan | None:
         """One reconcile, as the controller does it.
 
@@ -71,6 +77,7 @@ class Cluster:
             crash_after: the number of writes after which the operator ends.
             conflict: whether somebody else wrote the run's status just before.
             explanation: what events say of a Job without a pod.
+            secrets: what comes of it if the run asks for its secrets; None while that is not known.
         """
         if self.verdict is not None:
             self.delete(overstayed((), self.view()))
@@ -83,6 +90,12 @@ class Cluster:
         for _ in range(TURNS):
             view = self.view(proven=frozenset(proven), refused=refused, explained=explained)
             made = plan(self.inputs, self.rows, view, self.now)
+            if made.arm:
+                assert made == Plan(made.rows, arm=True), "something is done before the secrets are at hand"
+                if secrets is None:
+                    return None
+                self.armed = secrets
+                continue
             if made.prove or made.explain:
                 assert not made.create, "nothing is done before the proof"
                 assert made.verdict is None
@@ -117,6 +130,8 @@ class Cluster:
         for body in bodies:
             name = body["metadata"]["name"]
             self.spend()
+            used = self.inputs.revision.steps[body["metadata"]["labels"][STEP_LABEL]].secrets
+            assert not used or isinstance(self.armed, Armed), f"{name} began without its secrets"
             if name not in self.jobs:
                 self.created[name] += 1
                 assert self.created[name] == 1, f"I1: {name} was created before"
@@ -159,6 +174,8 @@ class Cluster:
     def restart(self) -> None:
         """The operator starts anew and lists everything."""
         self.budget = None
+        if not isinstance(self.armed, Armed):  # what is at hand is read from its record
+            self.armed = None
         self.cached_jobs, self.cached_pods = {}, {}
         for name in self.jobs:
             self.sync(name)

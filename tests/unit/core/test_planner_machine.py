@@ -8,9 +8,14 @@ from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 from tests.builders import PipelineBuilder, a_pipeline
-from tests.unit.core.cluster import Cluster, CrashError
+from tests.unit.core.cluster import ARMED, Cluster, CrashError
+
+from dataops_operator.api.conditions import Reason
+from dataops_operator.core.credentials import Armed, Hindrance
 
 NAMES = "abcde"
+SEALED = Hindrance(Reason.VAULT_UNAVAILABLE, "sealed")
+FORBIDDEN = Hindrance(Reason.VAULT_FORBIDDEN, "no", final=True)
 RETRIES = st.sampled_from(
     [
         None,
@@ -24,7 +29,7 @@ RETRIES = st.sampled_from(
 @st.composite
 def pipelines(draw: st.DrawFn) -> PipelineBuilder:
     """A small graph; some steps declare an output, which some of those behind them use."""
-    builder = a_pipeline()
+    builder = a_pipeline().having(secrets=[{"name": "x", "vault": {"path": "secret/data/x"}}])
     with_output: list[str] = []
     for index in range(draw(st.integers(1, 5))):
         before = NAMES[:index]
@@ -34,6 +39,8 @@ def pipelines(draw: st.DrawFn) -> PipelineBuilder:
         if draw(st.booleans()):
             fields["outputs"] = [{"name": "n"}]
             with_output.append(NAMES[index])
+        if draw(st.integers(0, 3)) == 0:
+            fields["secrets"] = [{"name": "x"}]
         builder.step(NAMES[index], retry=draw(RETRIES), startTimeout=draw(st.sampled_from([None, "30s"])), **fields)
     return builder
 
@@ -53,9 +60,20 @@ class Runs(RuleBasedStateMachine):
 
     # The operator.
 
-    @rule(refused=st.sampled_from(["", "", "", *NAMES]), explanation=st.sampled_from(["", "exceeded quota"]))
-    def reconcile(self, refused: str, explanation: str) -> None:
-        self.cluster.reconcile(lambda name: bool(refused) and f"-{refused}-" in name, explanation=explanation)
+    @rule(
+        refused=st.sampled_from(["", "", "", *NAMES]),
+        explanation=st.sampled_from(["", "exceeded quota"]),
+        secrets=st.sampled_from([ARMED, ARMED, None, SEALED]),
+    )
+    def reconcile(self, refused: str, explanation: str, secrets: Armed | Hindrance | None) -> None:
+        self.cluster.reconcile(
+            lambda name: bool(refused) and f"-{refused}-" in name, explanation=explanation, secrets=secrets
+        )
+
+    @rule(final=st.sampled_from([False, False, True]))
+    @precondition(lambda self: isinstance(self.cluster.armed, Hindrance))
+    def ask_again(self, final: bool) -> None:
+        self.cluster.armed = FORBIDDEN if final else None
 
     @rule(writes=st.integers(0, 3))
     def crash(self, writes: int) -> None:
