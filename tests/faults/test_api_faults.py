@@ -49,7 +49,9 @@ async def test_a_failing_write_is_made_good(plane: ControlPlane, tmp_path: Path,
         results = await asyncio.gather(*(_run(bench, DIAMOND, f"{prefix}-{k}", fault(k)) for k in numbers))
     failures = judge(results, calm.end)
     assert not failures, failures
-    assert not untouched(results), f"no write failed in {untouched(results)}: these cases prove nothing"
+    # Two ends that come together may be told in one write instead of two: the last number is then not reached.
+    assert not untouched(results[:-1]), f"no write failed in {untouched(results)}: these cases prove nothing"
+    assert results[-1].struck or len(results[-1].writes) < len(calm.writes), str(results[-1])
     assert not ended(results), f"the operator ended by itself in {ended(results)}"
 
 
