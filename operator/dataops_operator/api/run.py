@@ -178,6 +178,8 @@ class PipelineRunStatus(ApiModel):
     """The time this run stands for, RFC 3339."""
     environment: ObjectName | None = None
     """Environment that the run belongs to, as <namespace>/<name>."""
+    environment_revision: ObjectName | None = None
+    """ControllerRevision, in the environment's own namespace, of what the environment was when the run began."""
     requested_by: Annotated[str, StringConstraints(max_length=253)] | None = None
     """Who created the run, as the API server knows them."""
     parameters: Annotated[list[ResolvedParameter], Field(max_length=64, json_schema_extra=LIST_ATOMIC)] | None = None

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
+from ..core.accept import job_values
 from ..core.attempts import NOT_OURS, overstayed
 from ..core.names import JOB_NAME_LABEL
 from ..core.plan import Plan, Refusal, View
@@ -56,8 +57,13 @@ class Children:
 
     async def first_job(self, run: Object) -> list[dict[str, Any]]:
         """One of the run's Jobs, whole, where its status does not say yet what it began with."""
-        if run["status"].get("revision"):
-            return []
+        return [] if run["status"].get("revision") else await self._any_job(run)
+
+    async def values(self, run: Object) -> Mapping[str, Any]:
+        """The run's parameters as one of its Jobs has them; empty where none is left."""
+        return next((job_values(job) for job in await self._any_job(run)), {})
+
+    async def _any_job(self, run: Object) -> list[dict[str, Any]]:
         for job in self._world.jobs.by_owner(run["metadata"]["uid"]):
             try:
                 return [await self._world.client.get(JOBS, job["metadata"]["namespace"], job["metadata"]["name"])]

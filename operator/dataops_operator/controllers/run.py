@@ -9,24 +9,24 @@ from dataclasses import replace
 from typing import Any, Final
 
 from ..api.conditions import Reason, truncate
-from ..api.run import PipelineRunSpec
 from ..core import accept, news
 from ..core import status as statuses
-from ..core.accept import Pinned, Refused, Waiting
+from ..core.accept import Refused, Waiting
 from ..core.inputs import Identity
 from ..core.plan import Plan, Refusal
 from ..core.planner import plan
-from ..core.revision import Revision
 from ..core.rows import Row
 from ..core.times import from_rfc3339
-from ..core.validate import summarise
 from ..kube.errors import Conflict, NotFound
-from ..kube.resources import PIPELINE_RUNS, PIPELINES
+from ..kube.resources import PIPELINE_RUNS
+from .acceptance import Acceptance, Begun
+from .admission import Admission
 from .children import Children
 from .events import News
 from .pipeline import LAST_RUN_DELAY
 from .revisions import Revisions
-from .world import Key, Object, World, pipeline_key, run_key
+from .tenancy import Tenancy
+from .world import Key, Object, World, environment_label, pipeline_key, run_key
 
 logger = logging.getLogger(__name__)
 
@@ -36,8 +36,6 @@ LAST_WORDS: Final = 3.0
 _TURNS = 4
 """Times that one reconcile looks closer before it leaves the rest to the next one."""
 
-Started = tuple[Pinned, Revision]
-
 
 class RunController:
     """Reconciles PipelineRuns."""
@@ -45,8 +43,10 @@ class RunController:
     def __init__(self, world: World, revisions: Revisions) -> None:
         """Work on what the world holds."""
         self._world = world
-        self._revisions = revisions
         self._children = Children(world)
+        tenancy = Tenancy(world)
+        self._admission = Admission(world, tenancy)
+        self._acceptance = Acceptance(world, revisions, tenancy, self._admission)
 
     async def reconcile(self, key: Key) -> None:
         """Take one run as far as it can go now."""
@@ -57,11 +57,11 @@ class RunController:
             await self._after_the_end(run)
             return
         identity = Identity(key.namespace, key.name, run["metadata"]["uid"], run["spec"]["pipeline"])
-        begun = await self._begin(run, identity)
+        begun = await self._acceptance.of(run, identity, self._children)
         if isinstance(begun, Waiting | Refused):
             await self._not_begun(run, begun)
         else:
-            await self._go_on(run, identity, *begun)
+            await self._go_on(run, identity, begun)
 
     async def _after_the_end(self, run: Object) -> None:
         """Let go of what ended with the run, and delete what did not."""
@@ -82,61 +82,13 @@ class RunController:
             return
         text = f"reconciling the run fails and is tried again: {type(error).__name__}: {error}"
         now = time.time()
+        self._world.leave_line(key)  # others may go first
         trouble = Waiting(Reason.OPERATOR_ERROR, truncate(text, 500), now)
         await self._write(run, statuses.waiting(run["status"], trouble, run["metadata"]["generation"], now), now)
 
-    # Acceptance.
-
-    async def _begin(self, run: Object, identity: Identity) -> Started | Waiting | Refused:
-        """What the run was, or is now, accepted with."""
-        fixed = accept.pinned(run["status"], await self._children.first_job(run))
-        if fixed is not None:
-            revision = await self._revisions.load(identity.namespace, identity.pipeline, fixed.revision)
-            if revision is None:
-                revision = await self._made_again(identity, fixed.revision)
-            if revision is None:
-                return Refused(
-                    Reason.REVISION_NOT_FOUND,
-                    f"revision {fixed.revision!r}, with which the run began, was deleted; start the run again",
-                )
-            return fixed, revision
-        spec = PipelineRunSpec.model_validate(run["spec"])
-        found = await self._revision(run, spec, identity)
-        if isinstance(found, Waiting | Refused):
-            return found
-        settled = accept.pin(identity, spec, run["metadata"]["creationTimestamp"], found)
-        return settled if isinstance(settled, Refused) else (settled, found)
-
-    async def _made_again(self, identity: Identity, name: str) -> Revision | None:
-        """A revision that was deleted, if its pipeline still has the same content."""
-        try:
-            pipeline = await self._world.client.get(PIPELINES, identity.namespace, identity.pipeline)
-        except NotFound:
-            return None
-        revision, _ = self._revisions.compile(pipeline)
-        if revision is None or revision.name != name:
-            return None
-        await self._revisions.ensure(pipeline, revision)
-        return revision
-
-    async def _revision(self, run: Object, spec: PipelineRunSpec, identity: Identity) -> Revision | Waiting | Refused:
-        """The revision that a new run executes."""
-        created, patience, now = run["metadata"]["creationTimestamp"], self._world.settings.pipeline_wait, time.time()
-        if spec.revision is not None:
-            kept = await self._revisions.load(identity.namespace, spec.pipeline, spec.revision)
-            kind = f"pipeline {spec.pipeline!r}'s revision"
-            return kept or accept.missing(kind, spec.revision, Reason.REVISION_NOT_FOUND, created, patience, now)
-        try:
-            # Read live: the run may have been made right after an edit that our watch has not told of yet.
-            pipeline = await self._world.client.get(PIPELINES, identity.namespace, spec.pipeline)
-        except NotFound:
-            return accept.missing("pipeline", spec.pipeline, Reason.PIPELINE_NOT_FOUND, created, patience, now)
-        revision, problems = self._revisions.compile(pipeline)
-        if revision is None:
-            text = f"pipeline {spec.pipeline!r} is not valid: {summarise(problems)}"
-            return Refused(Reason.PIPELINE_INVALID, text)
-        await self._revisions.ensure(pipeline, revision)
-        return revision
+    def _about(self, run: Object, environment: str | None) -> Mapping[str, Any]:
+        """What a run's status always says: who asked for it, and to which environment it belongs."""
+        return statuses.belonging(run["status"], run["metadata"].get("annotations") or {}, environment)
 
     async def _not_begun(self, run: Object, why: Waiting | Refused) -> None:
         now, generation = time.time(), run["metadata"]["generation"]
@@ -145,20 +97,24 @@ class RunController:
             after = statuses.waiting(run["status"], why, generation, now)
         else:
             after = statuses.refused(run["status"], why, generation, now)
-        await self._write(run, after, now)
+        about = self._about(run, self._acceptance.environment_of(run))
+        await self._write(run, {**after, **about}, now)
 
     # Progress.
 
-    async def _go_on(self, run: Object, identity: Identity, fixed: Pinned, revision: Revision) -> None:
-        key = run_key(run)
-        inputs = accept.inputs(identity, revision, fixed, self._world.settings.runner)
+    async def _go_on(self, run: Object, identity: Identity, begun: Begun) -> None:
+        key, fixed = run_key(run), begun.fixed
+        inputs = accept.inputs(identity, begun.revision, fixed, self._world.settings.runner, begun.environment)
         rows = tuple(Row.from_status(one) for one in run["status"].get("steps") or ())
         view = self._children.view(run)
         for _ in range(_TURNS):
             now = time.time()
-            next_step = plan(inputs, rows, view, now)
+            next_step = plan(inputs, rows, replace(view, room=self._admission.room(run)), now)
             if not next_step.prove and not next_step.explain:
-                refused = await self._create(key, run, next_step)
+                # Nothing is awaited between the look at the room and these Jobs counting as at work.
+                self._admission.line_up(run, waits=next_step.short)
+                with self._admission.creating(run, len(next_step.create)):
+                    refused = await self._create(key, run, next_step)
                 if not refused:
                     break
                 view = replace(self._children.view(run), refused={**view.refused, **refused}, proven=view.proven)
@@ -168,8 +124,15 @@ class RunController:
             self._world.queue.add(key)
             return
         after = statuses.running(
-            run["status"], fixed, next_step.rows, next_step.verdict, run["metadata"]["generation"], now
+            run["status"],
+            fixed,
+            next_step.rows,
+            next_step.verdict,
+            run["metadata"]["generation"],
+            now,
+            hidden=inputs.hidden,
         )
+        after |= self._about(run, fixed.environment or None)
         if next_step.wake_at is not None:
             self._world.queue.add_after(key, max(next_step.wake_at - now, 0) + 0.05)
         if await self._write(run, after, now) and next_step.delete:
@@ -212,9 +175,10 @@ class RunController:
 
     def _told(self, run: Object, after: Mapping[str, Any], now: float) -> None:
         """Events and metrics of what the written status changed."""
-        metrics, labels = self._world.metrics, (run["spec"]["pipeline"], run["metadata"]["namespace"])
+        metrics, meta = self._world.metrics, run["metadata"]
+        labels = run["spec"]["pipeline"], environment_label({**run, "status": after})
         for one in news.of(run["status"], after):
-            logger.info("Run %s/%s: %s: %s", labels[1], run["metadata"]["name"], one.reason, one.message)
+            logger.info("Run %s/%s: %s: %s", meta["namespace"], meta["name"], one.reason, one.message)
             self._world.recorder.tell("PipelineRun", run, News(one.reason, one.message, one.warning, one.detail), now)
             if one.retried is not None:
                 metrics.step_retries.labels(*labels, one.retried).inc()
@@ -226,4 +190,4 @@ class RunController:
             if (took := news.run_duration(after)) is not None:
                 metrics.run_duration.labels(*labels, after["phase"]).observe(took)
             self._world.pod_ends.pop(run_key(run), None)
-            self._world.queue.add_after(pipeline_key(run), LAST_RUN_DELAY)
+            self._world.queue.add_after(pipeline_key({**run, "status": after}), LAST_RUN_DELAY)

@@ -90,6 +90,22 @@ class Tenancy:
             known = self._made[meta["uid"]] = version, effective(environment, parent)
         return known[1]
 
+    def target_not_ready(self, home: Home, name: str) -> NotYet | None:
+        """Why a run that names a target must wait; None where it need not.
+
+        One whose last probe was good may be used, whatever became of others; so may all where all of them stand.
+        """
+        status, meta = home.object["status"], home.object["metadata"]
+        probed: Object = next((one for one in status.get("targets") or () if one["name"] == name), {})
+        told = find_condition(home.object, Type.TARGETS_READY) or {}
+        current = told.get("status") == "True" and told.get("observedGeneration") == meta["generation"]
+        if current or probed.get("reachable") == "True":
+            return None
+        why = probed.get("message") or told.get("message")
+        text = f"target {name!r} of environment {home.effective.key} is not ready" + (f": {why}" if why else "")
+        reason = Reason.TARGET_UNREACHABLE if probed.get("reachable") == "False" else Reason.ENVIRONMENT_NOT_READY
+        return NotYet(home.effective.key, reason, text)
+
     def _home(self, environment: Object) -> Home | NotYet:
         key = _key(environment)
         if "deletionTimestamp" in environment["metadata"]:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import heapq
+import itertools
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
-from ..api.base import GROUP
-from ..api.conditions import Type, find_condition
+from ..api.conditions import Reason
 from ..api.run import Phase
 from ..core import status as statuses
 from ..core.environment import execution_namespace
 from ..core.names import RUN_LABEL, RUN_UID_LABEL
 from ..core.observe import job_condition
+from ..core.quota import order, waiting_reason
 from ..kube.cache import Store
 from ..kube.client import KubeClient
 from ..kube.queue import WorkQueue
@@ -21,12 +23,17 @@ from ..kube.resources import ENVIRONMENTS, JOBS, PIPELINE_RUNS, PIPELINES, PODS
 from ..kube.watch import OnChange
 from ..metrics.registry import Metrics, RunKind
 from .events import Recorder
+from .kept import slim_definition, slim_environment, slim_job, slim_pod, slim_run
 
 Object = Mapping[str, Any]
 
 BY_PIPELINE = "pipeline"
 LIVE_IN: Final = "live-in"
 """Index of the runs that have not ended, by their namespace."""
+IN_LINE: Final = "in-line"
+"""Index of the runs that wait for their environment to have a place for them, by their namespace."""
+AT_WORK: Final = "at-work"
+"""Index of the Jobs that have not ended, by their namespace."""
 BY_EXECUTION: Final = "execution"
 """Index of Environments by the namespace that the operator's own words (status.namespace) say they hold."""
 BY_CLAIM: Final = "claim"
@@ -34,6 +41,8 @@ BY_CLAIM: Final = "claim"
 BY_PARENT: Final = "parent"
 """Index of Environments by the one that they branch off, as `<namespace>/<name>`."""
 
+_AT_ONCE: Final = 8
+"""How many of those in line look again when a place may be free: the next ones, and some behind who see it move."""
 SETTLE: Final = 0.5
 """Seconds in which the lesser news of a run's children become one reconcile."""
 
@@ -74,20 +83,24 @@ class World:
     metrics: Metrics
     recorder: Recorder
     queue: WorkQueue[Key]
-    environments: Store = field(default_factory=lambda: Store(ENVIRONMENTS, transform=_slim_environment))
-    pipelines: Store = field(default_factory=lambda: Store(PIPELINES, transform=_slim_definition))
+    environments: Store = field(default_factory=lambda: Store(ENVIRONMENTS, transform=slim_environment))
+    pipelines: Store = field(default_factory=lambda: Store(PIPELINES, transform=slim_definition))
     runs: Store = field(default_factory=lambda: Store(PIPELINE_RUNS, transform=slim_run))
     jobs: Store = field(init=False)
     pods: Store = field(init=False)
     pod_ends: dict[Key, float] = field(default_factory=dict)
     """When the news came that a run's pod has ended, in monotonic seconds; for the transition metric."""
+    job_line: dict[str, dict[Key, None]] = field(default_factory=dict)
+    """By namespace, the runs that wait for a place for a Job, the first in line first."""
 
     def __post_init__(self) -> None:
         """Make the stores of children, which depend on that of runs, and index runs and environments."""
         self.jobs = Store(JOBS, transform=slim_job, wanted=self._wanted)
         self.pods = Store(PODS, transform=slim_pod, wanted=self._wanted)
-        self.runs.index(BY_PIPELINE, lambda run: (f"{run['metadata']['namespace']}/{run['spec']['pipeline']}",))
+        self.jobs.index(AT_WORK, lambda job: () if job_condition(job) else (job["metadata"]["namespace"],))
+        self.runs.index(BY_PIPELINE, lambda run: (f"{project_of(run)}/{run['spec']['pipeline']}",))
         self.runs.index(LIVE_IN, _live_in)
+        self.runs.index(IN_LINE, lambda run: _live_in(run) if waiting_reason(run) == Reason.RUN_QUOTA else ())
         self.environments.index(BY_EXECUTION, lambda one: filter(None, (one["status"].get("namespace"),)))
         self.environments.index(BY_CLAIM, lambda one: (execution_namespace(one),))
         self.environments.index(BY_PARENT, _parent)
@@ -157,14 +170,36 @@ class World:
         for run in self.runs.by_index(LIVE_IN, namespace or ""):
             if not run["status"].get("revision") or run["status"].get("phase") == Phase.WAITING:
                 self.queue.add(run_key(run))
+        for key in self.job_line.get(namespace or "", ()):
+            self.queue.add(key)
 
     def run_changed(self, before: Object | None, after: Object | None) -> None:
-        """Reconcile the run; tell its pipeline when it has ended."""
+        """Reconcile the run; tell its pipeline when it has ended, and the next in line when it left a place."""
         self.metrics.runs.moved(_kind(before), _kind(after))
         if after is not None:
             self.queue.add(run_key(after))
         else:
             self.pod_ends.pop(run_key(before or {}), None)
+        if before is not None and _standing(before) != _standing(after):
+            namespace = before["metadata"]["namespace"]
+            for run in heapq.nsmallest(_AT_ONCE, self.runs.by_index(IN_LINE, namespace), key=order):
+                self.queue.add(run_key(run))
+            if after is None or statuses.is_final(after["status"]):
+                self.leave_line(run_key(before))
+
+    def leave_line(self, key: Key) -> None:
+        """Take a run out of the line for Jobs; those behind it may have a place now."""
+        line = self.job_line.get(key.namespace, {})
+        if key in line:
+            del line[key]
+            self.place_for_job(key.namespace)
+            if not line:
+                del self.job_line[key.namespace]
+
+    def place_for_job(self, namespace: str) -> None:
+        """Have the first in line for Jobs look again."""
+        for key in itertools.islice(self.job_line.get(namespace, ()), _AT_ONCE):
+            self.queue.add(key)
 
     def child_changed(self, before: Object | None, after: Object | None) -> None:
         """Reconcile the run that a Job or a pod belongs to, by its label."""
@@ -175,7 +210,9 @@ class World:
         if name is None or _same(before, after):
             return
         key = Key("PipelineRun", meta["namespace"], name)
-        if _ended(after) and not _ended(before):
+        if _over(after) and not _over(before):
+            self.place_for_job(meta["namespace"])
+        if has_ended(after) and not has_ended(before):
             self.pod_ends[key] = time.monotonic()
             self.queue.add(key)
         else:
@@ -195,7 +232,19 @@ def run_key(run: Object) -> Key:
 
 def pipeline_key(run: Object) -> Key:
     """The key of a run's Pipeline."""
-    return Key("Pipeline", run["metadata"]["namespace"], run["spec"]["pipeline"])
+    return Key("Pipeline", project_of(run), run["spec"]["pipeline"])
+
+
+def project_of(run: Object) -> str:
+    """The namespace in which a run's Pipeline is: that of its environment, else its own."""
+    project: str = (run["status"].get("environment") or run["metadata"]["namespace"]).partition("/")[0]
+    return project
+
+
+def environment_label(run: Object) -> str:
+    """What metrics call a run's environment: `<project>/<name>`, or the namespace of a run that belongs to none."""
+    label: str = run["status"].get("environment") or run["metadata"]["namespace"]
+    return label
 
 
 def _live_in(run: Object) -> tuple[str, ...]:
@@ -218,8 +267,16 @@ def _matters(environment: Object) -> tuple[Any, ...]:
 def _kind(run: Object | None) -> RunKind | None:
     if run is None:
         return None
-    phase = (run.get("status") or {}).get("phase") or str(Phase.PENDING)
-    return run["spec"]["pipeline"], run["metadata"]["namespace"], phase
+    phase = run["status"].get("phase") or str(Phase.PENDING)
+    return run["spec"]["pipeline"], environment_label(run), phase
+
+
+def _standing(run: Object | None) -> tuple[Any, ...]:
+    """What of a run can change whether another may begin."""
+    if run is None:
+        return ()
+    status = run["status"]
+    return status.get("phase"), waiting_reason(run), bool(status.get("revision")), run["metadata"]["uid"]
 
 
 def _same(before: Object | None, after: Object | None) -> bool:
@@ -233,79 +290,11 @@ def _same(before: Object | None, after: Object | None) -> bool:
     )
 
 
-def _ended(child: Object | None) -> bool:
+def has_ended(child: Object | None) -> bool:
     """Whether a pod has ended; a Job has no phase."""
     return child is not None and child.get("status", {}).get("phase") in ("Succeeded", "Failed")
 
 
-# What the stores keep of an object: what somebody reads.
-
-_META = ("name", "namespace", "uid", "resourceVersion", "generation", "creationTimestamp", "deletionTimestamp")
-
-
-def _meta(item: Object, *more: str) -> dict[str, Any]:
-    meta = item["metadata"]
-    return {key: meta[key] for key in (*_META, "ownerReferences", *more) if key in meta}
-
-
-def _slim_environment(item: dict[str, Any]) -> dict[str, Any]:
-    """An Environment, with its finalizers and those annotations that are ours."""
-    return _slim_definition(item) | {"metadata": _meta(item, "finalizers") | _annotations(item)}
-
-
-def _annotations(item: Object) -> dict[str, Any]:
-    """The annotations of this project's group: what kubectl keeps there can be as large as the object."""
-    kept = {key: value for key, value in (item["metadata"].get("annotations") or {}).items() if key.startswith(GROUP)}
-    return {"annotations": kept} if kept else {}
-
-
-def _slim_definition(item: dict[str, Any]) -> dict[str, Any]:
-    return {"metadata": _meta(item), "spec": item.get("spec") or {}, "status": item.get("status") or {}}
-
-
-def slim_run(item: dict[str, Any]) -> dict[str, Any]:
-    """A run; of one that has ended only what its pipeline and the metrics read."""
-    status = item.get("status") or {}
-    if not statuses.is_final(status):
-        return _slim_definition(item) | {"metadata": _meta(item) | _annotations(item)}
-    keep = {key: status[key] for key in ("phase", "finishedAt", "observedGeneration") if key in status}
-    outcome = find_condition(item, Type.SUCCEEDED)
-    return {
-        "metadata": _meta(item),
-        "spec": {"pipeline": item["spec"]["pipeline"]},
-        "status": keep | {"conditions": [{key: (outcome or {}).get(key) for key in ("type", "status", "reason")}]},
-    }
-
-
-def slim_job(item: dict[str, Any]) -> dict[str, Any]:
-    """A Job: whose it is, and how it ended."""
-    status = item.get("status") or {}
-    kept: dict[str, Any] = {
-        "conditions": [c for c in status.get("conditions") or () if c.get("type") in ("Complete", "Failed")]
-    }
-    if "startTime" in status:
-        kept["startTime"] = status["startTime"]
-    return {"metadata": _meta(item) | {"labels": _routing(item)}, "status": kept}
-
-
-def slim_pod(item: dict[str, Any]) -> dict[str, Any]:
-    """A pod: whose it is, and what its containers do."""
-    status = item.get("status") or {}
-    kept = {key: status[key] for key in ("phase", "reason", "message", "startTime") if key in status}
-    for key in ("containerStatuses", "initContainerStatuses"):
-        if status.get(key):
-            kept[key] = [
-                {"name": one["name"], "state": one.get("state") or {}, "imageID": one.get("imageID")}
-                for one in status[key]
-            ]
-    kept["conditions"] = [
-        c for c in status.get("conditions") or () if c.get("type") in ("PodScheduled", "DisruptionTarget")
-    ]
-    deadline = item["spec"].get("activeDeadlineSeconds")
-    meta = _meta(item) | {"labels": _routing(item)}
-    return {"metadata": meta, "spec": {"activeDeadlineSeconds": deadline}, "status": kept}
-
-
-def _routing(item: Object) -> dict[str, str]:
-    labels = item["metadata"].get("labels") or {}
-    return {key: labels[key] for key in (RUN_LABEL, RUN_UID_LABEL) if key in labels}
+def _over(child: Object | None) -> bool:
+    """Whether a Job or a pod has ended or is gone."""
+    return child is None or has_ended(child) or job_condition(child) is not None

@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
 import orjson
 
 from ..api.base import format_duration
 from ..api.conditions import Reason
 from ..api.run import PipelineRunSpec
+from .environment import Effective
 from .inputs import Identity, Inputs
-from .names import LOGICAL_DATE_ANNOTATION, ORIGINS_ANNOTATION, PARAMETERS_ANNOTATION, REVISION_ANNOTATION
-from .parameters import Resolved, RunContext, resolve
+from .names import (
+    ENVIRONMENT_ANNOTATION,
+    ENVIRONMENT_REVISION_ANNOTATION,
+    LOGICAL_DATE_ANNOTATION,
+    ORIGINS_ANNOTATION,
+    PARAMETERS_ANNOTATION,
+    REVISION_ANNOTATION,
+)
+from .parameters import Offer, Resolved, RunContext, is_masked, resolve
 from .revision import Revision
 from .times import from_rfc3339, to_rfc3339
 from .validate import summarise
+
+LOOK_AGAIN: Final = 60.0
+"""Seconds after which a run that waits for its environment looks again, whatever it heard."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +37,15 @@ class Pinned:
     revision: str
     parameters: tuple[Resolved, ...]
     logical_date: str
+    environment: str = ""
+    """As `<project>/<name>`; empty where the run belongs to none."""
+    environment_revision: str = ""
+    """The ControllerRevision that keeps what the environment was when the run began."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether all values are known: a status keeps none of the masked ones."""
+        return not any(one.masked and one.value is None for one in self.parameters)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +63,11 @@ class Waiting:
     reason: Reason
     message: str
     until: float
-    """When waiting ends in failure, in seconds since the epoch."""
+    """When to look again if nothing happens, in seconds since the epoch; the run may fail then."""
+    holder: str | None = None
+    """Run that holds what this one waits for."""
+    position: int | None = None
+    """Place among those that wait, from 1."""
 
 
 def pinned(status: Mapping[str, Any], jobs: Sequence[Mapping[str, Any]]) -> Pinned | None:
@@ -54,19 +78,56 @@ def pinned(status: Mapping[str, Any], jobs: Sequence[Mapping[str, Any]]) -> Pinn
     """
     if revision := status.get("revision"):
         parameters = tuple(
-            Resolved(one["name"], one.get("value"), one.get("origin", "Pipeline"))
+            Resolved(one["name"], one.get("value"), one.get("origin", "Pipeline"), one.get("masked", False))
             for one in status.get("parameters") or ()
         )
-        return Pinned(revision, parameters, status.get("logicalDate") or "")
+        environment, kept = status.get("environment") or "", status.get("environmentRevision") or ""
+        return Pinned(revision, parameters, status.get("logicalDate") or "", environment if kept else "", kept)
     for job in jobs:
         annotations = job["metadata"].get("annotations") or {}
-        template = job["spec"]["template"]["metadata"].get("annotations") or {}
         if REVISION_ANNOTATION in annotations:
-            values = orjson.loads(template[PARAMETERS_ANNOTATION])
             origins = orjson.loads(annotations[ORIGINS_ANNOTATION])
-            parameters = tuple(Resolved(name, value, origins[name]) for name, value in values.items())
-            return Pinned(annotations[REVISION_ANNOTATION], parameters, annotations[LOGICAL_DATE_ANNOTATION])
+            parameters = tuple(Resolved(name, value, origins[name]) for name, value in job_values(job).items())
+            return Pinned(
+                annotations[REVISION_ANNOTATION],
+                parameters,
+                annotations[LOGICAL_DATE_ANNOTATION],
+                annotations.get(ENVIRONMENT_ANNOTATION, ""),
+                annotations.get(ENVIRONMENT_REVISION_ANNOTATION, ""),
+            )
     return None
+
+
+def job_values(job: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The run's parameters as one of its Jobs has them; empty for a Job that is not of a run."""
+    annotations = job["spec"]["template"]["metadata"].get("annotations") or {}
+    values: Mapping[str, Any] = orjson.loads(annotations.get(PARAMETERS_ANNOTATION, "{}"))
+    return values
+
+
+def remember(
+    fixed: Pinned, revision: Revision, environment: Effective | None, values: Mapping[str, Any] | None = None
+) -> Pinned:
+    """What the run was accepted with, with its masked parameters marked, and their values where they are known.
+
+    Args:
+        fixed: as the status or a Job tells.
+        revision: what the run executes.
+        environment: as it was when the run began.
+        values: by name.
+    """
+    offer = _offer(environment)
+    hidden = {one.name for one in revision.spec.parameters or () if is_masked(one, offer)}
+    known = values or {}
+    parameters = tuple(
+        replace(one, masked=True, value=known.get(one.name, one.value)) if one.name in hidden or one.masked else one
+        for one in fixed.parameters
+    )
+    return replace(fixed, parameters=parameters)
+
+
+def _offer(environment: Effective | None) -> Offer | None:
+    return None if environment is None else Offer(environment.key, environment.parameters)
 
 
 def logical_date(spec: PipelineRunSpec, created: str) -> str:
@@ -80,7 +141,13 @@ def logical_date(spec: PipelineRunSpec, created: str) -> str:
     return text
 
 
-def pin(identity: Identity, spec: PipelineRunSpec, created: str, revision: Revision) -> Pinned | Refused:
+def pin(
+    identity: Identity,
+    spec: PipelineRunSpec,
+    created: str,
+    revision: Revision,
+    environment: Effective | None = None,
+) -> Pinned | Refused:
     """Resolve a run's parameters against a revision.
 
     Args:
@@ -88,6 +155,7 @@ def pin(identity: Identity, spec: PipelineRunSpec, created: str, revision: Revis
         spec: what it asks for.
         created: its metadata.creationTimestamp.
         revision: what it will execute.
+        environment: the one that it belongs to, if any.
     """
     try:
         date = logical_date(spec, created)
@@ -96,10 +164,12 @@ def pin(identity: Identity, spec: PipelineRunSpec, created: str, revision: Revis
         return Refused(Reason.INVALID_PARAMETERS, text)
     given = {one.name: one.value for one in spec.parameters or ()}
     context = RunContext(identity.name, identity.uid, date)
-    parameters, problems = resolve(tuple(revision.spec.parameters or ()), given, context)
+    parameters, problems = resolve(tuple(revision.spec.parameters or ()), given, context, _offer(environment))
     if problems:
         return Refused(Reason.INVALID_PARAMETERS, summarise(problems))
-    return Pinned(revision.name, tuple(parameters), date)
+    if environment is None:
+        return Pinned(revision.name, tuple(parameters), date)
+    return Pinned(revision.name, tuple(parameters), date, environment.key, environment.revision)
 
 
 def missing(kind: str, name: str, reason: Reason, created: str, patience: float, now: float) -> Waiting | Refused:
@@ -124,6 +194,25 @@ def missing(kind: str, name: str, reason: Reason, created: str, patience: float,
     return Refused(reason, message)
 
 
-def inputs(identity: Identity, revision: Revision, fixed: Pinned, runner: str) -> Inputs:
+def not_yet(reason: Reason, message: str, created: str, patience: float, now: float) -> Waiting | Refused:
+    """A run whose environment is not there yet: wait a while, as for a pipeline, then fail.
+
+    Args:
+        reason: for the condition.
+        message: for people.
+        created: the run's metadata.creationTimestamp.
+        patience: seconds from the creation on.
+        now: seconds since the epoch.
+    """
+    until = from_rfc3339(created) + patience
+    if now < until:
+        return Waiting(reason, f"{message}; the run fails if it does not by {to_rfc3339(until)}", until)
+    text = f"{message}, {format_duration(patience)} after the run's creation; mend the environment, then start it again"
+    return Refused(reason, text)
+
+
+def inputs(
+    identity: Identity, revision: Revision, fixed: Pinned, runner: str, environment: Effective | None = None
+) -> Inputs:
     """What the run's steps may use."""
-    return Inputs(identity, revision, fixed.parameters, fixed.logical_date, runner)
+    return Inputs(identity, revision, fixed.parameters, fixed.logical_date, runner, environment)

@@ -11,6 +11,7 @@ from ..api.pipeline import Step
 from . import names
 from .environment import Effective
 from .graph import step_references
+from .masking import masks
 from .parameters import Resolved
 from .revision import PIPELINE_LABEL, Revision
 from .targets import ResolvedTarget
@@ -72,6 +73,12 @@ class Inputs:
         held = self.environment.targets if self.environment is not None else {}
         named = dict.fromkeys(one.path[1] for one in self.references(step) if one.path[0] == "targets")
         return tuple(held[name] for name in named if name in held)
+
+    @property
+    def hidden(self) -> tuple[str, ...]:
+        """The texts that must not show: masked values of the run and of its environment."""
+        held = self.environment.parameters.values() if self.environment is not None else ()
+        return masks(one.value for one in (*self.parameters, *held) if one.masked and one.value is not None)
 
     def resolver(self, outputs: Mapping[str, Mapping[str, Any]]) -> Callable[[Reference], Any]:
         """A function from a template to its value.

@@ -31,6 +31,7 @@ class View:
         refused: why the API server would not take a Job, by name, in this turn.
         explained: what a Job's events say of why it has no pod, by name, in this turn; empty where nothing.
         armed: the run's secrets, or why they are not at hand; None where nobody has asked for them.
+        room: how many Jobs may be created in this turn; None where nothing bounds them.
     """
 
     jobs: Mapping[str, Object] = field(default_factory=dict)
@@ -39,6 +40,7 @@ class View:
     refused: Mapping[str, Refusal] = field(default_factory=dict)
     explained: Mapping[str, str] = field(default_factory=dict)
     armed: Armed | Hindrance | None = None
+    room: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,7 @@ class Plan:
         arm: whether the run's secrets are to be got before planning again; nothing else is done before.
         verdict: how the run ended, or None.
         wake_at: when to look again if nothing happens, in seconds since the epoch, or None.
+        short: whether steps that are due wait for room.
     """
 
     rows: tuple[Row, ...]
@@ -66,3 +69,4 @@ class Plan:
     arm: bool = False
     verdict: Phase | None = None
     wake_at: float | None = None
+    short: bool = False

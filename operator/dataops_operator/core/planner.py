@@ -24,7 +24,7 @@ from .names import job_name
 from .observe import Object, Observation, State, observe
 from .outputs import bounded
 from .plan import Plan, Refusal, View
-from .rows import Row, skipped
+from .rows import Row, held, skipped
 from .templating import TemplateError
 from .times import from_rfc3339, to_rfc3339
 
@@ -34,6 +34,7 @@ BACKLOG_PATIENCE: Final = 30.0
 """The same for a Job that its controller has not taken up: it may have many before this one, and no event yet."""
 AGENT_PATIENCE: Final = 5.0
 """Seconds that a pod may take to read its secrets before its step says that it waits for them."""
+NO_ROOM: Final = "the environment has as many Jobs at work as its spec.quota.jobs allows"
 POLL: Final = 10.0
 """Seconds between two looks at something that tells of no change by itself."""
 
@@ -62,6 +63,7 @@ class _Planner:
         self.explain: list[str] = []
         self.arm = False
         self.wakes: list[float] = []
+        self.short = False
 
     def plan(self, before: Sequence[Row]) -> Plan:
         known = {row.name: row for row in before}
@@ -81,6 +83,7 @@ class _Planner:
             delete=overstayed(after, self.view),
             verdict=_verdict(after),
             wake_at=min(self.wakes, default=None),
+            short=self.short,
         )
 
     def _claim(self, before: Sequence[Row]) -> dict[str, Any] | None:
@@ -243,6 +246,10 @@ class _Planner:
         name = self._job_name(row.name, attempt)
         if name in self.view.refused:
             return self._refused(row, step, attempt, self.view.refused[name])
+        if self.view.room is not None and len(self.create) >= self.view.room:
+            self.short = True
+            self.wakes.append(self.now + POLL)
+            return held(row, Reason.JOB_QUOTA, NO_ROOM)
         armed = self.view.armed
         if not isinstance(armed, Armed):
             if wants(self.inputs, step):

@@ -34,6 +34,9 @@ class Row:
     job: str | None = None
     image: str | None = None
     outputs: Mapping[str, Any] | None = None
+    held: tuple[str, str] | None = None
+    """Why the attempt that is due does not begin, as reason and message, where the row tells of the one before; of
+    this moment, and in no status."""
 
     @property
     def final(self) -> bool:
@@ -82,6 +85,13 @@ class Row:
             "outputs": dict(self.outputs) if self.outputs else None,
         }
         return {key: value for key, value in values.items() if value is not None}
+
+
+def held(row: Row, reason: Reason, message: str) -> Row:
+    """The row of a step whose next attempt is due and cannot begin yet."""
+    if row.attempt:
+        return replace(row, held=(reason, message))
+    return Row(row.name, Phase.WAITING, reason, message)
 
 
 def cut_off(row: Row, reason: Reason, now: str) -> Row:

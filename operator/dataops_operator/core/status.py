@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
-from ..api.conditions import Reason, Type, drop_condition, set_condition
+from ..api.conditions import Reason, Type, drop_condition, set_condition, truncate
 from ..api.run import Phase
 from .accept import Pinned, Refused, Waiting
+from .masking import hide
+from .names import CREATED_BY_ANNOTATION
+from .parameters import Resolved
 from .rows import Row, cut_off
 from .times import to_rfc3339
 
@@ -40,6 +44,19 @@ class _Conditions:
         self.items = drop_condition(self.items, type_)
 
 
+def belonging(status: Mapping[str, Any], annotations: Mapping[str, str], environment: str | None) -> Status:
+    """Who asked for a run, and to which environment it belongs; both are said once.
+
+    Args:
+        status: as it stands.
+        annotations: of the run; what the API server's admission policy wrote there is told on.
+        environment: `<project>/<name>`, or None where the run belongs to none.
+    """
+    asked = status.get("requestedBy") or truncate(annotations.get(CREATED_BY_ANNOTATION, ""), 253)
+    told = {"environment": environment, "requestedBy": asked}
+    return {key: value for key, value in told.items() if value}
+
+
 def waiting(status: Mapping[str, Any], why: Waiting, generation: int, now: float) -> Status:
     """The status of a run that cannot start yet."""
     conditions = _Conditions(status, generation, now)
@@ -47,13 +64,19 @@ def waiting(status: Mapping[str, Any], why: Waiting, generation: int, now: float
     conditions.set(Type.SUCCEEDED, None, Reason.WAITING, why.message)
     conditions.set(Type.RECONCILING, True, Reason.WAITING, why.message)
     since = next((one.get("since") for one in status.get("waitingFor") or () if one.get("reason") == why.reason), None)
-    entry = {"reason": str(why.reason), "message": why.message, "since": since or conditions.now}
+    entry = {
+        "reason": str(why.reason),
+        "message": why.message,
+        "since": since or conditions.now,
+        "holder": why.holder,
+        "position": why.position,
+    }
     return {
         **status,
         "observedGeneration": generation,
         "conditions": conditions.items,
         "phase": str(Phase.WAITING),
-        "waitingFor": [entry],
+        "waitingFor": [{key: value for key, value in entry.items() if value is not None}],
     }
 
 
@@ -85,6 +108,8 @@ def running(
     verdict: Phase | None,
     generation: int,
     now: float,
+    *,
+    hidden: Sequence[str] = (),
 ) -> Status:
     """The status of an accepted run.
 
@@ -95,7 +120,10 @@ def running(
         verdict: how it ended, or None while it goes on.
         generation: the metadata.generation looked at.
         now: seconds since the epoch.
+        hidden: texts that no message may show.
     """
+    if hidden:
+        rows = [replace(row, message=hide(row.message, hidden)) if row.message else row for row in rows]
     conditions = _Conditions(status, generation, now)
     conditions.set(Type.ACCEPTED, True, Reason.ACCEPTED, f"runs revision {fixed.revision}")
     done = sum(row.phase is Phase.SUCCEEDED for row in rows)
@@ -131,12 +159,20 @@ def running(
     if images:
         out["images"] = list(images)[:IMAGES_LIMIT]
     if fixed.parameters:
-        out["parameters"] = [{"name": p.name, "value": p.value, "origin": p.origin} for p in fixed.parameters]
+        out["parameters"] = [_parameter(one) for one in fixed.parameters]
+    if fixed.environment:
+        out |= {"environment": fixed.environment, "environmentRevision": fixed.environment_revision}
     if blocked:
         out["waitingFor"] = [_waiting_for(row, conditions.now) for row in blocked[:16]]
     if verdict is not None:
         out["finishedAt"] = status.get("finishedAt") or conditions.now
     return out
+
+
+def _parameter(one: Resolved) -> dict[str, Any]:
+    if one.masked:
+        return {"name": one.name, "origin": one.origin, "masked": True}
+    return {"name": one.name, "value": one.value, "origin": one.origin}
 
 
 def _doing(rows: Sequence[Row]) -> str:
@@ -148,6 +184,9 @@ def _doing(rows: Sequence[Row]) -> str:
 
 
 def _waiting_for(row: Row, now: str) -> dict[str, Any]:
+    if row.held is not None:
+        reason, message = row.held
+        return {"reason": str(reason), "message": f"step {row.name}: {message}", "since": row.retry_at or now}
     if row.retry_at is not None:
         text = f"step {row.name}: attempt {row.attempt} ended ({row.reason}); the next begins at {row.retry_at}"
         return {"reason": str(Reason.BACKOFF), "message": text, "since": row.finished_at or now}

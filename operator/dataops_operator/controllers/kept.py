@@ -1,0 +1,84 @@
+"""What the stores keep of an object: what somebody reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..api.base import GROUP
+from ..api.conditions import Type, find_condition
+from ..core import status as statuses
+from ..core.names import RUN_LABEL, RUN_UID_LABEL
+
+Object = Mapping[str, Any]
+
+_META = ("name", "namespace", "uid", "resourceVersion", "generation", "creationTimestamp", "deletionTimestamp")
+
+
+def _meta(item: Object, *more: str) -> dict[str, Any]:
+    meta = item["metadata"]
+    return {key: meta[key] for key in (*_META, "ownerReferences", *more) if key in meta}
+
+
+def slim_environment(item: dict[str, Any]) -> dict[str, Any]:
+    """An Environment, with its finalizers and those annotations that are ours."""
+    return slim_definition(item) | {"metadata": _meta(item, "finalizers") | _annotations(item)}
+
+
+def _annotations(item: Object) -> dict[str, Any]:
+    """The annotations of this project's group: what kubectl keeps there can be as large as the object."""
+    kept = {key: value for key, value in (item["metadata"].get("annotations") or {}).items() if key.startswith(GROUP)}
+    return {"annotations": kept} if kept else {}
+
+
+def slim_definition(item: dict[str, Any]) -> dict[str, Any]:
+    """A definition, whole but for what the API server keeps for itself."""
+    return {"metadata": _meta(item), "spec": item.get("spec") or {}, "status": item.get("status") or {}}
+
+
+def slim_run(item: dict[str, Any]) -> dict[str, Any]:
+    """A run; of one that has ended only what its pipeline and the metrics read."""
+    status = item.get("status") or {}
+    if not statuses.is_final(status):
+        return slim_definition(item) | {"metadata": _meta(item) | _annotations(item)}
+    keep = {key: status[key] for key in ("phase", "finishedAt", "observedGeneration", "environment") if key in status}
+    outcome = find_condition(item, Type.SUCCEEDED)
+    return {
+        "metadata": _meta(item),
+        "spec": {"pipeline": item["spec"]["pipeline"]},
+        "status": keep | {"conditions": [{key: (outcome or {}).get(key) for key in ("type", "status", "reason")}]},
+    }
+
+
+def slim_job(item: dict[str, Any]) -> dict[str, Any]:
+    """A Job: whose it is, and how it ended."""
+    status = item.get("status") or {}
+    kept: dict[str, Any] = {
+        "conditions": [c for c in status.get("conditions") or () if c.get("type") in ("Complete", "Failed")]
+    }
+    if "startTime" in status:
+        kept["startTime"] = status["startTime"]
+    return {"metadata": _meta(item) | {"labels": _routing(item)}, "status": kept}
+
+
+def slim_pod(item: dict[str, Any]) -> dict[str, Any]:
+    """A pod: whose it is, and what its containers do."""
+    status = item.get("status") or {}
+    kept = {key: status[key] for key in ("phase", "reason", "message", "startTime") if key in status}
+    for key in ("containerStatuses", "initContainerStatuses"):
+        if status.get(key):
+            kept[key] = [
+                {"name": one["name"], "state": one.get("state") or {}, "imageID": one.get("imageID")}
+                for one in status[key]
+            ]
+    kept["conditions"] = [
+        c for c in status.get("conditions") or () if c.get("type") in ("PodScheduled", "DisruptionTarget")
+    ]
+    deadline = item["spec"].get("activeDeadlineSeconds")
+    meta = _meta(item) | {"labels": _routing(item)}
+    return {"metadata": meta, "spec": {"activeDeadlineSeconds": deadline}, "status": kept}
+
+
+def _routing(item: Object) -> dict[str, str]:
+    labels = item["metadata"].get("labels") or {}
+    return {key: labels[key] for key in (RUN_LABEL, RUN_UID_LABEL) if key in labels}

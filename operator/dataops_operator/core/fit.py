@@ -1,0 +1,117 @@
+"""Whether a revision can run in an environment: its templates, its secrets and its images, before anything begins."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ..api.conditions import Reason
+from ..api.pipeline import Step
+from .graph import step_references
+from .images import ImageError
+from .inputs import Inputs
+from .jobs import step_image
+from .parameters import Problem
+from .references import nearest
+from .templating import Reference, TemplateError, references
+
+Found = tuple[Reason, Problem]
+
+
+def unfit(inputs: Inputs) -> list[Found]:
+    """What keeps a run from its environment: each with its path in the pipeline, what there is, and the cure.
+
+    Args:
+        inputs: what the run would be accepted with.
+    """
+    return [found for index, step in enumerate(inputs.revision.spec.steps) for found in _step(inputs, index, step)]
+
+
+def _step(inputs: Inputs, index: int, step: Step) -> Iterator[Found]:
+    path = f"pipeline {inputs.identity.pipeline}: spec.steps[{index}]"
+    told = [(f"{path}.{field}", reference) for field, reference in step_references(step)]
+    image = f"{path}.image" if step.image is not None else f"pipeline {inputs.identity.pipeline}: spec.defaults.image"
+    if step.image is None:
+        told += [(image, reference) for reference in references(inputs.revision.image(step))]
+    for where, reference in told:
+        if reference.path[0] == "env":
+            yield from _parameter(inputs, where, reference)
+        elif reference.path[0] == "targets":
+            yield from _target(inputs, where, reference)
+    yield from _secrets(inputs, path, step)
+    if all(reference.path[0] != "steps" for reference in references(inputs.revision.image(step))):
+        try:
+            step_image(inputs, step, inputs.resolver({}))
+        except ImageError as error:
+            cure = f"use another image, or have spec.images of environment {_key(inputs)} changed"
+            yield Reason.IMAGE_NOT_ALLOWED, Problem(image, f"{error}; {cure}")
+        except TemplateError:
+            pass  # told above, or by the step when it begins
+
+
+def _parameter(inputs: Inputs, where: str, reference: Reference) -> Iterator[Found]:
+    if reference.path[1] == "name":
+        return
+    if inputs.environment is None:
+        yield Reason.INVALID_PARAMETERS, Problem(where, f"{reference.text}: {_homeless(inputs, 'spec.parameters')}")
+        return
+    name, held = (
+        reference.path[2],
+        [one.name for one in inputs.environment.parameters.values() if one.value is not None],
+    )
+    if name not in held:
+        text = f"environment {_key(inputs)} has no parameter {name!r}{nearest(name, held)}"
+        yield (
+            Reason.INVALID_PARAMETERS,
+            Problem(where, f"{reference.text}: {text}; add it to the environment's spec.parameters"),
+        )
+        return
+    try:
+        inputs.resolver({})(reference)
+    except TemplateError as error:
+        yield Reason.INVALID_PARAMETERS, Problem(where, f"{error}; mend it in environment {_key(inputs)}")
+
+
+def _target(inputs: Inputs, where: str, reference: Reference) -> Iterator[Found]:
+    if inputs.environment is None:
+        yield Reason.TARGET_NOT_FOUND, Problem(where, f"{reference.text}: {_homeless(inputs, 'spec.targets')}")
+        return
+    name, attribute = reference.path[1:3]
+    target = inputs.environment.targets.get(name)
+    known: Mapping[str, Any] = inputs.environment.targets if target is None else target.attributes
+    if target is None:
+        text = f"environment {_key(inputs)} has no target {name!r}{nearest(name, known)}"
+        cure = "add it to the environment's spec.targets"
+    elif attribute not in known:
+        text = f"target {name!r} of environment {_key(inputs)} is of kind {target.kind} and has no {attribute!r}"
+        text, cure = f"{text}{nearest(attribute, known)}", "name one of those"
+    else:
+        return
+    yield Reason.TARGET_NOT_FOUND, Problem(where, f"{reference.text}: {text}; {cure}")
+
+
+def _secrets(inputs: Inputs, path: str, step: Step) -> Iterator[Found]:
+    """Credentials are fetched as the environment's Vault role; without one nobody could fetch any."""
+    if inputs.environment is not None and inputs.environment.vault is not None:
+        return
+    guarded = [one.name for one in inputs.targets(step) if one.credentials or one.read_credentials]
+    if step.secrets:
+        what, path = "secrets need Vault", f"{path}.secrets"
+    elif guarded:
+        what = f"target {guarded[0]!r} has credentials, which need Vault"
+    else:
+        return
+    if inputs.environment is None:
+        text = f"{what}: {_homeless(inputs, 'spec.vault (server and role)')}"
+    else:
+        text = f"{what}, and environment {_key(inputs)} has none; add spec.vault (server and role) to it"
+    yield Reason.VAULT_NOT_CONFIGURED, Problem(path, text)
+
+
+def _homeless(inputs: Inputs, field: str) -> str:
+    namespace = inputs.identity.namespace
+    return f"namespace {namespace} belongs to no environment; create an Environment in it with {field}"
+
+
+def _key(inputs: Inputs) -> str:
+    return inputs.environment.key if inputs.environment is not None else inputs.identity.namespace
