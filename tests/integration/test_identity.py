@@ -21,6 +21,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 CREATOR, CHANGER = "dataops.dev/created-by", "dataops.dev/changed-by"
 FORGED = {CREATOR: "root", CHANGER: "root"}
 UID = "dataops.dev/environment-uid"
+MADE = "dataops.dev/made-for"
 APPLY = "application/apply-patch+yaml"
 USERS = ("alice", "bob")
 
@@ -177,7 +178,8 @@ async def test_the_operator_changes_no_quota_that_somebody_else_made(site: Site)
 async def test_the_operator_makes_and_removes_namespaces_of_environments_alone(site: Site) -> None:
     async with site.as_user(ACCOUNT) as api:
         assert "labels them so" in await refused(api.create(NAMESPACES, None, {"metadata": {"name": "any"}}))
-        await api.create(NAMESPACES, None, {"metadata": {"name": "analytics-prod", "labels": {UID: "u"}}})
+        made = {"name": "analytics-prod", "labels": {UID: "u"}, "annotations": {MADE: "u"}}
+        await api.create(NAMESPACES, None, {"metadata": made})
         await api.patch(NAMESPACES, None, "analytics-prod", {"metadata": {"labels": {"a": "b"}}})
         await api.delete(NAMESPACES, None, "analytics-prod")
         for name in (PROJECT, OTHER):
@@ -197,6 +199,11 @@ async def test_the_operator_takes_a_namespace_only_for_the_project_that_an_admin
             else:
                 assert "only what it made" in await refused(mark)
         assert "only what it made" in await refused(api.delete(NAMESPACES, None, "offered"))
+        held = {"metadata": {"labels": {UID: "u"}}}
+        await api.patch(NAMESPACES, None, "offered", held)
+        assert "was there before" in await refused(api.delete(NAMESPACES, None, "offered"))
+        lie = {"metadata": {"annotations": {MADE: "u"}}}
+        assert "cannot be written later" in await refused(api.patch(NAMESPACES, None, "offered", lie))
         await api.patch(NAMESPACES, None, "offered", {"metadata": {"labels": {"dataops.dev/project": None}}})
 
 

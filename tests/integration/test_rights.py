@@ -67,7 +67,8 @@ MAY: dict[str, dict[str, str]] = {
 }
 """What a user may do in the project's namespace; everything else is denied, and everything in another namespace."""
 
-MADE = "get list create patch delete"
+MADE = f"{READ} create patch delete"
+RECORDS = "get list create patch delete"
 OPERATOR: dict[str, str] = {
     "environments.dataops.dev": f"{READ} patch delete",
     "pipelines.dataops.dev": READ,
@@ -157,7 +158,7 @@ async def test_kubernetes_own_roles_take_in_reading_and_editing_and_never_enviro
 async def test_the_operator_may_do_this_and_nothing_else(site: Site) -> None:
     assert await allowed(site, ACCOUNT) == expected(OPERATOR)
     at_home = await allowed(site, ACCOUNT, NAMESPACE)
-    assert at_home == expected(OPERATOR | {"configmaps": MADE}), "records of what runs hold in Vault"
+    assert at_home == expected(OPERATOR | {"configmaps": RECORDS}), "records of what runs hold in Vault"
 
 
 async def test_tokens_and_secrets_come_with_an_environment_and_are_the_runners_alone(site: Site) -> None:

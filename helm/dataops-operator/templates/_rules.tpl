@@ -32,13 +32,13 @@ Secrets, so a step's credentials stay between the step's pod and whoever made th
 # <fullname>-guard of the chart holds changes and deletes to what carries an Environment's label.
 - apiGroups: [""]
   resources: [serviceaccounts, persistentvolumeclaims, resourcequotas, limitranges]
-  verbs: [get, list, create, patch, delete]
+  verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [networking.k8s.io]
   resources: [networkpolicies]
-  verbs: [get, list, create, patch, delete]
+  verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [rbac.authorization.k8s.io]
   resources: [rolebindings]
-  verbs: [get, list, create, patch, delete]
+  verbs: [get, list, watch, create, patch, delete]
 # It hands out the chart's own roles and no other.
 - apiGroups: [rbac.authorization.k8s.io]
   resources: [clusterroles]

@@ -10,7 +10,7 @@ from tests.unit.chart.rendering import Render, Rendered
 
 SETS = ["default", "ha-namespaced", "minimal", "vault"]
 READ = {"get", "list", "watch"}
-MADE = {"get", "list", "create", "patch", "delete"}
+MADE = READ | {"create", "patch", "delete"}
 
 
 def roles(rendered: Rendered) -> list[dict[str, Any]]:
