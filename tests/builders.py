@@ -122,15 +122,15 @@ class RunBuilder:
         """Who the run is."""
         return Identity(self.namespace, self.name, self.uid, self.raw["pipeline"])
 
-    def pinned(self, pipeline: PipelineBuilder) -> Pinned:
+    def pinned(self, pipeline: PipelineBuilder, environment: Effective | None = None) -> Pinned:
         """What the run is accepted with; fails the test where it is refused."""
-        settled = pin(self.identity(), self.spec(), at(0), pipeline.revision())
+        settled = pin(self.identity(), self.spec(), at(0), pipeline.revision(), environment)
         assert isinstance(settled, Pinned), settled
         return settled
 
     def inputs(self, pipeline: PipelineBuilder, environment: Effective | None = None) -> Inputs:
         """What the run's steps may use."""
-        fixed = self.pinned(pipeline)
+        fixed = self.pinned(pipeline, environment)
         return Inputs(self.identity(), pipeline.revision(), fixed.parameters, fixed.logical_date, RUNNER, environment)
 
     def build(self) -> Object:
