@@ -14,22 +14,11 @@ from ..api.environment import Vault
 from ..api.pipeline import Step
 from ..api.secret import Credentials, SecretVariable
 from .inputs import Inputs
+from .secrets import CredentialError, check_source
 from .templating import Reference, TemplateError, as_text, fill_value
 
 RUN: Final = "PipelineRun"
 ENVIRONMENT: Final = "Environment"
-
-
-class CredentialError(ValueError):
-    """Secrets cannot be had as they are asked for, now or later.
-
-    Attributes:
-        reason: out of the closed list.
-    """
-
-    def __init__(self, reason: Reason, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +177,7 @@ def filled(name: str, credentials: Credentials, resolve: Callable[[Reference], A
     """Credentials with the templates of their source filled in.
 
     Raises:
-        CredentialError: a template names something that is not there.
+        CredentialError: a template names something that is not there, or makes a path that no secret may have.
     """
 
     def text(value: str) -> str:
@@ -205,4 +194,6 @@ def filled(name: str, credentials: Credentials, resolve: Callable[[Reference], A
             update["transit"] = source.transit.model_copy(update={"ciphertext": text(source.transit.ciphertext)})
     except TemplateError as error:
         raise CredentialError(Reason.SECRET_INVALID, f"secret {name}: {error}") from None
-    return Credentials(vault=source.model_copy(update=update), keys=credentials.keys, files=credentials.files)
+    source = source.model_copy(update=update)
+    check_source(name, source)
+    return Credentials(vault=source, keys=credentials.keys, files=credentials.files)

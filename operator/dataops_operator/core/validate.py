@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from ..api.base import parse_duration
 from ..api.pipeline import Defaults, Parameter, ParameterType, PipelineSpec, Resources, Retry, Step, Workspace
+from . import secretrules
 from .graph import dependencies, find_cycle, step_references
 from .parameters import QUIET, Problem, check
 from .quantities import QUANTITY
@@ -27,7 +28,6 @@ SHOWN: Final = 5
 
 _LONGEST: Final = "366d"
 """Longest duration; Kubernetes' own deadlines and the calendar end not far beyond."""
-_RESERVED_ENV: Final = ("DATAOPS_", "OPENLINEAGE_", "TRACEPARENT")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +63,7 @@ def problems_of(spec: PipelineSpec) -> Iterator[Problem]:
         yield from _defaults(spec.defaults, names)
     for index, step in enumerate(spec.steps):
         yield from _step(f"spec.steps[{index}]", step, spec, names)
+    yield from secretrules.pipeline_problems(spec, names.parameters)
     cycle = find_cycle(needs)
     if cycle is not None:
         index = next(i for i, step in enumerate(spec.steps) if step.name == cycle[0])
@@ -248,7 +249,7 @@ def _step(path: str, step: Step, spec: PipelineSpec, names: _Names) -> Iterator[
     yield from _unique(f"{path}.outputs", [output.name for output in step.outputs or ()])
     yield from _unique(f"{path}.env", [variable.name for variable in step.env or ()])
     for index, variable in enumerate(step.env or ()):
-        if variable.name.startswith(_RESERVED_ENV):
+        if variable.name.startswith(secretrules.RESERVED_VARIABLES):
             yield Problem(f"{path}.env[{index}].name", f"{variable.name!r} belongs to the step contract; rename it")
     for field, reference in step_references(step):
         yield from _reference(f"{path}.{field}", reference, names)
