@@ -195,5 +195,5 @@ def filled(name: str, credentials: Credentials, resolve: Callable[[Reference], A
     except TemplateError as error:
         raise CredentialError(Reason.SECRET_INVALID, f"secret {name}: {error}") from None
     source = source.model_copy(update=update)
-    check_source(name, source)
+    check_source(name, source, credentials.vault.path)
     return Credentials(vault=source, keys=credentials.keys, files=credentials.files)

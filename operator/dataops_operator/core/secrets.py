@@ -95,17 +95,23 @@ def from_data(data: Mapping[str, Any]) -> dict[str, bytes]:
 # Before it is asked for.
 
 
-def check_source(name: str, source: VaultSource) -> None:
+def check_source(name: str, source: VaultSource, written: str | None = None) -> None:
     """Hold a source whose templates are filled in against the rules: what was filled in may have broken them.
+
+    Args:
+        name: of the secret, for messages.
+        source: with its templates filled in.
+        written: the path before that, for messages: a masked parameter may be in it.
 
     Raises:
         CredentialError: it is no path of a secrets engine, or no ciphertext.
     """
     if source.path is not None and (wrong := path_problem(source.path)):
-        raise CredentialError(Reason.SECRET_INVALID, f"secret {name}: path {source.path[:200]!r}: {wrong}")
+        raise CredentialError(Reason.SECRET_INVALID, f"secret {name}: path {written or source.path!r}: {wrong}")
     if source.transit is not None and not source.transit.ciphertext.startswith("vault:v"):
         cure = "give what transit/encrypt answered, which begins with 'vault:v1:'"
-        raise CredentialError(Reason.SECRET_INVALID, f"secret {name}: transit.ciphertext is not of Vault's transit; {cure}")
+        text = f"secret {name}: transit.ciphertext is not of Vault's transit engine; {cure}"
+        raise CredentialError(Reason.SECRET_INVALID, text)
 
 
 def path_problem(path: str) -> str | None:
@@ -143,7 +149,9 @@ def render(name: str, credentials: Credentials, values: Mapping[str, bytes]) -> 
         for key, value in values.items():
             if not is_file_name(key):
                 cure = "choose keys and give this one a name, with keys: [{key: ..., name: ...}]"
-                raise CredentialError(Reason.SECRET_INVALID, f"secret {name}: key {key[:100]!r} is no file name; {cure}")
+                raise CredentialError(
+                    Reason.SECRET_INVALID, f"secret {name}: key {key[:100]!r} is no file name; {cure}"
+                )
             out[key] = value
     for one in credentials.keys or ():
         _add(name, out, one.name or one.key, _value(name, one.key, values))
@@ -154,7 +162,9 @@ def render(name: str, credentials: Credentials, values: Mapping[str, bytes]) -> 
 
 def _add(name: str, out: dict[str, bytes], file: str, content: bytes) -> None:
     if not is_file_name(file):
-        raise CredentialError(Reason.SECRET_INVALID, f"secret {name}: {file[:100]!r} is no file name; give the key a name")
+        raise CredentialError(
+            Reason.SECRET_INVALID, f"secret {name}: {file[:100]!r} is no file name; give the key a name"
+        )
     if file in out:
         cure = "rename one, or list the keys that you want"
         raise CredentialError(Reason.SECRET_INVALID, f"secret {name}: two files would be called {file!r}; {cure}")

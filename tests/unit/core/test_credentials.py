@@ -6,9 +6,10 @@ import pytest
 from tests.builders import PipelineBuilder, a_pipeline, a_run, an_environment
 
 from dataops_operator.api.conditions import Reason
-from dataops_operator.core.credentials import CredentialError, Order, Version, order, wants
+from dataops_operator.core.credentials import Order, Version, order, wants
 from dataops_operator.core.environment import Effective
 from dataops_operator.core.inputs import Inputs
+from dataops_operator.core.secrets import CredentialError
 
 VAULT = {"server": "default", "role": "prod"}
 LAKE = {
@@ -71,7 +72,7 @@ def test_templates_of_a_source_are_filled_in() -> None:
         .having(
             secrets=[
                 secret("cert", "pki/issue/web", [{"name": "cn", "value": "$(params.host)"}]),
-                {"name": "open", "vault": {"transit": {"key": "k", "ciphertext": "vault:$(params.host)"}}},
+                {"name": "open", "vault": {"transit": {"key": "k", "ciphertext": "vault:v1:$(params.host)"}}},
             ]
         )
         .step("a", secrets=[{"name": "cert"}, {"name": "open"}], args=["$(targets.lake.url)"])
@@ -80,7 +81,7 @@ def test_templates_of_a_source_are_filled_in() -> None:
     assert found["cert"].vault.data is not None
     assert found["cert"].vault.data[0].value == "h1"
     assert found["open"].vault.transit is not None
-    assert found["open"].vault.transit.ciphertext == "vault:h1"
+    assert found["open"].vault.transit.ciphertext == "vault:v1:h1"
     assert found["lake"].vault.path == "secret/data/blue/s3"
 
 
