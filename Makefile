@@ -8,8 +8,7 @@ NAME ?= demo
 PYTHON3 ?= python3
 CLUSTER := PYTHONPATH=tools $(PYTHON3) -m localcluster
 PY := .venv/bin/python
-OPERATOR_IMAGE := localhost/dataops-operator:dev
-FLIGHTS_IMAGE := localhost/dataops-flights:dev
+IMAGES := operator flights openbao postgres
 TIER := $(PYTHON3) tools/tier.py
 
 ##@ See it work
@@ -33,10 +32,12 @@ down: ## Stop the cluster and remove everything it left
 cluster: ## Bring up a local Kubernetes cluster: kind where Docker answers, else a native node
 	@$(CLUSTER) up --name $(NAME)
 
-images: ## Build the operator's and the example's images and load them into the cluster
-	@$(CLUSTER) images-build $(OPERATOR_IMAGE) operator/Dockerfile .
-	@$(CLUSTER) images-build $(FLIGHTS_IMAGE) examples/flights-daily/Dockerfile examples/flights-daily
-	@$(CLUSTER) images-load $(OPERATOR_IMAGE) $(FLIGHTS_IMAGE) --name $(NAME)
+images: ## Build the images of the operator, the example and its servers, and load them into the cluster
+	@$(CLUSTER) images-build localhost/dataops-operator:dev operator/Dockerfile .
+	@$(CLUSTER) images-build localhost/dataops-flights:dev examples/flights-daily/Dockerfile examples/flights-daily
+	@$(CLUSTER) images-build localhost/dataops-openbao:dev images/openbao/Dockerfile images/openbao
+	@$(CLUSTER) images-build localhost/dataops-postgres:dev images/postgres/Dockerfile images/postgres
+	@$(CLUSTER) images-load $(IMAGES:%=localhost/dataops-%:dev) --name $(NAME)
 
 install: ## Install or upgrade the chart in the cluster
 	@$(PYTHON3) tools/demo.py --name $(NAME) --install-only

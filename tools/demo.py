@@ -1,4 +1,4 @@
-"""The demo: install the chart, apply the example, run it for one day, and print what a reader sees.
+"""The demo: start Vault and PostgreSQL, install the chart, run the example for one day, and print what is to be seen.
 
     python3 tools/demo.py [--name demo] [--install-only | --bad-day]
 
@@ -14,6 +14,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from datetime import datetime
 from pathlib import Path
@@ -24,8 +25,11 @@ from localcluster.errors import ClusterError, say
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLE = ROOT / "examples" / "flights-daily"
+PLATFORM = ROOT / "examples" / "platform"
 SYSTEM = "dataops-system"
-NAMESPACE = "analytics"
+PROJECT = "analytics"
+NAMESPACE = "analytics-prod"
+"""Where the runs of the project's environment prod live."""
 PATIENCE = 300.0
 """Seconds that the run may take."""
 
@@ -71,22 +75,36 @@ class Demo:
         say("installing the chart")
         self.call(
             "helm", "upgrade", "--install", "dataops-operator", str(ROOT / "helm" / "dataops-operator"),
-            "--namespace", SYSTEM, "--create-namespace", "--set", "image.tag=dev",
+            "--namespace", SYSTEM, "--create-namespace", "--values", str(PLATFORM / "values.yaml"),
             # The image's tag stays the same when it is built anew; the pods must still be.
             "--set", f"podAnnotations.build={_digest(ROOT / 'operator', ROOT / 'requirements')}",
             "--rollback-on-failure", "--wait", "--timeout", "2m",
         )  # fmt: skip
 
-    def prepare(self) -> None:
-        """Apply the example."""
-        say(f"applying examples/flights-daily to the namespace {NAMESPACE}")
-        namespace = {
-            "apiVersion": "v1",
-            "kind": "Namespace",
-            "metadata": {"name": NAMESPACE, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}},
-        }
+    def platform(self) -> None:
+        """Apply the throw-away servers; they start while the chart is installed."""
+        say("starting OpenBao and PostgreSQL")
+        self.call("kubectl", "apply", "-k", str(PLATFORM))
+
+    def prepare(self) -> dict[str, Any]:
+        """Apply the example, and wait for its environment, which is given back."""
+        for server in ("postgres", "openbao"):
+            where = "vault" if server == "openbao" else server
+            self.call("kubectl", "rollout", "status", f"deployment/{server}", "-n", where, "--timeout=3m")
+        say(f"applying examples/flights-daily to the namespace {PROJECT}")
+        namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": PROJECT}}
         self.call("kubectl", "apply", "-f", "-", given=json.dumps(namespace))
-        self.call("kubectl", "apply", "-k", str(EXAMPLE), "-n", NAMESPACE)
+        self.call("kubectl", "apply", "-k", str(EXAMPLE), "-n", PROJECT)
+        began = time.monotonic()
+        try:
+            self.call("kubectl", "wait", "denv/prod", "-n", PROJECT, "--for=condition=Ready", "--timeout=120s")
+        except DemoError:
+            raise DemoError(
+                f"no environment:\n{self.call('kubectl', 'describe', 'denv/prod', '-n', PROJECT)}"
+            ) from None
+        say(f"  environment prod is ready after {time.monotonic() - began:.1f} s")
+        found: dict[str, Any] = self.read("denv", "prod", "-n", PROJECT)
+        return found
 
     def run(self, file: str) -> dict[str, Any]:
         """Start a run from a file of the example, follow it to its end, and give it back."""
@@ -133,6 +151,67 @@ class Demo:
         job = next(row["job"] for row in run["status"]["steps"] if row["name"] == step)
         return self.call("kubectl", "logs", f"job/{job}", "-n", NAMESPACE)
 
+    def sql(self, statement: str) -> str:
+        """What the database says to its administrator."""
+        words = ("kubectl", "exec", "-n", "postgres", "deploy/postgres", "--")
+        return self.call(*words, "psql", "-d", "flights", "-c", statement)
+
+    def leases(self) -> int:
+        """How many logins to the database Vault has given out and not taken back."""
+        listed = "bao list -format=json sys/leases/lookup/database/creds/flights-loader || true"
+        found = json.loads(self.call("kubectl", "exec", "-n", "vault", "deploy/openbao", "--", "sh", "-c", listed))
+        return len(found)
+
+    def logins(self) -> Logins:
+        """Follow how many logins of Vault's the database has, from now on."""
+        return Logins(self._env)
+
+
+class Logins:
+    """How many logins made by Vault the database has had, moment by moment; a context manager."""
+
+    _ASK = "select count(*) from pg_roles where rolvaliduntil is not null \\watch 0.2\n"
+
+    def __init__(self, env: dict[str, str]) -> None:
+        words = ["kubectl", "exec", "-i", "-n", "postgres", "deploy/postgres", "--", "psql", "-qAt"]
+        self._process = subprocess.Popen(words, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self._seen: list[tuple[float, int]] = []
+        self._thread = threading.Thread(target=self._read, daemon=True)
+
+    def __enter__(self) -> Logins:
+        assert self._process.stdin is not None  # noqa: S101 - asked for above
+        self._process.stdin.write(self._ASK)
+        self._process.stdin.flush()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.terminate()
+        self._thread.join(5)
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None  # noqa: S101 - asked for above
+        for line in self._process.stdout:
+            if line.strip().isdigit():
+                self._seen.append((time.time(), int(line)))
+
+    def gone(self, since: float, within: float = 60.0) -> str:
+        """Wait until there is none any more, and say how long they were there.
+
+        Args:
+            since: when the run ended, in seconds of the epoch.
+            within: seconds to wait at most.
+        """
+        deadline = time.time() + within
+        while time.time() < deadline and (not self._seen or self._seen[-1][1]):
+            time.sleep(0.2)
+        there = [moment for moment, count in self._seen if count]
+        if not there:
+            return "no login was ever seen"
+        if self._seen[-1][1]:
+            return f"{self._seen[-1][1]} still there after {within:.0f} s"
+        return f"one for {there[-1] - there[0]:.1f} s, gone {max(there[-1] - since, 0):.1f} s after the run's end"
+
 
 def _digest(*folders: Path) -> str:
     digest = hashlib.sha256()
@@ -162,24 +241,57 @@ def _section(title: str, text: str) -> None:
     print(f"\n{title}\n{'-' * len(title)}\n{text.rstrip()}", flush=True)
 
 
+def _environment(found: dict[str, Any]) -> str:
+    status = found["status"]
+    lines = [f"namespace       {status['namespace']}"]
+    for one in status.get("targets", ()):
+        lines.append(f"target {one['name']:<9}{one['kind']:<9} reachable: {one['reachable']:<7} {one.get('url', '')}")
+    for one in status["conditions"]:
+        if one["type"] not in ("Reconciling", "Stalled"):
+            lines.append(f"{one['type']:<16}{one['status']:<8}{one.get('message', '')}")
+    return "\n".join(lines)
+
+
+def _secrets(run: dict[str, Any], told: str, leases: int) -> str:
+    lines = []
+    for one in run["status"].get("secrets", ()):
+        what = "made for this run, leased" if one.get("leased") else f"version {one.get('version', '-')}"
+        lines.append(f"{one['name']:<24}{what}")
+    return "\n".join([*lines, f"{'logins to PostgreSQL':<24}{told}", f"{'leases left in Vault':<24}{leases}"])
+
+
 def good_day(demo: Demo) -> int:
     """One day from its source to its readers."""
+    demo.platform()
     demo.install()
-    demo.prepare()
-    run = demo.run("run.yaml")
+    environment = demo.prepare()
+    _section(f"The environment {PROJECT}/prod", _environment(environment))
+    with demo.logins() as logins:
+        run = demo.run("run.yaml")
+        told = logins.gone(datetime.fromisoformat(run["status"]["finishedAt"]).timestamp())
     name = run["metadata"]["name"]
     _section(f"The run {name}: {run['status']['phase']}", _steps(run))
     if run["status"]["phase"] != "Succeeded":
         return _failed(run)
+    _section("What it read from Vault (versions and leases, never values)", _secrets(run, told, demo.leases()))
     _section("What a reader of the published table sees", demo.reader())
     _section("Delay by carrier and hour", demo.log(run, "report"))
+    worst = (
+        "select carrier, hour, flights, round(mean_delay) as delay from prod.delays order by 4 desc nulls last limit 3"
+    )
+    _section("The same in the warehouse", demo.sql(worst))
     chosen = "" if demo.name == "demo" else f" NAME={demo.name}"
     _section(
         "Where to look next",
         f'eval "$(make -s env{chosen})"    # kubectl and helm for this cluster\n'
-        f"kubectl get drun,dpl -n {NAMESPACE}\n"
+        f"kubectl get denv,dpl -n {PROJECT}; kubectl get drun -n {NAMESPACE}\n"
         f"kubectl describe drun {name} -n {NAMESPACE}\n"
-        "kubectl explain pipeline.spec.steps\n"
+        f"kubectl apply -f examples/flights-daily/branch.yaml -n {PROJECT}    # an environment of a branch's own\n"
+        f"kubectl wait denv/faster-land -n {PROJECT} --for=condition=Ready\n"
+        f"kubectl create -f examples/flights-daily/run.yaml -n {PROJECT}-faster-land\n"
+        f"kubectl delete denv faster-land -n {PROJECT}    # and nothing of it is left\n"
+        "kubectl exec -n vault deploy/openbao -- bao kv put -mount=secret flights/signing key=mine\n"
+        "kubectl explain pipeline.spec.secrets\n"
         f"make bad-day{chosen}    # lose rows on the way, and see it stopped\n"
         f"make down{chosen}",
     )

@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from tests.e2e.observer import Observer
+from tests.e2e.platform import Platform
 from tests.e2e.replicas import Replicas
 from tests.e2e.room import Room
 from tests.e2e.site import Site, bring_up, take_down
@@ -44,16 +45,25 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def site(request: pytest.FixtureRequest) -> Iterator[Site]:
-    """The cluster, with the chart installed in it; another call of this tier on this machine waits for its end."""
+    """The cluster, with Vault, PostgreSQL and the chart in it; another call of this tier waits for its end."""
     with state.locked("e2e-tier"):
         try:
-            found = Site(bring_up(fresh=not KEEP))
+            found = bring_up(fresh=not KEEP)
             request.config.stash[SITE] = found
+            platform = Platform(found)
+            platform.apply()
             found.install()
+            platform.wait()
             yield found
         finally:
             if not KEEP:
                 take_down()
+
+
+@pytest.fixture(scope="session")
+def platform(site: Site) -> Platform:
+    """Vault and PostgreSQL."""
+    return Platform(site)
 
 
 @pytest.fixture(scope="session")

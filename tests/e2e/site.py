@@ -1,4 +1,4 @@
-"""The cluster of this tier: a node of its own with both images in it and the chart installed."""
+"""The cluster of this tier: a node of its own with the images in it, Vault, PostgreSQL and the chart."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from localcluster import binaries, clusters, images, state
+from localcluster import binaries, clusters, state
 from localcluster.state import Cluster
 
 ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "helm" / "dataops-operator"
 EXAMPLE = ROOT / "examples" / "flights-daily"
+PLATFORM = ROOT / "examples" / "platform"
 NAME = "e2e"
 SYSTEM = "dataops-system"
 RELEASE = "dataops-operator"
@@ -79,7 +80,7 @@ class Site:
         """Install or upgrade the chart with two replicas, and wait until both are ready."""
         self.call(
             "helm", "upgrade", "--install", RELEASE, str(CHART), "--namespace", SYSTEM, "--create-namespace",
-            "--set", "image.tag=dev", "--set", "replicas=2", "--set", "log.format=text", *options,
+            "--values", str(PLATFORM / "values.yaml"), "--set", "replicas=2", "--set", "log.format=text", *options,
             "--wait", "--timeout", "3m", within=240,
         )  # fmt: skip
 
@@ -98,15 +99,13 @@ class Site:
         return where["server"], token, where["certificate-authority-data"]
 
 
-def bring_up(fresh: bool) -> Cluster:
-    """The cluster with both images in it; one that an earlier call left is removed first if it is to be fresh."""
+def bring_up(fresh: bool) -> Site:
+    """The cluster with all images in it; one that an earlier call left is removed first if it is to be fresh."""
     if fresh:
         clusters.down(NAME)
-    cluster = clusters.up(NAME)
-    images.build(OPERATOR_IMAGE, ROOT / "operator" / "Dockerfile", ROOT, {})
-    images.build(FLIGHTS_IMAGE, EXAMPLE / "Dockerfile", EXAMPLE, {})
-    images.load(cluster, [OPERATOR_IMAGE, FLIGHTS_IMAGE])
-    return cluster
+    site = Site(clusters.up(NAME))
+    site.call("make", "-s", "images", f"NAME={NAME}", within=900)
+    return site
 
 
 def take_down() -> None:

@@ -2,13 +2,14 @@
 
 import sys
 
-from flights import audit, conform, land, publish, report, show
+from flights import audit, conform, land, load, publish, report, show
 
 COMMANDS = {
     "land": land.main,
     "conform": conform.main,
     "audit": audit.main,
     "publish": publish.main,
+    "load": load.main,
     "report": report.main,
     "show": show.main,
 }

@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     command.add_day(parser)
     parser.add_argument("--landed-rows", type=int, required=True, help="rows that land said it wrote")
     args = parser.parse_args(argv)
-    return command.finish(lambda lake: audit(lake, args.day, args.landed_rows))
+    return command.finish(lambda lake: audit(lake, args.day, args.landed_rows), args.lake)
 
 
 if __name__ == "__main__":

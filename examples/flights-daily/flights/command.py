@@ -1,10 +1,12 @@
 """What all the commands have in common: the `--day` argument, the lake, exit codes, the result."""
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import date
+from pathlib import Path
 
 from flights import result
 from flights.errors import StepError
@@ -19,8 +21,15 @@ SHOWN = 3
 
 
 def parser(name: str, description: str) -> argparse.ArgumentParser:
-    """Return an argument parser for the command `name`."""
-    return argparse.ArgumentParser(prog=f"python3 -m flights.{name}", description=description)
+    """Return an argument parser for the command `name`, which has the lake already."""
+    made = argparse.ArgumentParser(prog=f"python3 -m flights.{name}", description=description)
+    made.add_argument(
+        "--lake",
+        type=Path,
+        default=os.environ.get("FLIGHTS_LAKE") or None,
+        help="folder of the lake (default: the environment variable FLIGHTS_LAKE)",
+    )
+    return made
 
 
 def add_day(arguments: argparse.ArgumentParser, required: bool = True) -> None:
@@ -28,15 +37,15 @@ def add_day(arguments: argparse.ArgumentParser, required: bool = True) -> None:
     arguments.add_argument("--day", type=date.fromisoformat, required=required, help="day as YYYY-MM-DD, of 2013")
 
 
-def finish(step: Callable[[Lake], Result]) -> int:
-    """Run a step on the lake, print its text, write its result.
+def finish(step: Callable[[Lake], Result], lake: Path | None) -> int:
+    """Run a step on the lake in that folder, print its text, write its result.
 
     Returns:
         0; 1 when a check failed; 2 when the step cannot do what it was asked. What is wrong comes last on
         standard error, where the end of a pod's log shows it.
     """
     try:
-        outcome = step(Lake.from_environment())
+        outcome = step(Lake.at(lake))
     except StepError as error:
         outcome, code = Result(message=str(error)), EXIT_STEP_ERROR
     else:

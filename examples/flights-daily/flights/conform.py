@@ -109,7 +109,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = command.parser("conform", __doc__ or "")
     command.add_day(parser)
     args = parser.parse_args(argv)
-    return command.finish(lambda lake: conform(lake, args.day))
+    return command.finish(lambda lake: conform(lake, args.day), args.lake)
 
 
 if __name__ == "__main__":

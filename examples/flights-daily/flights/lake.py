@@ -34,16 +34,15 @@ class Lake:
     run: str
 
     @classmethod
-    def from_environment(cls) -> "Lake":
-        """Return the lake of `FLIGHTS_LAKE` (default: the step's workspace) for the run of `DATAOPS_RUN_UID`.
+    def at(cls, root: Path | None) -> "Lake":
+        """Return the lake in a folder, for the run of `DATAOPS_RUN_UID`.
 
         Raises:
-            StepError: the folder does not exist.
+            StepError: none is named, or it does not exist.
         """
-        root = Path(os.environ.get("FLIGHTS_LAKE", "/dataops/workspace"))
-        if not root.is_dir():
+        if root is None or not root.is_dir():
             raise StepError(
-                f"the lake {root} is not a folder: give the step a workspace, or set FLIGHTS_LAKE to a folder"
+                f"the lake ({root or 'none is named'}) is not a folder: set FLIGHTS_LAKE to a folder, or give --lake"
             )
         return cls(root, os.environ.get("DATAOPS_RUN_UID", "laptop"))
 

@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--fault", choices=FAULTS, default="none", help="damage to do, to see the audit stop it")
     parser.add_argument("--fault-carrier", default="UA", help="whose file is damaged (default: UA)")
     args = parser.parse_args(argv)
-    return command.finish(lambda lake: land(lake, args.day, args.fault, args.fault_carrier))
+    return command.finish(lambda lake: land(lake, args.day, args.fault, args.fault_carrier), args.lake)
 
 
 if __name__ == "__main__":

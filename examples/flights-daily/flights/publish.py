@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = command.parser("publish", __doc__ or "")
     command.add_day(parser)
     args = parser.parse_args(argv)
-    return command.finish(lambda lake: publish(lake, args.day))
+    return command.finish(lambda lake: publish(lake, args.day), args.lake)
 
 
 if __name__ == "__main__":

@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = command.parser("show", __doc__ or "")
     command.add_day(parser, required=False)
     args = parser.parse_args(argv)
-    return command.finish(lambda lake: show(lake, args.day))
+    return command.finish(lambda lake: show(lake, args.day), args.lake)
 
 
 if __name__ == "__main__":

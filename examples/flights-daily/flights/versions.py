@@ -13,6 +13,7 @@ from datetime import UTC, date, datetime
 from hashlib import sha256 as digest
 from pathlib import Path
 
+from flights.errors import StepError
 from flights.lake import TABLE, Lake, building, locked, sha256, sync, write_json
 
 ABOUT = "version.json"
@@ -45,6 +46,18 @@ def find(lake: Lake, day: date, version: str) -> tuple[Version, Path] | None:
     """Return one version of a day by its id, whether readers still get it or not."""
     folder = lake.published(day) / "versions" / version
     return (_about(folder), folder) if (folder / ABOUT).is_file() else None
+
+
+def published(lake: Lake, day: date, version: str | None = None) -> tuple[Version, Path]:
+    """Return a version of a day by its id, by default the one that readers get, and its folder.
+
+    Raises:
+        StepError: it was never published.
+    """
+    found = find(lake, day, version) if version else current(lake, day)
+    if found is None:
+        raise StepError(f"{f'version {version} of ' if version else ''}{day} was never published: run publish first")
+    return found
 
 
 def days(lake: Lake) -> list[date]:

@@ -1,0 +1,123 @@
+"""The throw-away Vault (OpenBao) and PostgreSQL of examples/platform, as their administrators use them."""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from tests.e2e.site import PLATFORM, Site
+
+AUDIENCE = "vault"
+
+
+class Platform:
+    """Both servers; what a test sets up carries the test's own name, since all share them."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+
+    def apply(self) -> None:
+        """Apply the servers."""
+        self._site.kubectl("apply", "-k", str(PLATFORM))
+
+    def wait(self) -> None:
+        """Wait until they are set up."""
+        for namespace, server in (("vault", "openbao"), ("postgres", "postgres")):
+            words = ("rollout", "status", f"deployment/{server}", "-n", namespace, "--timeout=180s")
+            self._site.kubectl(*words, within=200)
+
+    # Vault.
+
+    def bao(self, *words: str, given: str | None = None) -> str:
+        """What `bao` printed, as root."""
+        return self._site.kubectl("exec", "-i", "-n", "vault", "deploy/openbao", "--", "bao", *words, given=given)
+
+    def admit(self, role: str, namespaces: Sequence[str], *rules: str) -> None:
+        """Make a role that the runners of these namespaces log in with.
+
+        Args:
+            role: its name, and its policy's.
+            namespaces: names, or patterns of names such as `x-*`.
+            rules: paths that may be read (`secret/data/x/*`), or written where they begin with `+`.
+        """
+        verbs = {True: '"update"', False: '"read"'}
+        text = "\n".join(
+            f'path "{rule.removeprefix("+")}" {{ capabilities = [{verbs[rule.startswith("+")]}] }}' for rule in rules
+        )
+        self.bao("policy", "write", role, "-", given=text)
+        self.bao(
+            "write", f"auth/kubernetes/role/{role}", f"audience={AUDIENCE}", f"token_policies={role}", "token_ttl=20m",
+            "bound_service_account_names=dataops-runner", f"bound_service_account_namespaces={','.join(namespaces)}",
+        )  # fmt: skip
+
+    def put(self, path: str, **values: str) -> None:
+        """Write a key-value secret (version 2)."""
+        self.bao("kv", "put", "-mount=secret", path, "-", given=json.dumps(values))
+
+    def leases(self, prefix: str = "database/creds/flights-loader") -> list[str]:
+        """Ids of the leases below a prefix."""
+        listed = self._listed("sys/leases/lookup/" + prefix)
+        return [f"{prefix}/{one}" for one in listed]
+
+    def accessors(self, namespace: str) -> list[str]:
+        """Accessors of the tokens that runners of a namespace hold."""
+        found = []
+        for accessor in self._listed("auth/token/accessors"):
+            try:
+                said = json.loads(self.bao("token", "lookup", "-format=json", "-accessor", accessor))
+            except AssertionError:  # it ended since
+                continue
+            if (said["data"].get("meta") or {}).get("service_account_namespace") == namespace:
+                found.append(accessor)
+        return found
+
+    def requests(self) -> list[dict[str, Any]]:
+        """Every request that the server has written to its audit log, in order."""
+        log = self._site.kubectl("logs", "-n", "vault", "deploy/openbao", "--tail=-1")
+        lines = (json.loads(line) for line in log.splitlines() if line.startswith('{"'))
+        return [line for line in lines if line.get("type") == "request"]
+
+    def seal(self) -> None:
+        """Seal it: it answers everything with 503."""
+        self.bao("operator", "seal")
+
+    def unseal(self) -> None:
+        """Take the seal off; what it kept in memory is there again."""
+        secret = self._site.read("secret", "openbao-dev-root", "-n", "vault")
+        self.bao("operator", "unseal", base64.b64decode(secret["data"]["unseal-key"]).decode())
+
+    def _listed(self, path: str) -> list[str]:
+        words = ("exec", "-n", "vault", "deploy/openbao", "--", "sh", "-c", f"bao list -format=json {path} || true")
+        return list(json.loads(self._site.kubectl(*words)) or ())
+
+    # PostgreSQL.
+
+    def sql(self, statement: str, database: str = "flights") -> list[list[str]]:
+        """Rows that the database gives its administrator."""
+        words = ("psql", "-qAt", "-F\t", "-d", database, "-c", statement)
+        said = self._site.kubectl("exec", "-n", "postgres", "deploy/postgres", "--", *words)
+        return [line.split("\t") for line in said.splitlines()]
+
+    def schemas(self) -> list[str]:
+        """Names of the schemas that are not PostgreSQL's own."""
+        rows = self.sql("select nspname from pg_namespace where nspname !~ '^(pg_|information_schema)' order by 1")
+        return [row[0] for row in rows]
+
+    def has_login(self, digest: str) -> bool:
+        """Whether there is a login whose name has this MD5: tests learn no name that Vault made."""
+        return self.sql(f"select count(*) from pg_roles where md5(rolname) = '{digest}'") == [["1"]]
+
+    def gone_after(self, digest: str, within: float) -> float:
+        """Wait until a login is gone; the seconds it took.
+
+        Raises:
+            AssertionError: it is still there.
+        """
+        began = time.monotonic()
+        while self.has_login(digest):
+            assert time.monotonic() - began < within, f"the login is still in PostgreSQL after {within:.0f} s"
+            time.sleep(0.3)
+        return time.monotonic() - began
