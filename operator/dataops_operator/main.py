@@ -29,6 +29,7 @@ from .controllers.events import Recorder
 from .controllers.pipeline import PipelineController
 from .controllers.revisions import Revisions
 from .controllers.run import RunController
+from .controllers.secrets import NoVault
 from .controllers.shapes import decode_job, decode_pod
 from .controllers.world import Key, Settings, World
 from .core.names import SELECTOR
@@ -100,7 +101,7 @@ class Operator:
         )
         self._world = World(self._client, settings, metrics, Recorder(self._client), queue)
         revisions = Revisions(self._client)
-        self._runs = RunController(self._world, revisions)
+        self._runs = RunController(self._world, revisions, NoVault())
         self._controllers: dict[str, EnvironmentController | PipelineController | RunController] = {
             "Environment": EnvironmentController(self._world),
             "Pipeline": PipelineController(self._world, revisions),

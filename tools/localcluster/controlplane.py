@@ -48,6 +48,7 @@ class ControlPlane:
         client_cert: Path of the administrator's client certificate.
         client_key: Path of its key.
         token: The administrator's static bearer token, for clients and proxies that cannot use certificates.
+        etcd: URL of etcd's client port, without any protection.
         audit_log: Path of the audit log, or None where none was asked for.
     """
 
@@ -60,6 +61,7 @@ class ControlPlane:
         self.client_cert = authority.cert("admin")
         self.client_key = authority.key("admin")
         self.token = authority.token()
+        self.etcd = f"http://127.0.0.1:{cluster.port('etcd')}"
         self.audit_log = cluster.audit_log if cluster.options.audit else None
         self._cluster = cluster
 

@@ -77,7 +77,8 @@ class Children:
         await asyncio.gather(*(self._reread(namespace, name) for name in prove))
         told = await asyncio.gather(*(self._explanation(namespace, view.jobs[name]) for name in explain))
         explained = {**view.explained, **dict(zip(explain, told, strict=True))}
-        return replace(self.view(run), proven=view.proven | set(prove), refused=view.refused, explained=explained)
+        seen = self.view(run)
+        return replace(view, jobs=seen.jobs, pods=seen.pods, proven=view.proven | set(prove), explained=explained)
 
     async def _reread(self, namespace: str, name: str) -> None:
         """Read a Job and its pods live into the caches."""
@@ -118,7 +119,7 @@ class Children:
             return ""
         if "serviceaccount" in newest.get("message", ""):
             self._runner_seen.pop(namespace, None)
-            await self._ensure_runner(namespace)
+            await self.ensure_runner(namespace)
         return str(newest.get("message", ""))
 
     async def refresh(self, store: Store, resource: Resource, held: Object, on_change: OnChange) -> None:
@@ -145,7 +146,7 @@ class Children:
         """
         namespace = run["metadata"]["namespace"]
         try:
-            await self._ensure_runner(namespace)
+            await self.ensure_runner(namespace)
             if todo.claim is not None:
                 await self._create_one(PERSISTENT_VOLUME_CLAIMS, run, todo.claim)
         except ApiError as error:
@@ -182,7 +183,7 @@ class Children:
             error.message = f"{resource.kind} {name!r} {NOT_OURS}; delete it, or start another run"
             raise
 
-    async def _ensure_runner(self, namespace: str) -> None:
+    async def ensure_runner(self, namespace: str) -> None:
         """Have the ServiceAccount that steps run as; it has no rights."""
         seen = self._runner_seen.get(namespace)
         if seen is not None and time.monotonic() < seen + _RUNNER_TRUST:

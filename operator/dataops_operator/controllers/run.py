@@ -12,6 +12,7 @@ from ..api.conditions import Reason, truncate
 from ..core import accept, news
 from ..core import status as statuses
 from ..core.accept import Refused, Waiting
+from ..core.credentials import Armed
 from ..core.inputs import Identity
 from ..core.plan import Plan, Refusal
 from ..core.planner import plan
@@ -25,6 +26,7 @@ from .children import Children
 from .events import News
 from .pipeline import LAST_RUN_DELAY
 from .revisions import Revisions
+from .secrets import Arming, NoVault
 from .tenancy import Tenancy
 from .world import Key, Object, World, environment_label, pipeline_key, run_key
 
@@ -33,16 +35,17 @@ logger = logging.getLogger(__name__)
 LAST_WORDS: Final = 3.0
 """Seconds after a run's end in which its last Jobs may still come to say that they have ended."""
 
-_TURNS = 4
+_TURNS = 5
 """Times that one reconcile looks closer before it leaves the rest to the next one."""
 
 
 class RunController:
     """Reconciles PipelineRuns."""
 
-    def __init__(self, world: World, revisions: Revisions) -> None:
+    def __init__(self, world: World, revisions: Revisions, secrets: Arming | NoVault) -> None:
         """Work on what the world holds."""
         self._world = world
+        self._secrets = secrets
         self._children = Children(world)
         tenancy = Tenancy(world)
         self._admission = Admission(world, tenancy)
@@ -65,6 +68,7 @@ class RunController:
 
     async def _after_the_end(self, run: Object) -> None:
         """Let go of what ended with the run, and delete what did not."""
+        self._secrets.ended(run["metadata"]["uid"])
         self._world.let_go(run)
         ended = from_rfc3339(run["status"].get("finishedAt") or run["metadata"]["creationTimestamp"])
         if time.time() < ended + LAST_WORDS:
@@ -106,10 +110,16 @@ class RunController:
         key, fixed = run_key(run), begun.fixed
         inputs = accept.inputs(identity, begun.revision, fixed, self._world.settings.runner, begun.environment)
         rows = tuple(Row.from_status(one) for one in run["status"].get("steps") or ())
-        view = self._children.view(run)
+        uid = identity.uid
+        view = replace(self._children.view(run), armed=self._secrets.standing(uid))
         for _ in range(_TURNS):
             now = time.time()
             next_step = plan(inputs, rows, replace(view, room=self._admission.room(run)), now)
+            if next_step.arm:
+                view = replace(view, armed=self._secrets.ask_for_run(inputs, key))
+                if view.armed is None:
+                    return  # it is being got; the run comes back for it
+                continue
             if not next_step.prove and not next_step.explain:
                 # Nothing is awaited between the look at the room and these Jobs counting as at work.
                 self._admission.line_up(run, waits=next_step.short)
@@ -117,12 +127,16 @@ class RunController:
                     refused = await self._create(key, run, next_step)
                 if not refused:
                     break
-                view = replace(self._children.view(run), refused={**view.refused, **refused}, proven=view.proven)
+                seen = self._children.view(run)
+                view = replace(view, jobs=seen.jobs, pods=seen.pods, refused={**view.refused, **refused}, explained={})
                 continue
             view = await self._children.look_closer(run, view, next_step.prove, next_step.explain)
         else:
             self._world.queue.add(key)
             return
+        if isinstance(view.armed, Armed) and view.armed.agent is not None:
+            await self._secrets.noted(uid, [pod for pods in view.pods.values() for pod in pods])
+            view = replace(view, armed=self._secrets.standing(uid) or view.armed)
         after = statuses.running(
             run["status"],
             fixed,
@@ -131,6 +145,7 @@ class RunController:
             run["metadata"]["generation"],
             now,
             hidden=inputs.hidden,
+            secrets=view.armed.versions if isinstance(view.armed, Armed) else (),
         )
         after |= self._about(run, fixed.environment or None)
         if next_step.wake_at is not None:

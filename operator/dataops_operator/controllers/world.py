@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
@@ -74,6 +74,10 @@ class Key(NamedTuple):
     name: str
 
 
+def _nobody(_told: Any) -> None:
+    """Nobody listens."""
+
+
 @dataclass
 class World:
     """What every controller sees."""
@@ -92,6 +96,11 @@ class World:
     """When the news came that a run's pod has ended, in monotonic seconds; for the transition metric."""
     job_line: dict[str, dict[Key, None]] = field(default_factory=dict)
     """By namespace, the runs that wait for a place for a Job, the first in line first."""
+
+    run_gone: Callable[[str], None] = _nobody
+    """Told the uid of a run that was deleted, or is being."""
+    pod_with_init: Callable[[Object], None] = _nobody
+    """Told of a pod with init containers whose status changed."""
 
     def __post_init__(self) -> None:
         """Make the stores of children, which depend on that of runs, and index runs and environments."""
@@ -180,6 +189,8 @@ class World:
             self.queue.add(run_key(after))
         else:
             self.pod_ends.pop(run_key(before or {}), None)
+        if before is not None and (after is None or "deletionTimestamp" in after["metadata"]):
+            self.run_gone(before["metadata"]["uid"])
         if before is not None and _standing(before) != _standing(after):
             namespace = before["metadata"]["namespace"]
             for run in heapq.nsmallest(_AT_ONCE, self.runs.by_index(IN_LINE, namespace), key=order):
@@ -209,6 +220,8 @@ class World:
         name = (meta.get("labels") or {}).get(RUN_LABEL)
         if name is None or _same(before, after):
             return
+        if "initContainerStatuses" in child["status"]:
+            self.pod_with_init(child)
         key = Key("PipelineRun", meta["namespace"], name)
         if _over(after) and not _over(before):
             self.place_for_job(meta["namespace"])

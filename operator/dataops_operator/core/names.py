@@ -70,6 +70,11 @@ def workspace_claim_name(run: str, run_uid: str) -> str:
     return _hashed(f"{run[:40].rstrip('-')}-workspace", run_uid, "workspace")
 
 
+def credentials_name(holder: str, nonce: str) -> str:
+    """Name of the Secret that a run's secrets lie in: by its nonce nobody can know it before."""
+    return f"{holder[: _LIMIT - 1 - len(nonce)].rstrip('-')}-{nonce}"
+
+
 def event_name(uid: str, reason: str, detail: str) -> str:
     """Name of an Event, so that telling it twice is one Event."""
     return _hashed(f"dataops-{reason.lower()}", uid, reason, detail)

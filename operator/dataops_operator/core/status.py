@@ -9,6 +9,7 @@ from typing import Any, Final
 from ..api.conditions import Reason, Type, drop_condition, set_condition, truncate
 from ..api.run import Phase
 from .accept import Pinned, Refused, Waiting
+from .credentials import Version
 from .masking import hide
 from .names import CREATED_BY_ANNOTATION
 from .parameters import Resolved
@@ -110,6 +111,7 @@ def running(
     now: float,
     *,
     hidden: Sequence[str] = (),
+    secrets: Sequence[Version] = (),
 ) -> Status:
     """The status of an accepted run.
 
@@ -121,6 +123,7 @@ def running(
         generation: the metadata.generation looked at.
         now: seconds since the epoch.
         hidden: texts that no message may show.
+        secrets: what was read of Vault; empty where nothing was, or nothing is at hand any more.
     """
     if hidden:
         rows = [replace(row, message=hide(row.message, hidden)) if row.message else row for row in rows]
@@ -158,6 +161,8 @@ def running(
     images = dict.fromkeys([*(status.get("images") or ()), *(row.image for row in rows if row.image)])
     if images:
         out["images"] = list(images)[:IMAGES_LIMIT]
+    if secrets or status.get("secrets"):
+        out["secrets"] = [one.to_status() for one in secrets] or status["secrets"]
     if fixed.parameters:
         out["parameters"] = [_parameter(one) for one in fixed.parameters]
     if fixed.environment:

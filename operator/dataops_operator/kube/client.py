@@ -17,7 +17,7 @@ import orjson
 from dataops_operator.kube.config import Credentials
 from dataops_operator.kube.errors import Gone, error_from
 from dataops_operator.kube.lines import LineBuffer
-from dataops_operator.kube.resources import Resource
+from dataops_operator.kube.resources import SERVICE_ACCOUNTS, TOKENS, Resource
 from dataops_operator.kube.transport import Body, Observe, Transport, unavailable
 
 MERGE_PATCH = "application/merge-patch+json"
@@ -177,6 +177,21 @@ class KubeClient:
             Unavailable: it may or may not have been created.
         """
         return await self._transport.call("create", resource, "POST", resource.path(namespace), body)
+
+    async def create_token(self, namespace: str, account: str, audience: str, seconds: int) -> str:
+        """Have a token made for a ServiceAccount (TokenRequest).
+
+        Args:
+            namespace: of the ServiceAccount.
+            account: its name.
+            audience: whom the token is for; nobody else takes it.
+            seconds: its life, at least 600.
+        """
+        spec = {"audiences": [audience], "expirationSeconds": seconds}
+        body = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": spec}
+        path = SERVICE_ACCOUNTS.path(namespace, account, "token")
+        made = await self._transport.call("create", TOKENS, "POST", path, body)
+        return str(made["status"]["token"])
 
     async def patch(
         self,

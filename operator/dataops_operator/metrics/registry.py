@@ -12,6 +12,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disa
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from .vault import VaultMetrics
+
 _LONG = (1, 5, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21600, 86400)
 _SHORT = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
@@ -110,6 +112,7 @@ class Metrics:
             ("verb", "resource", "code"),
             registry=self.registry,
         )
+        self.vault = VaultMetrics(self.registry)
         self.leader = Gauge("dataops_leader", "1 while this replica leads, else 0.", registry=self.registry)
 
     def count_request(self, verb: str, resource: str, status: int, _seconds: float) -> None:
