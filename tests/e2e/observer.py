@@ -60,9 +60,9 @@ class Observer:
         """Run a coroutine in the loop, and give back its result."""
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(within)
 
-    def record(self, namespace: str) -> Recorder:
-        """Keep every change of the runs, Jobs and pods of a namespace from now on."""
-        recorder = Recorder(self.api, namespace)
+    def record(self, namespace: str, project: str = "") -> Recorder:
+        """Keep every change of the runs, Jobs and pods of a namespace from now on; the pipelines are the project's."""
+        recorder = Recorder(self.api, namespace, project)
         self.do(recorder.__aenter__())
         self._recorders[namespace] = recorder
         return recorder

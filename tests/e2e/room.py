@@ -13,7 +13,7 @@ from tests.e2e.site import OPERATOR_IMAGE, Site
 from tests.harness.api import Object, condition
 from tests.harness.history import attempt_key, run_ended
 from tests.harness.invariants import check_all
-from tests.harness.kinds import CLAIMS, JOBS, NAMESPACES, PIPELINES, RUN, RUNS, STEP
+from tests.harness.kinds import CLAIMS, ENVIRONMENTS, JOBS, NAMESPACES, PIPELINES, RUN, RUNS, STEP
 
 RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
 PATIENCE = 240.0
@@ -30,13 +30,16 @@ class Room:
         namespace: its name.
     """
 
-    def __init__(self, site: Site, observer: Observer, namespace: str) -> None:
+    def __init__(self, site: Site, observer: Observer, namespace: str, project: str = "") -> None:
+        """Make the namespace, or take it where it is an environment's of that project."""
         self.site = site
         self.namespace = namespace
         self._observer = observer
-        labelled = {"metadata": {"name": namespace, "labels": RESTRICTED}}
-        observer.do(observer.api.create(NAMESPACES, None, labelled))
-        self._recorder = observer.record(namespace)
+        self._rooms: list[Room] = []
+        if not project:
+            labelled = {"metadata": {"name": namespace, "labels": RESTRICTED}}
+            observer.do(observer.api.create(NAMESPACES, None, labelled))
+        self._recorder = observer.record(namespace, project)
 
     # What the test does.
 
@@ -70,7 +73,29 @@ class Room:
         self.define(name, steps, **spec)
         return self.launch(name)
 
+    def environment(self, name: str = "prod", **spec: Any) -> Object:
+        """Create an Environment of this namespace, and wait until it is ready; it."""
+        self._observer.do(
+            self._observer.api.create(ENVIRONMENTS, self.namespace, {"metadata": {"name": name}, "spec": spec})
+        )
+        return self.ready(name)
+
+    def enter(self, namespace: str) -> Room:
+        """The execution namespace of one of this namespace's environments, whose invariants then count, too."""
+        room = Room(self.site, self._observer, namespace, self.namespace)
+        self._rooms.append(room)
+        return room
+
     # What the test sees.
+
+    def ready(self, environment: str = "prod", within: float = 60) -> Object:
+        """Wait until an Environment of this namespace is ready; it."""
+
+        def reached(found: Object) -> bool:
+            current = found.get("status", {}).get("observedGeneration") == found["metadata"]["generation"]
+            return current and condition(found, "Ready").get("status") == "True"
+
+        return self._observer.until(ENVIRONMENTS, self.namespace, environment, reached, within)
 
     def until(self, run: str, reached: Callable[[Object], bool], within: float = PATIENCE) -> Object:
         """Wait until a run is as asked; the run as it was then."""
@@ -135,10 +160,13 @@ class Room:
     def violations(self, within: float) -> str:
         """What does not hold once everything has come to rest, as text; empty if all does."""
         cluster = self._observer.do(self._recorder.settled(within))
-        return "\n".join(map(str, check_all(self._recorder.history, cluster)))
+        mine = "\n".join(map(str, check_all(self._recorder.history, cluster)))
+        return "\n".join(filter(None, [mine, *(room.violations(within) for room in self._rooms)]))
 
     def close(self) -> None:
         """Remove the namespace, without waiting for its end."""
+        for room in self._rooms:
+            room.close()
         self._observer.forget(self.namespace)
         self._observer.do(self._observer.api.delete(NAMESPACES, None, self.namespace))
 

@@ -14,6 +14,7 @@ from tests.harness.kinds import (
     ATTEMPT,
     CLAIMS,
     CONFIGMAPS,
+    ENVIRONMENTS,
     ITEM,
     JOBS,
     PIPELINES,
@@ -27,6 +28,7 @@ from tests.harness.kinds import (
 )
 
 RECORDED = (RUNS, JOBS, PODS)
+DEFINED = (PIPELINES, REVISIONS)
 LISTED = (PIPELINES, RUNS, JOBS, PODS, SECRETS, CONFIGMAPS, CLAIMS, REVISIONS)
 
 AttemptKey = tuple[str, str, str, int]
@@ -79,14 +81,17 @@ class History:
 
 @dataclass
 class Cluster:
-    """What is in a namespace at one moment: objects by kind."""
+    """What is in a namespace at one moment: objects by kind; of Environments, those of all namespaces."""
 
     objects: dict[str, list[Object]]
 
     @classmethod
-    async def read(cls, api: Api, namespace: str, kinds: Sequence[Kind] = LISTED) -> Self:
-        """List it."""
-        return cls({kind.name: await api.list(kind, namespace) for kind in kinds})
+    async def read(cls, api: Api, namespace: str, kinds: Sequence[Kind] = LISTED, project: str = "") -> Self:
+        """List it; definitions are those of the project, where that is another namespace."""
+        where = dict.fromkeys(DEFINED, project or namespace)
+        found = {kind.name: await api.list(kind, where.get(kind, namespace)) for kind in kinds}
+        # Last: what was made for an environment that has gone since must have gone before it.
+        return cls(found | {ENVIRONMENTS.name: await api.list(ENVIRONMENTS)})
 
     def of(self, kind: Kind) -> list[Object]:
         """The objects of one kind."""
@@ -110,12 +115,18 @@ class Recorder:
     """Keeps every change of runs, Jobs and pods of a namespace; an asynchronous context manager.
 
     To be started before the first run is created, or the history lacks its beginning.
+
+    Args:
+        api: the session.
+        namespace: in which runs are.
+        project: in which their pipelines are, where that is another one.
     """
 
-    def __init__(self, api: Api, namespace: str) -> None:
+    def __init__(self, api: Api, namespace: str, project: str = "") -> None:
         self.history = History()
         self._api = api
         self._namespace = namespace
+        self._project = project
         self._tasks: list[asyncio.Task[None]] = []
         self._last: dict[tuple[str, str], str] = {}
 
@@ -147,7 +158,7 @@ class Recorder:
         deadline = time.monotonic() + within
         while True:
             self._check()
-            cluster = await Cluster.read(self._api, self._namespace)
+            cluster = await Cluster.read(self._api, self._namespace, project=self._project)
             if (cluster.settled() and self._holds(cluster)) or time.monotonic() > deadline:
                 return cluster
             await asyncio.sleep(0.2)

@@ -26,6 +26,8 @@ from tests.harness.history import (
 from tests.harness.kinds import (
     CLAIMS,
     CONFIGMAPS,
+    ENVIRONMENT_UID,
+    ENVIRONMENTS,
     JOBS,
     PIPELINES,
     PODS,
@@ -132,16 +134,16 @@ def needs_first(history: History, cluster: Cluster) -> list[Violation]:
 
 
 def no_orphans(cluster: Cluster) -> list[Violation]:
-    """I4."""
+    """I4; what an Environment made in a namespace of its own has no owner there, but says whose it is."""
     found = []
-    live = {obj["metadata"]["uid"] for kind in (PIPELINES, RUNS, *OWNED) for obj in cluster.of(kind)}
+    live = {obj["metadata"]["uid"] for kind in (PIPELINES, RUNS, ENVIRONMENTS, *OWNED) for obj in cluster.of(kind)}
     ended_runs = {run["metadata"]["uid"] for run in cluster.of(RUNS) if run_ended(run)}
     for kind in OWNED:
         for obj in cluster.of(kind):
             labels = obj["metadata"].get("labels", {})
             if RUN_UID not in labels and labels.get(OURS[0]) != OURS[1]:
                 continue
-            owner = owner_uid(obj)
+            owner = owner_uid(obj) or labels.get(ENVIRONMENT_UID, "")
             if owner not in live:
                 said = f"its owner {owner} is gone" if owner else "it has no owner"
                 found.append(Violation("I4", f"{kind.name} {_name(obj)} is left over: {said}"))

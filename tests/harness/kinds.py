@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 RUN_UID = "dataops.dev/run-uid"
+ENVIRONMENT_UID = "dataops.dev/environment-uid"
 RUN = "dataops.dev/run"
 PIPELINE = "dataops.dev/pipeline"
 STEP = "dataops.dev/step"
@@ -53,4 +54,3 @@ BINDINGS = Kind("RoleBinding", "rbac.authorization.k8s.io/v1", "rolebindings")
 ENVIRONMENTS = Kind("Environment", "dataops.dev/v1alpha1", "environments")
 PIPELINES = Kind("Pipeline", "dataops.dev/v1alpha1", "pipelines")
 RUNS = Kind("PipelineRun", "dataops.dev/v1alpha1", "pipelineruns")
-ENVIRONMENTS = Kind("Environment", "dataops.dev/v1alpha1", "environments")

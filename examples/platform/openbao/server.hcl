@@ -1,6 +1,6 @@
-# Every request is a line of the pod's log; what is secret in it, as an HMAC.
-audit "file" "stdout" {
+# Every request and its answer, a line each; what is secret in them, as an HMAC.
+audit "file" "requests" {
   options {
-    file_path = "stdout"
+    file_path = "/tmp/audit.log"
   }
 }

@@ -10,7 +10,20 @@ import pytest
 from tests.harness.api import Object
 from tests.harness.history import Change, Cluster, History
 from tests.harness.invariants import check_all, unchanged
-from tests.harness.kinds import ATTEMPT, JOBS, PIPELINES, PODS, RUN_UID, RUNS, SECRETS, STEP, Kind
+from tests.harness.kinds import (
+    ATTEMPT,
+    CLAIMS,
+    ENVIRONMENT_UID,
+    ENVIRONMENTS,
+    JOBS,
+    PIPELINES,
+    PODS,
+    RUN_UID,
+    RUNS,
+    SECRETS,
+    STEP,
+    Kind,
+)
 
 PIPELINE = {
     "metadata": {"name": "p", "uid": "pipeline", "resourceVersion": "1"},
@@ -230,6 +243,17 @@ def test_a_broken_history_is_found(damage: Callable[[World], None], invariant: s
     damage(world)
     found = check_all(world.history, world.cluster())
     assert any(one.invariant == invariant and words in one.message for one in found), found
+
+
+def test_what_an_environment_made_belongs_to_it_while_it_is_there() -> None:
+    world = sound()
+    environment = world.change(ENVIRONMENTS, {"metadata": {"name": "prod", "uid": "environment"}})
+    labels = {"app.kubernetes.io/managed-by": "dataops-operator", ENVIRONMENT_UID: "environment"}
+    world.change(CLAIMS, {"metadata": {"name": "target-lake", "uid": "claim", "labels": labels}})
+    assert check_all(world.history, world.cluster()) == []
+    world.change(ENVIRONMENTS, environment, "DELETED")
+    (found,) = check_all(world.history, world.cluster())
+    assert str(found) == "I4: PersistentVolumeClaim ns/target-lake is left over: its owner environment is gone"
 
 
 def test_a_step_that_starts_before_its_needs_is_found() -> None:
