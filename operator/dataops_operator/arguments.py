@@ -47,6 +47,12 @@ def _of_environments(parser: argparse.ArgumentParser) -> None:
         help="names of the namespaces that Environments may have made, with commas; {project} is the Environment's own "
         "namespace, * stands for any letters",
     )
+    group.add_argument(
+        "--deletion-wait",
+        default="5m",
+        metavar="TIME",
+        help="how long each stage of an Environment's deletion may take before it goes on and says what is left",
+    )
     group.add_argument("--service-account", default="dataops-operator", help="the operator's own ServiceAccount")
     group.add_argument(
         "--runs-role",
@@ -77,7 +83,7 @@ def _check(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> No
     port = arguments.listen.rpartition(":")[2]
     if not port.isdecimal() or int(port) > _LAST_PORT:
         parser.error(f"--listen: {arguments.listen!r} is not an address and a port, such as 0.0.0.0:8080")
-    for name in ("pipeline_wait", "resync"):
+    for name in ("pipeline_wait", "resync", "deletion_wait"):
         option = f"--{name.replace('_', '-')}"
         try:
             setattr(arguments, name, parse_duration(getattr(arguments, name)))

@@ -24,15 +24,19 @@ import kopf
 
 from . import __version__
 from .arguments import parse_arguments
-from .controllers.environment import EnvironmentController
+from .controllers.environment import EnvironmentController, Options
 from .controllers.events import Recorder
 from .controllers.pipeline import PipelineController
+from .controllers.probes import NoServers, NoStorage
+from .controllers.provisioner import Provisioner
 from .controllers.revisions import Revisions
 from .controllers.run import RunController
 from .controllers.secrets import NoVault
 from .controllers.shapes import decode_job, decode_pod
+from .controllers.tenancy import Tenancy
 from .controllers.world import Key, Settings, World
 from .core.names import SELECTOR
+from .core.provision import Agents
 from .kube.client import KubeClient
 from .kube.config import ConfigError, load_credentials
 from .kube.errors import ApiError
@@ -103,7 +107,7 @@ class Operator:
         revisions = Revisions(self._client)
         self._runs = RunController(self._world, revisions, NoVault())
         self._controllers: dict[str, EnvironmentController | PipelineController | RunController] = {
-            "Environment": EnvironmentController(self._world),
+            "Environment": self._environments(),
             "Pipeline": PipelineController(self._world, revisions),
             "PipelineRun": self._runs,
         }
@@ -113,6 +117,19 @@ class Operator:
         self._health = Health()
         self._kopf_ready = asyncio.Event()
         self._kopf_stop = asyncio.Event()
+
+    def _environments(self) -> EnvironmentController:
+        """What makes and keeps Environments."""
+        arguments, world = self._arguments, self._world
+        self._provisioner = Provisioner(self._client, world.queue.add)
+        agents = Agents(
+            world.settings.runner, arguments.service_account, arguments.lease_namespace, arguments.runs_role
+        )
+        patterns = tuple(filter(None, (one.strip() for one in arguments.environment_namespaces.split(","))))
+        options = Options(agents, patterns, arguments.deletion_wait)
+        return EnvironmentController(
+            world, Tenancy(world), self._provisioner, options, vault=NoServers(), targets=NoStorage()
+        )
 
     async def run(self) -> None:
         """Work until SIGTERM or SIGINT.
@@ -179,6 +196,9 @@ class Operator:
                 for resource, store, decode in ((JOBS, world.jobs, decode_job), (PODS, world.pods, decode_pod))
             ]
             for informer in informers:
+                group.create_task(informer.run())
+            # Nobody waits for these: what their stores do not have is read live.
+            for informer in self._provisioner.informers(world.settings.namespaces, world.settings.resync):
                 group.create_task(informer.run())
             for informer in informers:
                 await informer.synced.wait()

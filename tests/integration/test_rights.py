@@ -72,7 +72,7 @@ RECORDS = "get list create patch delete"
 OPERATOR: dict[str, str] = {
     "environments.dataops.dev": f"{READ} patch delete",
     "pipelines.dataops.dev": READ,
-    "pipelineruns.dataops.dev": READ,
+    "pipelineruns.dataops.dev": f"{READ} delete",
     "environments/status.dataops.dev": "patch",
     "pipelines/status.dataops.dev": "patch",
     "pipelineruns/status.dataops.dev": "patch",

@@ -9,10 +9,13 @@ Secrets, so a step's credentials stay between the step's pod and whoever made th
 - apiGroups: [dataops.dev]
   resources: [environments/status, pipelines/status, pipelineruns/status]
   verbs: [patch]
-# Its finalizer, and the end of an Environment whose time is over.
+# Its finalizer, and the end of an Environment whose time is over; with it the runs under way end.
 - apiGroups: [dataops.dev]
   resources: [environments]
   verbs: [patch, delete]
+- apiGroups: [dataops.dev]
+  resources: [pipelineruns]
+  verbs: [delete]
 # One Job for an attempt of a step; its pods tell how the attempt ended.
 - apiGroups: [batch]
   resources: [jobs]

@@ -126,7 +126,11 @@ class Reason(StrEnum):
     DELETING = "Deleting"
     EXPIRING = "Expiring"
     EXPIRED = "Expired"
+    OBJECT_REFUSED = "ObjectRefused"
+    RUNS_LEFT = "RunsLeft"
     TARGET_LEFT = "TargetLeft"
+    LEASES_LEFT = "LeasesLeft"
+    NAMESPACE_LEFT = "NamespaceLeft"
 
 
 UNARMED: Final = frozenset(

@@ -120,6 +120,9 @@ class Tenancy:
             if told is None or told["status"] != "True":
                 why = f": {told['message']}" if told and told.get("message") else ""
                 return NotYet(key, Reason.ENVIRONMENT_NOT_READY, f"environment {key} is not ready ({part}){why}")
+        told = find_condition(environment, Type.TARGETS_READY)
+        if told is not None and told["reason"] == Reason.TARGET_SHARED:
+            return NotYet(key, Reason.TARGET_SHARED, f"environment {key} is refused: {told['message']}")
         return Home(environment, content)
 
 

@@ -173,6 +173,10 @@ class World:
             name for one in family for name in (one["status"].get("namespace"), execution_namespace(one))
         }:
             self.wake_runs(namespace)
+            if after is None:
+                # A namespace that one lets go of another may have.
+                for other in self.environments.by_index(BY_CLAIM, namespace or ""):
+                    self.queue.add(environment_key(other))
 
     def wake_runs(self, namespace: str | None) -> None:
         """Look again at the runs of a namespace that have not begun, or that wait."""
@@ -191,6 +195,9 @@ class World:
             self.pod_ends.pop(run_key(before or {}), None)
         if before is not None and (after is None or "deletionTimestamp" in after["metadata"]):
             self.run_gone(before["metadata"]["uid"])
+        if _standing(before) != _standing(after):
+            for holder in self.environments.by_index(BY_EXECUTION, (after or before or {})["metadata"]["namespace"]):
+                self.queue.add_after(environment_key(holder), SETTLE)
         if before is not None and _standing(before) != _standing(after):
             namespace = before["metadata"]["namespace"]
             for run in heapq.nsmallest(_AT_ONCE, self.runs.by_index(IN_LINE, namespace), key=order):

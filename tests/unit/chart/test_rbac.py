@@ -77,7 +77,7 @@ def test_the_operator_hands_out_the_charts_own_roles_and_no_other(render: Render
 OPERATOR = {
     ("dataops.dev", "environments"): READ | {"patch", "delete"},
     ("dataops.dev", "pipelines"): READ,
-    ("dataops.dev", "pipelineruns"): READ,
+    ("dataops.dev", "pipelineruns"): READ | {"delete"},
     ("dataops.dev", "environments/status"): {"patch"},
     ("dataops.dev", "pipelines/status"): {"patch"},
     ("dataops.dev", "pipelineruns/status"): {"patch"},
