@@ -164,7 +164,7 @@ class Postgres:
     def rows(self, database: str, query: str, *values: object) -> list[tuple[Any, ...]]:
         """What a query gives, asked by the superuser."""
         with self.session(database) as cursor:
-            return cursor.execute(query.encode(), values).fetchall()
+            return cursor.execute(query.encode(), values or None).fetchall()
 
     def roles(self) -> set[str]:
         """Names of all that may log in."""

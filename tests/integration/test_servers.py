@@ -6,7 +6,7 @@ import obstore
 import psycopg
 import pytest
 from tests.harness.postgres import Postgres
-from tests.harness.s3 import S3
+from tests.harness.s3 import S3Server
 
 
 def test_a_server_of_its_own_asks_for_passwords_survives_a_crash_and_is_gone_afterwards() -> None:
@@ -28,7 +28,7 @@ def test_a_server_of_its_own_asks_for_passwords_survives_a_crash_and_is_gone_aft
 
 
 def test_an_s3_server_of_its_own_knows_accounts_and_rights_and_is_gone_afterwards() -> None:
-    with S3({"loader": "loader-secret", "reader": "reader-secret"}) as server:
+    with S3Server({"loader": "loader-secret", "reader": "reader-secret"}) as server:
         server.bucket("lake")
         reads = [("s3:GetObject", "*"), ("s3:ListBucket", "")]
         server.allow("lake", {"reader": reads, "loader": [*reads, ("s3:PutObject", "*")]})
