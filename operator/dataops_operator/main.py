@@ -46,7 +46,7 @@ from .kube.resources import JOBS, PODS
 from .kube.watch import Informer, reconcile_store
 from .metrics.registry import Metrics
 from .metrics.server import Health, serve
-from .shell import build_registry, build_settings, setup_logging
+from .shell import build_registry, build_settings, read_with_care, setup_logging
 
 logger = logging.getLogger(__name__)
 
@@ -276,6 +276,7 @@ class Operator:
     async def _shell(self) -> None:
         """kopf, with watches on our own kinds that feed the stores."""
         namespaces = self._world.settings.namespaces
+        read_with_care()
         await kopf.operator(
             registry=build_registry(self._world, self._credentials),
             settings=build_settings(),

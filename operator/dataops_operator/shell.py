@@ -5,15 +5,18 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import kopf
+from kopf._cogs.clients import api as kopf_api
 from pythonjsonlogger.json import JsonFormatter
 
 from .api.base import GROUP, VERSION
 from .controllers.world import World
 from .kube.cache import Store
 from .kube.config import Credentials
+from .kube.decode import loads
 from .kube.watch import OnChange
 
 
@@ -47,6 +50,21 @@ class _NoProgress(kopf.ProgressStorage):
 
     def clear(self, *, essence: Any) -> Any:
         return essence
+
+
+def read_with_care() -> None:
+    """Have kopf read JSON as our client does.
+
+    It reads by the standard library, which fails on what is nested a thousand deep or so, and with it end the watch,
+    the process, and every next process. There is no setting for it, and its release is pinned to one minor version.
+    """
+
+    async def get(url: str, **more: Any) -> Any:
+        response = await kopf_api.request(method="get", url=url, **more)
+        async with response:
+            return loads(await response.read())
+
+    vars(kopf_api).update(get=get, json=SimpleNamespace(loads=lambda text: loads(text.encode())))
 
 
 def build_settings() -> kopf.OperatorSettings:

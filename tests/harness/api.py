@@ -83,13 +83,13 @@ class Api:
         query: Mapping[str, str] | None = None,
         content_type: str = "application/json",
     ) -> Object:
-        """Send one request and give back the answer's object.
+        """Send one request, with an object or its JSON, and give back the answer's object.
 
         Raises:
             ApiError: the answer's status is 400 or more.
         """
         assert self._session, "use `async with Api(...)`"
-        data = orjson.dumps(body) if body is not None else None
+        data = body if isinstance(body, bytes | None) else orjson.dumps(body)
         headers = {"Content-Type": content_type} if data is not None else None
         timeout = aiohttp.ClientTimeout(total=60)
         async with self._session.request(
@@ -269,7 +269,7 @@ async def lines(stream: aiohttp.StreamReader) -> AsyncIterator[bytes]:
 
 def condition(obj: Object, type_: str) -> Object:
     """The condition of that type in an object's status, an empty one if it has none."""
-    for item in obj.get("status", {}).get("conditions", []):
+    for item in obj.get("status", {}).get("conditions") or ():
         if item["type"] == type_:
             return item  # type: ignore[no-any-return]
     return {}

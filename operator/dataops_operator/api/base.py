@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 from pydantic.alias_generators import to_camel
 
 GROUP: Final = "dataops.dev"
@@ -64,7 +64,38 @@ Timestamp = Annotated[
     StringConstraints(max_length=64),
     Field(json_schema_extra={"format": "date-time"}),
 ]
-AnyJson = Annotated[Any, Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})]
+NESTING: Final = 64
+"""Levels that a value of any JSON may have. No schema can say it, and each JSON library ends somewhere else."""
+
+
+def shallow(value: Any, limit: int = NESTING) -> Any:
+    """The value itself.
+
+    Args:
+        value: any JSON.
+        limit: how many lists and objects may stand in each other.
+
+    Raises:
+        ValueError: it is nested deeper.
+    """
+    level: list[Any] = [value]
+    for _ in range(limit + 1):
+        level = [
+            inner
+            for one in level
+            if isinstance(one, dict | list)
+            for inner in (one.values() if isinstance(one, dict) else one)
+        ]
+        if not level:
+            return value
+    raise ValueError(f"the value is nested deeper than {limit} levels; pass a location instead of the data")
+
+
+AnyJson = Annotated[
+    Any,
+    AfterValidator(shallow),
+    Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True}),
+]
 IntOrString = Annotated[
     int | Annotated[str, StringConstraints(max_length=64)],
     Field(json_schema_extra={"x-kubernetes-int-or-string": True}),

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from pydantic import ValidationError
+
 from ..api.conditions import Reason
 from ..api.run import PipelineRunSpec
 from ..core import accept
@@ -17,7 +19,7 @@ from ..core.inputs import Identity
 from ..core.masking import hide
 from ..core.quota import waiting_reason
 from ..core.revision import Revision
-from ..core.validate import summarise
+from ..core.validate import shape_problems, summarise
 from ..kube.errors import NotFound
 from ..kube.resources import ENVIRONMENTS, PIPELINES
 from .admission import Admission
@@ -117,7 +119,10 @@ class Acceptance:
 
     async def _prepared(self, run: Object, identity: Identity, home: Home | None) -> Begun | Waiting | Refused:
         """What a new run begins with, everything held against everything else."""
-        spec = PipelineRunSpec.model_validate(run["spec"])
+        try:
+            spec = PipelineRunSpec.model_validate(run["spec"])
+        except ValidationError as error:
+            return Refused(Reason.INVALID, summarise(shape_problems(error)))
         environment = home.effective if home is not None else None
         project = environment.project if environment is not None else identity.namespace
         revision = await self._revision(run, spec, project)

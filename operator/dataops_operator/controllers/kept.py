@@ -20,6 +20,24 @@ def _meta(item: Object, *more: str) -> dict[str, Any]:
     return {key: meta[key] for key in (*_META, "ownerReferences", *more) if key in meta}
 
 
+# Our own kinds may stand in etcd in any shape: with a schema of another release, or without one. What is read here by
+# everybody has a shape; the rest is held against the models before anything is made of it.
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _status(item: Object) -> dict[str, Any]:
+    """The status; an empty one where it has lists of something else, which is as if it had been wiped."""
+    status = _mapping(item.get("status"))
+    for key in ("conditions", "steps", "waitingFor", "targets"):
+        rows = status.get(key) or []
+        if not isinstance(rows, list) or not all(isinstance(one, dict) for one in rows):
+            return {}
+    return status
+
+
 def slim_environment(item: dict[str, Any]) -> dict[str, Any]:
     """An Environment, with its finalizers and those annotations that are ours."""
     return slim_definition(item) | {"metadata": _meta(item, "finalizers") | _annotations(item)}
@@ -33,16 +51,18 @@ def _annotations(item: Object) -> dict[str, Any]:
 
 def slim_definition(item: dict[str, Any]) -> dict[str, Any]:
     """A definition, whole but for what the API server keeps for itself."""
-    return {"metadata": _meta(item), "spec": item.get("spec") or {}, "status": item.get("status") or {}}
+    return {"metadata": _meta(item), "spec": _mapping(item.get("spec")), "status": _status(item)}
 
 
 def slim_run(item: dict[str, Any]) -> dict[str, Any]:
     """A run; of one that has ended only what its pipeline and the metrics read."""
-    status = item.get("status") or {}
+    status, pipeline = _status(item), _mapping(item.get("spec")).get("pipeline")
+    if not isinstance(pipeline, str):
+        item = item | {"spec": _mapping(item.get("spec")) | {"pipeline": ""}}
     if not statuses.is_final(status):
         return slim_definition(item) | {"metadata": _meta(item) | _annotations(item)}
     keep = {key: status[key] for key in ("phase", "finishedAt", "observedGeneration", "environment") if key in status}
-    outcome = find_condition(item, Type.SUCCEEDED)
+    outcome = find_condition({"status": status}, Type.SUCCEEDED)
     return {
         "metadata": _meta(item),
         "spec": {"pipeline": item["spec"]["pipeline"]},

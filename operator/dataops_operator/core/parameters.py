@@ -13,6 +13,7 @@ from typing import Any, Final
 import orjson
 import re2
 
+from ..api.base import shallow
 from ..api.environment import EnvironmentParameter
 from ..api.pipeline import Parameter, ParameterType
 from .templating import Reference, TemplateError, fill_deep
@@ -113,7 +114,7 @@ def _date(value: Any) -> str:
 
 def _json(value: Any, kind: type) -> Any:
     if isinstance(value, str):
-        value = orjson.loads(value)
+        value = shallow(orjson.loads(value))
     if not isinstance(value, kind):
         raise TypeError
     return value

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import orjson
 
+from ..api.base import shallow
 from ..api.conditions import Reason, truncate
 from ..api.pipeline import Step
 from .jobs import RESULT_LIMIT
@@ -90,6 +91,10 @@ def _parse(text: str) -> dict[str, Any]:
         raise ResultError(Reason.INVALID_RESULT, f"/dataops/result is not JSON: {error}") from None
     if not isinstance(raw, dict):
         raise ResultError(Reason.INVALID_RESULT, "/dataops/result is not a JSON object")
+    try:
+        shallow(raw)
+    except ValueError as error:
+        raise ResultError(Reason.INVALID_RESULT, f"/dataops/result: {error}") from None
     return raw
 
 

@@ -41,8 +41,13 @@ def parse(raw: Mapping[str, Any]) -> tuple[PipelineSpec | None, list[Problem]]:
     try:
         spec = PipelineSpec.model_validate(raw)
     except ValidationError as error:
-        return None, [Problem(_where(one["loc"]), one["msg"]) for one in error.errors(include_url=False)]
+        return None, shape_problems(error)
     return spec, list(problems_of(spec))
+
+
+def shape_problems(error: ValidationError) -> list[Problem]:
+    """What keeps a spec from being one, each with its path; never the value, which may be masked."""
+    return [Problem(_where(one["loc"]), one["msg"]) for one in error.errors(include_url=False, include_input=False)]
 
 
 def _where(location: tuple[int | str, ...]) -> str:

@@ -15,6 +15,7 @@ import aiohttp
 import orjson
 
 from dataops_operator.kube.config import Credentials
+from dataops_operator.kube.decode import loads
 from dataops_operator.kube.errors import Gone, error_from
 from dataops_operator.kube.lines import LineBuffer
 from dataops_operator.kube.resources import SERVICE_ACCOUNTS, TOKENS, Resource
@@ -345,7 +346,7 @@ def _event(line: bytes, decode: Decode | None) -> tuple[str, Body]:
     if decode is not None:
         with contextlib.suppress(ValueError):
             return decode(line)
-    event = orjson.loads(line)
+    event = loads(line)
     return event["type"], event["object"]
 
 

@@ -18,6 +18,7 @@ import orjson
 from yarl import URL
 
 from dataops_operator.kube.config import Credentials
+from dataops_operator.kube.decode import loads
 from dataops_operator.kube.errors import ApiError, TooManyRequests, Unauthorized, Unavailable, error_from
 from dataops_operator.kube.resources import Resource
 
@@ -157,7 +158,7 @@ class Transport:
         if not 200 <= status < 300:
             raise error_from(status, answer, response.headers.get("Retry-After"))
         try:
-            result: Body = orjson.loads(answer)
+            result: Body = loads(answer)
         except orjson.JSONDecodeError as error:
             raise unavailable(error) from error
         return result
