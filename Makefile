@@ -8,7 +8,7 @@ NAME ?= demo
 PYTHON3 ?= python3
 CLUSTER := PYTHONPATH=tools $(PYTHON3) -m localcluster
 PY := .venv/bin/python
-IMAGES := operator flights openbao postgres
+IMAGES := operator storage flights openbao postgres
 TIER := $(PYTHON3) tools/tier.py
 
 ##@ See it work
@@ -34,6 +34,7 @@ cluster: ## Bring up a local Kubernetes cluster: kind where Docker answers, else
 
 images: ## Build the images of the operator, the example and its servers, and load them into the cluster
 	@$(CLUSTER) images-build localhost/dataops-operator:dev operator/Dockerfile .
+	@$(CLUSTER) images-build localhost/dataops-storage:dev images/storage/Dockerfile .
 	@$(CLUSTER) images-build localhost/dataops-flights:dev examples/flights-daily/Dockerfile examples/flights-daily
 	@$(CLUSTER) images-build localhost/dataops-openbao:dev images/openbao/Dockerfile images/openbao
 	@$(CLUSTER) images-build localhost/dataops-postgres:dev images/postgres/Dockerfile images/postgres
@@ -67,7 +68,7 @@ crds: .venv/ready ## Write the CRDs from the models
 
 lock: .venv/ready ## Pin the dependencies of pyproject.toml again, with hashes
 	$(PY) -m pip install -q uv
-	for set in operator "dev --extra dev"; do read -r file extra <<<"$$set"; \
+	for set in operator "storage --extra storage" "dev --extra dev"; do read -r file extra <<<"$$set"; \
 	  .venv/bin/uv pip compile pyproject.toml $$extra --universal --generate-hashes --no-emit-index-url \
 	    --no-emit-find-links --no-header --upgrade -q -o requirements/$$file.txt; done
 
