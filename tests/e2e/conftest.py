@@ -137,4 +137,5 @@ def _diagnosis(site: Site, room: Room | None) -> list[tuple[str, str]]:
 
 def _namespace(test: str) -> str:
     words = re.sub(r"[^a-z0-9]+", "-", test.removeprefix("test_").lower()).strip("-")
-    return f"{words[:54].strip('-')}-{secrets.token_hex(2)}"
+    # Short enough for the namespaces of branch environments, which are named after it.
+    return f"{words[:40].strip('-')}-{secrets.token_hex(2)}"

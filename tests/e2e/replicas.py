@@ -36,6 +36,11 @@ class Replicas:
         self._site.kubectl("rollout", "status", f"deployment/{RELEASE}", "-n", SYSTEM, "--timeout=120s", within=150)
         self.leader()
 
+    def stop(self) -> None:
+        """Have none, and wait until the last is gone."""
+        self._site.kubectl("scale", f"deployment/{RELEASE}", "-n", SYSTEM, "--replicas=0")
+        self._site.kubectl("wait", "pods", "-l", SELECTOR, "-n", SYSTEM, "--for=delete", "--timeout=90s", within=120)
+
     def pods(self) -> list[str]:
         """Names of the pods that are not on their way out."""
         items = self._site.read("pods", "-n", SYSTEM, "-l", SELECTOR)["items"]
