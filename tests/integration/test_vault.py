@@ -398,8 +398,8 @@ async def test_one_that_does_not_answer_is_given_up_in_time_and_the_loop_goes_on
             turns += 1
         with pytest.raises(Unavailable, match="did not answer within 1 s"):
             await asked
-        assert time.monotonic() - began < 5
-    assert turns > 50, "the event loop stood still"
+        assert time.monotonic() - began < 20, "it waited for the server"
+    assert turns > 10, "the event loop stood still"
 
 
 async def test_a_breaker_leaves_a_dead_server_alone_and_takes_it_up_again(site: Site) -> None:

@@ -231,7 +231,7 @@ def check_total(secrets: Mapping[str, Mapping[str, bytes]], limit: int = TOTAL_L
     sizes = {f"{name}/{file}": len(value) for name, files in secrets.items() for file, value in files.items()}
     total = sum(sizes.values()) + sum(map(len, sizes))
     if total > limit:
-        largest = ", ".join(f"{one} ({sizes[one]})" for one in sorted(sizes, key=sizes.__getitem__)[:-4:-1])
+        largest = ", ".join(f"{one} ({sizes[one]})" for one in sorted(sizes, key=lambda one: (-sizes[one], one))[:3])
         text = f"the secrets have {total} bytes, {limit} can be delivered; the largest: {largest}; list fewer keys"
         raise CredentialError(Reason.SECRET_TOO_LARGE, text)
 
