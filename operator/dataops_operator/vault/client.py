@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import ssl
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -66,7 +67,7 @@ class Client:
     def __init__(self, server: Server, observe: Observe | None = None) -> None:
         self.server = server
         self._observe = observe
-        self._session: requests.Session | None = None
+        self._local = threading.local()
 
     def login(self, role: str, jwt: str) -> Login:
         """Log in with a ServiceAccount's token.
@@ -146,23 +147,28 @@ class Client:
         return adapter
 
     def _vault(self, operation: str, token: str) -> hvac.Client:
-        """A client of hvac for one request. All that hvac would look for in the environment is given."""
-        if self._session is None:
-            self._session = _session(self.server)
-        vault = hvac.Client(
+        """This thread's client of hvac, set up for one request: requests' sessions are not for several threads."""
+        vault: hvac.Client | None = getattr(self._local, "vault", None)
+        if vault is None:
+            vault = self._local.vault = self._connect()
+        vault.token = token
+        self._adapter(vault).begin(self, operation)
+        return vault
+
+    def _connect(self) -> hvac.Client:
+        """A client of hvac; all that it would look for in the environment is given."""
+        return hvac.Client(
             url=self.server.address,
-            token=token,
+            token="",
             cert=("", ""),
             verify=True,
             timeout=self.server.timeout,
             proxies={},
             allow_redirects=False,
-            session=self._session,
+            session=_session(self.server),
             adapter=_Adapter,
             namespace=self.server.namespace,
         )
-        self._adapter(vault).begin(self, operation)
-        return vault
 
     def told(self, operation: str, code: int, seconds: float) -> None:
         """Count a request."""
@@ -170,8 +176,8 @@ class Client:
             self._observe(self.server.name, operation, code, seconds)
 
     def distrusted(self) -> None:
-        """Read the authorities anew before the next request: the file may have changed since."""
-        self._session = None
+        """Read the authorities anew before this thread's next request: the file may have changed since."""
+        self._local.vault = None
 
 
 def _session(server: Server) -> requests.Session:
@@ -179,7 +185,7 @@ def _session(server: Server) -> requests.Session:
     session.trust_env = False
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     try:
-        transport = _Transport(server.tls())
+        transport = _Transport(server.tls() if server.address.startswith("https:") else None)
     except OSError as error:
         what = f"its authorities cannot be read ({type(error).__name__})"
         raise Unavailable(f"Vault server {server.name!r}: {what}; see `ca` of the server") from None
@@ -191,7 +197,7 @@ def _session(server: Server) -> requests.Session:
 class _Transport(HTTPAdapter):
     """Connections by one TLS context: requests itself would trust the authorities of certifi as well."""
 
-    def __init__(self, tls: ssl.SSLContext) -> None:
+    def __init__(self, tls: ssl.SSLContext | None) -> None:
         self._tls = tls
         super().__init__(pool_maxsize=8, max_retries=0)
 
@@ -202,7 +208,7 @@ class _Transport(HTTPAdapter):
         cert: Any = None,  # noqa: ARG002 - the signature of requests
     ) -> tuple[Any, Any]:
         host, _ = super().build_connection_pool_key_attributes(request, verify, None)
-        return host, {"ssl_context": self._tls} if host["scheme"] == "https" else {}
+        return host, {"ssl_context": self._tls} if self._tls is not None else {}
 
     def cert_verify(self, conn: Any, url: str, verify: bool | str, cert: Any) -> None:
         """The context says it all."""
