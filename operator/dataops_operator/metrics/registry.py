@@ -1,6 +1,7 @@
 """The operator's metrics. Labels are bounded: a pipeline, an environment, a phase; never a run.
 
-An environment is named by its namespace.
+An environment is `<project>/<name>`, since two projects may each have their prod; the namespace stands for one where a
+run belongs to none.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ _LONG = (1, 5, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21600, 86400)
 _SHORT = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
 RunKind = tuple[str, str, str]
-"""Pipeline, namespace, phase."""
+"""Pipeline, environment, phase."""
 
 
 class RunTally(Collector):

@@ -69,6 +69,7 @@ class Cluster:
         conflict: bool = False,
         explanation: str = "",
         secrets: Armed | Hindrance | None = ARMED,
+        room: int | None = None,
     ) -> Plan | None:
         """One reconcile, as the controller does it.
 
@@ -78,6 +79,7 @@ class Cluster:
             conflict: whether somebody else wrote the run's status just before.
             explanation: what events say of a Job without a pod.
             secrets: what comes of it if the run asks for its secrets; None while that is not known.
+            room: how many Jobs the environment has room for; None where nothing bounds them.
         """
         if self.verdict is not None:
             self.delete(overstayed((), self.view()))
@@ -88,8 +90,9 @@ class Cluster:
         explained: dict[str, str] = {}
         refused: dict[str, Refusal] = {}
         for _ in range(TURNS):
-            view = self.view(proven=frozenset(proven), refused=refused, explained=explained)
+            view = self.view(proven=frozenset(proven), refused=refused, explained=explained, room=room)
             made = plan(self.inputs, self.rows, view, self.now)
+            assert room is None or len(made.create) <= room, "more Jobs than there is room for"
             if made.arm:
                 assert made == Plan(made.rows, arm=True), "something is done before the secrets are at hand"
                 if secrets is None:
@@ -105,7 +108,9 @@ class Cluster:
                 explained |= dict.fromkeys(made.explain, explanation)
                 continue
             fresh = {job["metadata"]["name"]: Refusal("no") for job in made.create if refuse(job["metadata"]["name"])}
-            self.create([job for job in made.create if job["metadata"]["name"] not in fresh])
+            taken = [job for job in made.create if job["metadata"]["name"] not in fresh]
+            self.create(taken)
+            room = None if room is None else room - len(taken)
             if fresh:
                 refused |= fresh
                 continue
@@ -113,7 +118,7 @@ class Cluster:
             if not conflict:
                 self.write(made)
                 if not self.adopted:  # what was adopted may itself be news
-                    self.check_idempotent(made, proven, refused, explained)
+                    self.check_idempotent(made, proven, refused, explained, room)
                 self.delete(made.delete)
             return made
         return None
@@ -205,10 +210,10 @@ class Cluster:
             assert made.wake_at is not None, "the run waits for nothing, for ever"
 
     def check_idempotent(
-        self, made: Plan, proven: set[str], refused: dict[str, Refusal], explained: dict[str, str]
+        self, made: Plan, proven: set[str], refused: dict[str, Refusal], explained: dict[str, str], room: int | None
     ) -> None:
         """Planning on the plan's own result does nothing more."""
-        view = self.view(proven=frozenset(proven), refused=refused, explained=explained)
+        view = self.view(proven=frozenset(proven), refused=refused, explained=explained, room=room)
         again = plan(self.inputs, self.rows, view, self.now)
         if again.explain and not again.prove:  # of the Jobs just created, none has a pod
             return

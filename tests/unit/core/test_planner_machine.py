@@ -64,10 +64,11 @@ class Runs(RuleBasedStateMachine):
         refused=st.sampled_from(["", "", "", *NAMES]),
         explanation=st.sampled_from(["", "exceeded quota"]),
         secrets=st.sampled_from([ARMED, ARMED, None, SEALED]),
+        room=st.sampled_from([None, None, 2, 1, 0]),
     )
-    def reconcile(self, refused: str, explanation: str, secrets: Armed | Hindrance | None) -> None:
+    def reconcile(self, refused: str, explanation: str, secrets: Armed | Hindrance | None, room: int | None) -> None:
         self.cluster.reconcile(
-            lambda name: bool(refused) and f"-{refused}-" in name, explanation=explanation, secrets=secrets
+            lambda name: bool(refused) and f"-{refused}-" in name, explanation=explanation, secrets=secrets, room=room
         )
 
     @rule(final=st.sampled_from([False, False, True]))
