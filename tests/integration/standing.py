@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.harness.api import Object
+from tests.harness.api import Object, condition
 from tests.harness.kinds import ENVIRONMENTS, NAMESPACES
 from tests.integration.support import Case
 
-PARTS = ("NamespaceReady", "AccessReady", "QuotaReady", "NetworkReady", "VaultReady", "TargetsReady", "Ready")
-
 
 async def stands(case: Case, name: str = "prod", project: str = "", **spec: Any) -> Object:
-    """Create an Environment that holds the case's namespace, from there or from a project's namespace."""
+    """Create an Environment, wait until it is Ready and holds the case's namespace.
+
+    Args:
+        name: of the Environment.
+        project: a new namespace that the Environment is in; the case's own where empty.
+        **spec: fields of its spec.
+    """
     if project:
         await case.api.make_namespace(project)
         label = {"metadata": {"labels": {"dataops.dev/allow-project": project}}}
@@ -23,12 +27,17 @@ async def stands(case: Case, name: str = "prod", project: str = "", **spec: Any)
 
 
 async def ready(case: Case, environment: Object) -> Object:
-    """Have every part of an Environment stand."""
+    """Wait until an Environment is Ready and holds the case's namespace."""
     meta = environment["metadata"]
-    now = {"lastTransitionTime": "2026-01-01T00:00:00Z", "observedGeneration": meta["generation"]}
-    conditions = [{"type": part, "status": "True", "reason": "Provisioned", "message": "", **now} for part in PARTS]
-    status = {"status": {"namespace": case.namespace, "conditions": conditions}}
-    return await case.api.patch(ENVIRONMENTS, meta["namespace"], meta["name"], status, subresource="status")
+    return await case.api.wait_for(
+        ENVIRONMENTS,
+        meta["namespace"],
+        meta["name"],
+        lambda found: (
+            condition(found, "Ready").get("status") == "True" and found["status"].get("namespace") == case.namespace
+        ),
+        timeout=20,
+    )
 
 
 async def edit(case: Case, environment: Object, **spec: Any) -> Object:

@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 from tests.harness.kinds import JOBS, RUNS
 from tests.harness.proxy import Answer, Call, Fault, Forward, Proxy
-from tests.harness.script import Play
+from tests.harness.script import Outcome, Play
 from tests.integration.beside import side_by_side, start_together
 from tests.integration.standing import edit, stands
 from tests.integration.support import Case, World, a_world, command, spec, step, succeeded, until, waiting_for
@@ -56,10 +56,10 @@ async def together(request: pytest.FixtureRequest, world: World) -> AsyncIterato
 @side_by_side
 async def test_a_restart_goes_on_with_the_values_that_the_run_began_with(case: Case) -> None:
     """Whatever was edited meanwhile: the environment's values, and the run's own, which the API server lets one do."""
-    environment = await stands(case, parameters=PARAMETERS)
     case.plays("a", Play(), end=1.5)
     operator = case.operator()
     await operator.start()
+    environment = await stands(case, parameters=PARAMETERS)
     await case.ready(spec(step("a", command=TEXTS), step("b", "a", command=TEXTS), parameters=DECLARED))
     await case.run(parameters=[{"name": "own", "value": f"{CANARY}-r"}])
     await case.step_is("a", "Running")
@@ -79,11 +79,11 @@ async def test_a_restart_goes_on_with_the_values_that_the_run_began_with(case: C
 @side_by_side
 async def test_a_run_whose_jobs_are_gone_begins_again_with_what_it_says_itself(case: Case) -> None:
     """Its Jobs may be deleted by anyone; the values are found again in the run and its environment."""
-    await stands(case, parameters=PARAMETERS)
     case.broken.add("Jobs")
     case.plays("b", Play(), end=1.0)
     operator = case.operator()
     await operator.start()
+    await stands(case, parameters=PARAMETERS)
     slow = step("b", "a", command=TEXTS, retry={"limit": 1, "on": ["Infrastructure"], "backoff": {"initial": "3s"}})
     await case.ready(spec(step("a", command=TEXTS), slow, parameters=DECLARED))
     await case.run(parameters=[{"name": "own", "value": f"{CANARY}-r"}])
@@ -100,10 +100,10 @@ async def test_a_run_whose_jobs_are_gone_begins_again_with_what_it_says_itself(c
 
 @side_by_side
 async def test_a_death_between_the_first_jobs_and_the_first_status_changes_nothing(case: Case) -> None:
-    environment = await stands(case, parameters=PARAMETERS)
     async with Proxy(case.plane.server, case.plane.token, case.plane.ca) as proxy:
         operator = case.operator(kubeconfig=proxy.kubeconfig(case.logs / "crash.kubeconfig"))
         await operator.start()
+        environment = await stands(case, parameters=PARAMETERS)
         await case.ready(spec(step("a", command=TEXTS), step("b", "a", command=TEXTS), parameters=DECLARED))
         proxy.fault = DeathAtStatus(operator.kill)
         await case.run(parameters=[{"name": "own", "value": f"{CANARY}-r"}])
@@ -130,10 +130,11 @@ async def test_a_death_between_the_first_jobs_and_the_first_status_changes_nothi
 
 @side_by_side
 async def test_a_restart_keeps_places_and_lets_no_more_in(case: Case) -> None:
-    await stands(case, quota={"runs": 2})
-    case.plays("a", Play(), end=12.0)
+    for name in ("r0", "r1"):
+        case.plays("a", Play(outcome=Outcome.HANG), run=name)
     operator = case.operator()
     await operator.start()
+    await stands(case, quota={"runs": 2})
     await case.ready(spec(step("a")))
     names = [f"r{number}" for number in range(4)]
     for name in names:
@@ -149,6 +150,8 @@ async def test_a_restart_keeps_places_and_lets_no_more_in(case: Case) -> None:
     await asyncio.sleep(1)
     assert await lined_up()
     assert len(await case.api.list(JOBS, case.namespace)) == 2
-    for name in names:
+    for name in names[:2]:
+        await case.api.delete(RUNS, case.namespace, name)
+    for name in names[2:]:
         assert succeeded(await case.ended(name))
     operator.kill()

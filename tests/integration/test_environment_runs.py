@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any
 
 import orjson
 import pytest
@@ -394,26 +393,33 @@ async def waits_for_jobs(case: Case) -> bool:
 
 
 @side_by_side
-async def test_a_run_waits_for_an_environment_that_does_not_stand_yet(case: Case) -> None:
-    await case.ready(spec(step("a")))
-    made = await case.api.create(ENVIRONMENTS, case.namespace, {"metadata": {"name": "late"}, "spec": {"images": {}}})
-    status = {"conditions": [said_of("NamespaceReady", "Unknown", made)]}
-    await case.api.patch(ENVIRONMENTS, case.namespace, "late", {"status": status}, subresource="status")
+async def test_a_run_waits_for_an_environment_that_does_not_hold_its_namespace_yet(case: Case) -> None:
+    """It branches off one that is created later."""
+    wants = {"namespace": case.namespace, "from": "parent"}
+    late = await case.api.create(ENVIRONMENTS, case.namespace, {"metadata": {"name": "late"}, "spec": wants})
+    await case.ready(spec(step("a", command=["$(env.params.x)"])))
     await case.run()
     run = await case.waits("EnvironmentNotReady")
     assert run["status"]["environment"] == f"{case.namespace}/late"
-    await ready(case, made)
+    assert "the run fails if it does not by" in said(run)
+    own = {"namespace": f"{case.namespace[:50]}-parent", "parameters": [{"name": "x", "value": "inherited"}]}
+    await case.api.create(ENVIRONMENTS, case.namespace, {"metadata": {"name": "parent"}, "spec": own})
+    await ready(case, late)
     assert succeeded(await case.ended())
+    (job,) = await case.jobs()
+    assert command(job) == ["inherited"]
 
 
-def said_of(part: str, status: str, environment: Object) -> dict[str, Any]:
-    about = {"observedGeneration": environment["metadata"]["generation"], "message": "on its way"}
-    return {
-        "type": part,
-        "status": status,
-        "reason": "Provisioning",
-        "lastTransitionTime": "2026-01-01T00:00:00Z",
-    } | about
+@side_by_side
+async def test_a_run_fails_in_an_environment_that_never_stands(case: Case) -> None:
+    wants = {"namespace": case.namespace, "from": "nowhere"}
+    await case.api.create(ENVIRONMENTS, case.namespace, {"metadata": {"name": "late"}, "spec": wants})
+    await case.ready(spec(step("a")))
+    await case.run()
+    run = await case.ended()
+    assert verdict(run) == ("False", "EnvironmentNotReady")
+    assert "mend the environment, then start it again" in said(run)
+    assert await case.jobs() == []
 
 
 @side_by_side
@@ -422,9 +428,7 @@ async def test_another_projects_environment_captures_no_namespace(case: Case) ->
     evil = f"{case.namespace[:50]}-x"
     await case.api.make_namespace(evil)
     wants = {"namespace": case.namespace, "parameters": [{"name": "who", "value": "evil"}], "freeze": True}
-    made = await case.api.create(ENVIRONMENTS, evil, {"metadata": {"name": "prod"}, "spec": wants})
-    refused = said_of("NamespaceReady", "False", made) | {"reason": "NamespaceNotAllowed"}
-    await case.api.patch(ENVIRONMENTS, evil, "prod", {"status": {"conditions": [refused]}}, subresource="status")
+    await case.api.create(ENVIRONMENTS, evil, {"metadata": {"name": "prod"}, "spec": wants})
     pipeline = spec(step("a", command=["evil"]))
     await case.api.create(PIPELINES, evil, {"metadata": {"name": "p"}, "spec": pipeline})
     await case.ready(spec(step("a", command=["mine", "$(params.who)"]), parameters=[{"name": "who", "default": "me"}]))
