@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 from tests.harness.api import Api, ApiError, Object
-from tests.harness.kinds import NAMESPACES, SERVICE_ACCOUNTS, Kind
+from tests.harness.kinds import BINDINGS, NAMESPACES, SERVICE_ACCOUNTS, Kind
 
 from chartcheck import CHART, NAMESPACE, helm
 from localcluster import binaries
@@ -20,7 +20,6 @@ ACCOUNT = f"system:serviceaccount:{NAMESPACE}:{FULLNAME}"
 
 RBAC, ADMISSION = "rbac.authorization.k8s.io/v1", "admissionregistration.k8s.io/v1"
 ROLES = Kind("Role", RBAC, "roles")
-ROLE_BINDINGS = Kind("RoleBinding", RBAC, "rolebindings")
 CLUSTER_ROLES = Kind("ClusterRole", RBAC, "clusterroles", namespaced=False)
 MUTATING = Kind("MutatingAdmissionPolicy", ADMISSION, "mutatingadmissionpolicies", namespaced=False)
 VALIDATING = Kind("ValidatingAdmissionPolicy", ADMISSION, "validatingadmissionpolicies", namespaced=False)
@@ -29,7 +28,7 @@ MUTATING_BINDINGS = Kind(f"{MUTATING.name}Binding", ADMISSION, "mutatingadmissio
 INSTALLED: Sequence[Kind] = (
     SERVICE_ACCOUNTS,
     ROLES,
-    ROLE_BINDINGS,
+    BINDINGS,
     CLUSTER_ROLES,
     Kind("ClusterRoleBinding", RBAC, "clusterrolebindings", namespaced=False),
     MUTATING,

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.harness.api import Api, Object
-from tests.harness.chart import ROLE_BINDINGS, install_rights
-from tests.harness.kinds import NAMESPACES
+from tests.harness.chart import install_rights
+from tests.harness.kinds import BINDINGS, NAMESPACES
 from tests.harness.operator import ROOT
 
 from localcluster.controlplane import ControlPlane
@@ -71,4 +71,4 @@ async def give(api: Api, namespace: str, user: str, role: str) -> None:
     )
     reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role}
     body = {"metadata": {"generateName": "given-"}, "roleRef": reference, "subjects": [subject]}
-    await api.create(ROLE_BINDINGS, namespace, body)
+    await api.create(BINDINGS, namespace, body)

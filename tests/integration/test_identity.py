@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from tests.harness.api import ApiError, Object
-from tests.harness.chart import ACCOUNT, MUTATING_BINDINGS, ROLE_BINDINGS, eventually
-from tests.harness.kinds import CONFIGMAPS, ENVIRONMENTS, JOBS, NAMESPACES, QUOTAS, RUNS, SECRETS, Kind
+from tests.harness.chart import ACCOUNT, MUTATING_BINDINGS, eventually
+from tests.harness.kinds import BINDINGS, CONFIGMAPS, ENVIRONMENTS, JOBS, NAMESPACES, QUOTAS, RUNS, SECRETS, Kind
 from tests.integration.rights import OTHER, PROJECT, Site, a_plane, a_site, give
 from tests.integration.support import refused
 
@@ -158,7 +158,7 @@ async def delete(site: Site, kind: Kind, namespace: str | None, name: str) -> No
             JOBS,
             {"spec": {"template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "a", "image": "b"}]}}}},
         ),
-        (ROLE_BINDINGS, {"roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view"}}),
+        (BINDINGS, {"roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view"}}),
     ],
     ids=lambda value: value.name if isinstance(value, Kind) else "",
 )
@@ -214,9 +214,9 @@ async def test_the_operator_gives_away_the_charts_roles_and_no_others(site: Site
     body: Object = {"metadata": {"generateName": "a-"}, "roleRef": reference}
     body["subjects"] = [{"kind": "User", "name": "eve", "apiGroup": "rbac.authorization.k8s.io"}]
     async with site.as_user(ACCOUNT) as api:
-        await refused(api.create(ROLE_BINDINGS, PROJECT, body))
+        await refused(api.create(BINDINGS, PROJECT, body))
         body["roleRef"] = reference | {"name": "dataops-run"}
-        await api.create(ROLE_BINDINGS, PROJECT, body)
+        await api.create(BINDINGS, PROJECT, body)
 
 
 async def test_records_are_changed_and_removed_and_other_config_is_left_alone(site: Site) -> None:

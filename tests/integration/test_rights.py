@@ -77,7 +77,7 @@ OPERATOR: dict[str, str] = {
     "pipelines/status.dataops.dev": "patch",
     "pipelineruns/status.dataops.dev": "patch",
     "jobs.batch": f"{READ} create delete",
-    "pods": READ,
+    "pods": "list watch",
     "controllerrevisions.apps": "get list create",
     "serviceaccounts": MADE,
     "persistentvolumeclaims": MADE,

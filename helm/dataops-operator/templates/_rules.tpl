@@ -22,7 +22,7 @@ Secrets, so a step's credentials stay between the step's pod and whoever made th
   verbs: [get, list, watch, create, delete]
 - apiGroups: [""]
   resources: [pods]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 # Revisions of pipelines and environments: immutable, so made and never changed.
 - apiGroups: [apps]
   resources: [controllerrevisions]

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import pytest
+import yaml
 from tests.unit.chart.rendering import Object, Render, Rendered
+
+from dataops_operator.arguments import parse_arguments
+from dataops_operator.vault.servers import parse_server
 
 SETS = ["default", "ha-namespaced", "minimal", "vault"]
 
@@ -44,6 +48,10 @@ def test_every_value_of_the_operator_reaches_its_command_line(render: Render) ->
     rendered = render(
         log={"level": "debug", "format": "text"},
         operator={"workers": 7, "pipelineWait": "90s", "runnerServiceAccount": "steps"},
+        environments={"namespacePattern": "x-{project}-*,y", "deletionWait": "90s"},
+        images={"storage": "registry.example/storage:2"},
+        image={"tag": "3"},
+        serviceAccount={"name": "keeper"},
     )
     args = container(rendered)["args"]
     assert {
@@ -53,7 +61,36 @@ def test_every_value_of_the_operator_reaches_its_command_line(render: Render) ->
         "--workers=7",
         "--pipeline-wait=90s",
         "--runner-service-account=steps",
+        "--environment-namespaces=x-{project}-*,y",
+        "--deletion-wait=90s",
+        "--storage-image=registry.example/storage:2",
+        "--agent-image=localhost/dataops-operator:3",
+        "--service-account=keeper",
     } <= set(args)
+
+
+@pytest.mark.parametrize("ci", SETS)
+def test_the_operator_takes_the_arguments_that_the_chart_gives(render: Render, ci: str) -> None:
+    args = container(render(ci=ci))["args"]
+    taken = vars(parse_arguments(args))
+    assert taken["lease_namespace"] == "dataops-system"
+    assert taken["environment_namespaces"] == next(a for a in args if "environment-namespaces" in a).partition("=")[2]
+
+
+@pytest.mark.parametrize("ci", ["vault", "ha-namespaced"])
+def test_the_operator_reads_the_servers_that_the_chart_writes(render: Render, ci: str) -> None:
+    rendered = render(ci=ci)
+    (config,) = rendered.all("ConfigMap")
+    written = yaml.safe_load(config["data"]["servers.yaml"])["servers"]
+    for server in written:
+        read = parse_server(server)
+        assert (read.name, read.address, read.audience) == (
+            server["name"],
+            server["address"],
+            server["auth"]["audience"],
+        )
+        assert read.ca == server.get("ca")
+        assert list(read.peers) == server["peers"]
 
 
 def test_the_pod_learns_its_own_name_and_namespace(render: Render) -> None:

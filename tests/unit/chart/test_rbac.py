@@ -82,7 +82,7 @@ OPERATOR = {
     ("dataops.dev", "pipelines/status"): {"patch"},
     ("dataops.dev", "pipelineruns/status"): {"patch"},
     ("batch", "jobs"): READ | {"create", "delete"},
-    ("", "pods"): READ,
+    ("", "pods"): {"list", "watch"},
     ("", "persistentvolumeclaims"): MADE,
     ("", "serviceaccounts"): MADE,
     ("", "resourcequotas"): MADE,

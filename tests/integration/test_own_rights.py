@@ -1,0 +1,235 @@
+"""The operator as the chart installs it: under its own account, with the rights and within the policies of the chart.
+
+Every other test runs it as the administrator. Here nothing that it needs may be missing, and nothing that it was given
+may be idle: what it did is read from the API server's audit log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+import pytest_asyncio
+from tests.harness.api import Api, Object, condition
+from tests.harness.chart import ACCOUNT, FULLNAME
+from tests.harness.history import run_ended
+from tests.harness.kinds import (
+    BINDINGS,
+    CLAIMS,
+    ENVIRONMENTS,
+    JOBS,
+    LIMITS,
+    NAMESPACES,
+    PIPELINES,
+    POLICIES,
+    QUOTAS,
+    RUNS,
+    SERVICE_ACCOUNTS,
+    Kind,
+)
+from tests.harness.player import Player
+from tests.harness.script import Outcome, Play, Rule, Script
+from tests.integration.rights import OTHER, PROJECT, Site, a_plane, a_site
+from tests.integration.support import Operator, failed_because, row, spec, step, succeeded, until
+
+from chartcheck import NAMESPACE
+from localcluster.controlplane import ControlPlane
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+PROD, BRANCH = "analytics-prod", "analytics-feature"
+WHOLE: Object = {
+    "namespace": PROD,
+    "quota": {"hard": {"requests.cpu": "4"}},
+    "access": [{"role": "Run", "subjects": [{"kind": "Group", "name": "engineers"}]}],
+    "network": {"egress": [{"ports": [{"port": 443}]}]},
+    "targets": [{"name": "scratch", "volume": {"size": "1Gi"}}],
+}
+
+RARE: dict[tuple[str, str], str] = {
+    ("get", "pipelineruns"): "where somebody else wrote a run's status at the same moment",
+}
+"""Rights that this module's cases need not use, and when they are."""
+
+
+@pytest.fixture(scope="module")
+def plane() -> Iterator[ControlPlane]:
+    with a_plane("own-rights") as made:
+        yield made
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def site(plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
+    folder = tmp_path_factory.mktemp("own-rights")
+    script = Script(default=Play(start=0.05, end=0.2))
+    script.rules.append(Rule(Play(outcome=Outcome.HANG), "hang", 0, "", ""))
+    async with a_site(plane) as made, Player(made.api, script):
+        kubeconfig = await login(made, folder / "operator.kubeconfig")
+        words = ("--pipeline-wait", "8s", "--deletion-wait", "6s", "--service-account", FULLNAME)
+        async with Operator(
+            plane, folder / "operator.log", *words, lease_namespace=NAMESPACE, kubeconfig=kubeconfig
+        ) as operator:
+            yield made
+            assert operator.alive, operator.tail()
+            await operator.terminate()
+
+
+async def login(site: Site, path: Path) -> Path:
+    """A kubeconfig with a token of the chart's ServiceAccount, as its pod has one."""
+    body = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
+    answer = await site.api.request("POST", SERVICE_ACCOUNTS.path(NAMESPACE, FULLNAME, "token"), body)
+    server = {"server": site.plane.server, "certificate-authority": str(site.plane.ca)}
+    whole = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "own",
+        "clusters": [{"name": "own", "cluster": server}],
+        "users": [{"name": "own", "user": {"token": answer["status"]["token"]}}],
+        "contexts": [{"name": "own", "context": {"cluster": "own", "user": "own"}}],
+    }
+    await asyncio.to_thread(path.write_bytes, orjson.dumps(whole))
+    return path
+
+
+def audited(plane: ControlPlane) -> list[Object]:
+    """What the operator asked of the API server, as the audit log has it."""
+    assert plane.audit_log
+    lines = plane.audit_log.read_bytes().splitlines()
+    entries = (orjson.loads(line) for line in lines if ACCOUNT.encode() in line)
+    return [one for one in entries if one["user"]["username"] == ACCOUNT and "impersonatedUser" not in one]
+
+
+async def stands(api: Api, name: str, **more: Any) -> Object:
+    await api.create(ENVIRONMENTS, PROJECT, {"metadata": {"name": name}, "spec": more})
+    return await api.wait_for(
+        ENVIRONMENTS, PROJECT, name, lambda one: condition(one, "Ready").get("status") == "True", timeout=40
+    )
+
+
+def content(obj: Object) -> Object:
+    """An object without what the API server and others keep in it."""
+    meta = {key: obj["metadata"].get(key) for key in ("name", "labels")}
+    return {key: value for key, value in obj.items() if key not in ("metadata", "status")} | {"metadata": meta}
+
+
+async def gone(api: Api, kind: Any, namespace: str | None, name: str) -> None:
+    async def is_gone() -> bool:
+        return await api.find(kind, namespace, name) is None
+
+    await until(is_gone, within=60)
+
+
+async def test_an_environment_its_runs_their_workspace_and_the_way_back(site: Site) -> None:
+    """One walk through everything, since each part needs what the one before made."""
+    api = site.api
+    steps = [step("land"), step("report", "land")]
+    await api.create(PIPELINES, PROJECT, {"metadata": {"name": "p"}, "spec": spec(*steps, workspace={"size": "1Gi"})})
+    await stands(api, "prod", **WHOLE)
+
+    async with site.as_user("editor") as editor:
+        await editor.create(RUNS, PROJECT, {"metadata": {"name": "here"}, "spec": {"pipeline": "p"}})
+    run = await api.create(RUNS, PROD, {"metadata": {"name": "r"}, "spec": {"pipeline": "p"}})
+    ended = await api.wait_for(RUNS, PROD, "r", run_ended, timeout=60)
+    assert succeeded(ended)
+    assert ended["status"]["environment"] == f"{PROJECT}/prod"
+    assert ended["status"]["requestedBy"] == run["metadata"]["annotations"]["dataops.dev/created-by"]
+    here = await api.wait_for(RUNS, PROJECT, "here", run_ended, timeout=60)
+    assert here["status"]["requestedBy"] == "editor"
+
+    # Drift is mended, in each kind, and what is no longer wanted goes.
+    drift: dict[tuple[Kind, str], Object] = {
+        (QUOTAS, "dataops"): {"spec": {"hard": {"requests.cpu": "64"}}},
+        (LIMITS, "dataops"): {"spec": {"limits": []}},
+        (POLICIES, "dataops-default-deny"): {"spec": {"policyTypes": ["Ingress"]}},
+        (BINDINGS, "dataops-access-run"): {"subjects": []},
+        (SERVICE_ACCOUNTS, "dataops-runner"): {"automountServiceAccountToken": True},
+        (CLAIMS, "target-scratch"): {"metadata": {"labels": {"dataops.dev/project": "another"}}},
+    }
+    for (kind, name), body in drift.items():
+        there = await api.get(kind, PROD, name)
+        await api.patch(kind, PROD, name, body)
+        await api.wait_for(kind, PROD, name, lambda one, there=there: content(one) == content(there))  # type: ignore[misc]
+    await api.delete(POLICIES, PROD, "dataops-default-deny")
+    await api.wait_for(POLICIES, PROD, "dataops-default-deny", lambda _: True)
+    await api.patch(ENVIRONMENTS, PROJECT, "prod", {"spec": {"access": None, "quota": None}})
+    await gone(api, QUOTAS, PROD, "dataops")
+    assert await api.find(CLAIMS, PROD, "target-scratch") is not None
+    assert await api.find(LIMITS, PROD, "dataops") is not None
+
+    # Its end takes a run under way along.
+    await api.create(PIPELINES, PROJECT, {"metadata": {"name": "hang"}, "spec": spec(step("hang"))})
+    await api.create(RUNS, PROD, {"metadata": {"name": "h"}, "spec": {"pipeline": "hang"}})
+    await api.wait_for(RUNS, PROD, "h", lambda one: row(one, "hang").get("phase") == "Running")
+    await api.delete(ENVIRONMENTS, PROJECT, "prod")
+    await gone(api, NAMESPACES, None, PROD)
+    await gone(api, ENVIRONMENTS, PROJECT, "prod")
+
+
+async def test_a_namespace_that_was_given_is_taken_and_given_back(site: Site) -> None:
+    api = site.api
+    labels = {"dataops.dev/allow-project": PROJECT}
+    await api.create(NAMESPACES, None, {"metadata": {"name": "given", "labels": labels}})
+    await stands(api, "given", **WHOLE | {"namespace": "given"})
+    await api.delete(ENVIRONMENTS, PROJECT, "given")
+    await gone(api, ENVIRONMENTS, PROJECT, "given")
+    left = await api.get(NAMESPACES, None, "given")
+    assert {key for key in left["metadata"]["labels"] if key.startswith("dataops")} == set(labels)
+    for kind in (QUOTAS, LIMITS, POLICIES, CLAIMS, JOBS):
+        assert await api.list(kind, "given") == []
+
+
+async def test_an_environment_whose_time_is_over_deletes_itself(site: Site) -> None:
+    began = time.monotonic()
+    await stands(site.api, "short", namespace="analytics-short", ttl="6s")
+    await gone(site.api, ENVIRONMENTS, PROJECT, "short")
+    assert time.monotonic() - began > 5
+
+
+async def test_a_job_without_a_pod_is_explained_and_removed(site: Site) -> None:
+    api = site.api
+    await api.create(QUOTAS, OTHER, {"metadata": {"name": "none"}, "spec": {"hard": {"pods": "0"}}})
+    await api.create(PIPELINES, OTHER, {"metadata": {"name": "p"}, "spec": spec(step("a", startTimeout="8s"))})
+    await api.create(RUNS, OTHER, {"metadata": {"name": "r"}, "spec": {"pipeline": "p"}})
+    run = await api.wait_for(RUNS, OTHER, "r", run_ended, timeout=60)
+    assert failed_because(run, "a") == "QuotaExceeded"
+
+    async def removed() -> bool:
+        return await api.list(JOBS, OTHER) == []
+
+    await until(removed, within=60)
+
+
+# Last: what the cases before have used.
+
+
+async def test_nothing_was_refused_for_want_of_a_right_or_by_a_policy(site: Site) -> None:
+    found = [one for one in audited(site.plane) if one["responseStatus"]["code"] == 403]
+    told = [f"{one['verb']} {one['requestURI']}: {one['responseStatus'].get('message')}" for one in found]
+    # A namespace that is going away refuses what is created in it, whoever asks.
+    assert [one for one in told if "because it is being terminated" not in one] == []
+
+
+async def test_every_right_that_was_given_was_used(site: Site) -> None:
+    await asyncio.sleep(1)  # the log is written in batches
+    used = {
+        (one["verb"], "/".join(filter(None, (one["objectRef"]["resource"], one["objectRef"].get("subresource")))))
+        for one in audited(site.plane)
+        if "objectRef" in one
+    }
+    granted = {
+        (verb, resource)
+        for role in site.installed
+        if role["kind"] in ("ClusterRole", "Role") and role["metadata"]["name"].startswith(FULLNAME)
+        for rule in role["rules"]
+        for verb in rule["verbs"]
+        for resource in rule["resources"]
+    }
+    granted.discard(("bind", "clusterroles"))  # asked for within a write of a RoleBinding
+    assert granted - used - RARE.keys() == set(), "given and not used"
+    assert RARE.keys() <= granted, "an exception for what is not given"
+    assert used - granted == set(), "used and not given"
