@@ -13,7 +13,7 @@ from tests.faults.scenarios import Scenario, end_state
 from tests.harness.api import Api, Object, condition
 from tests.harness.history import Cluster, Recorder, run_ended
 from tests.harness.invariants import Violation, check_all, unchanged
-from tests.harness.kinds import LEASES, PIPELINES, RUNS, Kind
+from tests.harness.kinds import ENVIRONMENTS, LEASES, PIPELINES, RUNS, Kind
 from tests.harness.operator import OperatorProcess
 from tests.harness.proxy import Call, Fault, Proxy
 
@@ -119,6 +119,10 @@ class Bench:
         pipeline = scenario.pipeline["metadata"]["name"]
         await self.api.create(PIPELINES, name, scenario.pipeline)
         restarts = await self._keep_until(operator, PIPELINES, name, pipeline, _ready)
+        if scenario.environment is not None:
+            await self.api.create(ENVIRONMENTS, name, scenario.environment)
+            place = scenario.environment["metadata"]["name"]
+            restarts += await self._keep_until(operator, ENVIRONMENTS, name, place, _ready)
         await self.api.create(RUNS, name, scenario.run)
         return restarts + await self._keep_until(operator, RUNS, name, scenario.name, run_ended)
 
@@ -141,8 +145,8 @@ class Bench:
             await self.api.delete(LEASES, namespace, lease["metadata"]["name"])
 
 
-def _ready(pipeline: Object) -> bool:
-    return condition(pipeline, "Ready").get("status") == "True"
+def _ready(definition: Object) -> bool:
+    return condition(definition, "Ready").get("status") == "True"
 
 
 def judge(results: Sequence[Result], expected: Object) -> str:

@@ -15,8 +15,9 @@ START, END = 0.05, 0.15
 
 TIMES = frozenset(
     {"startedAt", "finishedAt", "lastTransitionTime", "retryAt", "since", "deletionTimestamp", "job", "message"}
+    | {"environment", "environmentRevision"}
 )
-"""What differs between two sound runs: times, names with a hash of the UID, and prose that tells them."""
+"""What differs between two sound runs: times, names with a hash of the UID, prose that tells them, the place."""
 
 
 @dataclass(frozen=True)
@@ -28,11 +29,15 @@ class Scenario:
     steps: int
     attempts: int
     """How many Jobs a run makes in all."""
+    environment: Object | None = None
+    """What the run belongs to; nothing where None."""
 
     @property
     def run(self) -> Object:
         """The run to create."""
         spec = {"pipeline": self.pipeline["metadata"]["name"], "logicalDate": "2013-02-09T00:00:00Z"}
+        if self.environment is not None:
+            spec["parameters"] = [{"name": "own", "value": "of the run"}]
         return {"metadata": {"name": self.name}, "spec": spec}
 
 
@@ -52,6 +57,30 @@ def _diamond(name: str, retry: Object | None = None) -> Object:
 
 DIAMOND = Scenario("diamond", _diamond("diamond"), steps=4, attempts=4)
 RETRY = Scenario("retry", _diamond("retry", {"limit": 2, "backoff": {"initial": "1s"}}), steps=4, attempts=5)
+
+
+_PLACED: Object = {
+    "metadata": {"name": "placed"},
+    "spec": {
+        "defaults": {"image": "example.test/step:1"},
+        "parameters": [{"name": "own", "masked": True}, {"name": "given"}],
+        "steps": [
+            {"name": "a", "command": ["$(params.own)", "$(params.given)", "$(env.params.other)"]},
+            {"name": "b", "needs": ["a"], "command": ["$(params.own)", "$(params.given)", "$(env.params.other)"]},
+        ],
+    },
+}
+_PLACE: Object = {
+    "metadata": {"name": "prod"},
+    "spec": {
+        "parameters": [
+            {"name": "given", "value": "by the environment", "masked": True},
+            {"name": "other", "value": [1]},
+        ],
+        "quota": {"runs": 1, "jobs": 1},
+    },
+}
+PLACED = Scenario("placed", _PLACED, steps=2, attempts=2, environment=_PLACE)
 
 
 def script() -> Script:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from tests.faults.case import Bench, Result, judge, untouched
-from tests.faults.scenarios import DIAMOND, RETRY, Scenario, script
+from tests.faults.scenarios import DIAMOND, PLACED, RETRY, Scenario, script
 from tests.harness.api import Api
 from tests.harness.faults import CrashAt, When
 from tests.harness.player import Player
@@ -38,6 +38,26 @@ async def test_death_at_any_write_changes_nothing(plane: ControlPlane, tmp_path:
     assert not failures, failures
     # Two ends that come together may be told in one write instead of two: the last number is then not reached.
     assert len(untouched(results)) <= 2, f"nobody died in {untouched(results)}: these cases prove nothing"
+
+
+@pytest.mark.timeout(600)
+async def test_death_at_any_write_of_a_run_in_an_environment_changes_nothing(
+    plane: ControlPlane, tmp_path: Path
+) -> None:
+    """What it began with, masked values among it, and its places in line are found again."""
+    async with Api(plane.server, plane.token, plane.ca) as api, Player(api, script()):
+        bench = Bench(plane, api, tmp_path)
+        calm = await bench.run("placed-calm", PLACED)
+        assert not calm.problems, str(calm)
+        assert [one.get("masked") for one in calm.end["status"]["parameters"]] == [True, True]
+        assert [job["command"] for job in calm.end["jobs"]] == [["of the run", "by the environment", "[1]"]] * 2
+        first = next(call.number for call in calm.writes if "controllerrevisions" in str(call) and call.number > 2)
+        numbers = range(first, len(calm.writes) + 1)
+        cases = [_crash(bench, PLACED, k, when) for k in numbers for when in ("before", "after")]
+        results = await asyncio.gather(*cases)
+    failures = judge(results, calm.end)
+    assert not failures, failures
+    assert len(untouched(results)) <= 4, f"nobody died in {untouched(results)}: these cases prove nothing"
 
 
 async def _crash(bench: Bench, scenario: Scenario, k: int, when: When) -> Result:
