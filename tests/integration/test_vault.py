@@ -6,19 +6,16 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
-from tests.harness.api import RUNNER, Api
-from tests.harness.kinds import NAMESPACES, SERVICE_ACCOUNTS
 from tests.harness.openbao import OpenBao
-from tests.harness.postgres import Postgres
-from tests.harness.vaultadmin import OPERATOR, token_of
+from tests.harness.vaultadmin import OPERATOR
 from tests.harness.vaultadmin import VaultError as Refused
 from tests.integration.support import until
+from tests.integration.vaultsite import CANARY, JWT, Site, a_site
 
 from dataops_operator.api.secret import VaultSource
 from dataops_operator.core.secrets import Fetched
@@ -39,78 +36,11 @@ from localcluster.controlplane import ControlPlane
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-CANARY = "canary-3f8a1c"
-SYSTEM, TEAM, OTHER = "dataops-system", "team-dev", "other-dev"
-JWT = {"auth": {"method": "jwt", "mount": "jwt", "audience": "vault"}}
-POLICY = {
-    "secret/data/team/*": ["read"],
-    "kv/team/*": ["read"],
-    "pki/issue/web": ["update"],
-    "transit/decrypt/orders": ["update"],
-    "database/creds/*": ["read"],
-    "nowhere/*": ["read"],
-}
-
-
-@dataclass
-class Site:
-    """A Vault that a cluster's ServiceAccounts log in to, set up as docs/secrets.md says."""
-
-    bao: OpenBao
-    api: Api
-    postgres: Postgres
-    folder: Path
-    sealed: str = ""
-    requests: list[tuple[str, str, int]] = field(default_factory=list)
-
-    async def jwt(self, namespace: str = TEAM, account: str = RUNNER, audience: str = "vault") -> str:
-        return await token_of(self.api, namespace, account, audience=audience)
-
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def site(control_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
-    folder = tmp_path_factory.mktemp("vault")
-    with Postgres() as postgres:
-        async with (
-            Api(control_plane.server, control_plane.token, control_plane.ca) as api,
-            OpenBao(folder / "openbao", tls=True) as bao,
-        ):
-            for namespace in (TEAM, OTHER):
-                await api.make_namespace(namespace)
-                await api.create(SERVICE_ACCOUNTS, namespace, {"metadata": {"name": "somebody"}})
-            await api.create(NAMESPACES, None, {"metadata": {"name": SYSTEM}})
-            await api.create(SERVICE_ACCOUNTS, SYSTEM, {"metadata": {"name": OPERATOR}})
-            made = Site(bao, api, postgres, folder)
-            await _set_up(made, control_plane)
-            (folder / "token").write_text(await token_of(api, SYSTEM, OPERATOR, seconds=7200))
-            yield made
-
-
-async def _set_up(site: Site, plane: ControlPlane) -> None:
-    bao = site.bao
-    await bao.kubernetes_auth(plane, site.api)
-    await bao.jwt_auth(plane)
-    await bao.operator(SYSTEM)
-    await bao.jwt_role(OPERATOR, SYSTEM, [OPERATOR], account=OPERATOR)
-    await bao.policy("team", POLICY)
-    await bao.role("team", TEAM, ["team"])
-    await bao.role("batch", TEAM, ["team"], token_type="batch")
-    await bao.jwt_role("team", TEAM, ["team"])
-    await bao.kv("secret", 2)
-    await bao.kv("kv", 1)
-    await bao.put("secret/data/team/api", {"token": "first"})
-    await bao.put("secret/data/team/api", {"token": CANARY, "port": 5432, "tls": True, "hosts": ["a", "b"]})
-    await bao.put("secret/data/team/deleted", {"token": "x"})
-    await bao.request("DELETE", "secret/data/team/deleted")
-    await bao.put("secret/data/theirs", {"token": "x"})
-    await bao.put("kv/team/api", {"token": CANARY})
-    await bao.pki()
-    await bao.transit()
-    site.sealed = await bao.encrypt(CANARY.encode() + b"\xff")
-    pg = site.postgres
-    await bao.database(
-        host=pg.host, port=pg.port, database="postgres", username="postgres", password=pg.password, ttl="5m"
-    )
+    async with a_site(control_plane, tmp_path_factory.mktemp("vault"), "vault") as made:
+        yield made
 
 
 @pytest_asyncio.fixture(loop_scope="module")
@@ -124,8 +54,11 @@ async def vaults(site: Site) -> AsyncIterator[Vaults]:
 
 def make(site: Site, **more: Any) -> Vaults:
     file = site.bao.servers_file(site.bao.server("jwt", **JWT), site.bao.server("hasty", timeout="1s"))
-    told = lambda server, operation, code, _: site.requests.append((server, operation, code))  # noqa: E731
-    return Vaults(load_servers(file), str(site.folder / "token"), told, **more)
+
+    def observe(server: str, operation: str, code: int, _: float) -> None:
+        site.requests.append((server, operation, code))
+
+    return Vaults(load_servers(file), str(site.folder / "token"), observe, **more)
 
 
 async def log_in(site: Site, vaults: Vaults, server: str = "default") -> Login:
@@ -153,7 +86,7 @@ async def test_a_run_logs_in_as_its_service_account(site: Site, vaults: Vaults, 
     [
         ("team", {"audience": "https://kubernetes.default.svc"}),
         ("team", {"account": "somebody"}),
-        ("team", {"namespace": OTHER}),
+        ("team", {"namespace": "other"}),
         ("nobody", {}),
     ],
     ids=["another audience", "another ServiceAccount", "another namespace", "no such role"],
@@ -161,8 +94,9 @@ async def test_a_run_logs_in_as_its_service_account(site: Site, vaults: Vaults, 
 async def test_a_login_that_is_not_due_is_refused(
     site: Site, vaults: Vaults, server: str, role: str, who: dict[str, str]
 ) -> None:
+    jwt = await site.jwt(**{key: site.other if key == "namespace" else value for key, value in who.items()})
     with pytest.raises(LoginFailed) as caught:
-        await vaults.login(server, role, await site.jwt(**who))
+        await vaults.login(server, role, jwt)
     assert caught.value.reason == "VaultLoginFailed"
     assert caught.value.final
     text = str(caught.value)
