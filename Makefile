@@ -8,7 +8,12 @@ NAME ?= demo
 PYTHON3 ?= python3
 CLUSTER := PYTHONPATH=tools $(PYTHON3) -m localcluster
 PY := .venv/bin/python
-IMAGES := operator storage flights openbao postgres
+IMAGES := postgres openbao storage operator flights
+DOCKERFILE_operator := operator/Dockerfile
+DOCKERFILE_storage := images/storage/Dockerfile
+FOLDER_flights := examples/flights-daily
+FOLDER_openbao := images/openbao
+FOLDER_postgres := images/postgres
 TIER := $(PYTHON3) tools/tier.py
 
 ##@ See it work
@@ -33,12 +38,13 @@ cluster: ## Bring up a local Kubernetes cluster: kind where Docker answers, else
 	@$(CLUSTER) up --name $(NAME)
 
 images: ## Build the images of the operator, the example and its servers, and load them into the cluster
-	@$(CLUSTER) images-build localhost/dataops-operator:dev operator/Dockerfile .
-	@$(CLUSTER) images-build localhost/dataops-storage:dev images/storage/Dockerfile .
-	@$(CLUSTER) images-build localhost/dataops-flights:dev examples/flights-daily/Dockerfile examples/flights-daily
-	@$(CLUSTER) images-build localhost/dataops-openbao:dev images/openbao/Dockerfile images/openbao
-	@$(CLUSTER) images-build localhost/dataops-postgres:dev images/postgres/Dockerfile images/postgres
-	@$(CLUSTER) images-load $(IMAGES:%=localhost/dataops-%:dev) --name $(NAME)
+	@$(CLUSTER) images-build >/dev/null
+	@$(MAKE) -s -j2 $(IMAGES:%=image-%) NAME=$(NAME)
+
+# Two at a time: downloads and processors take turns.
+image-%:
+	@$(CLUSTER) images-build localhost/dataops-$*:dev $(or $(DOCKERFILE_$*),$(FOLDER_$*)/Dockerfile) $(or $(FOLDER_$*),.)
+	@$(CLUSTER) images-load localhost/dataops-$*:dev --name $(NAME)
 
 install: ## Install or upgrade the chart in the cluster
 	@$(PYTHON3) tools/demo.py --name $(NAME) --install-only

@@ -21,6 +21,7 @@ SYSTEM = "dataops-system"
 RELEASE = "dataops-operator"
 OPERATOR_IMAGE = "localhost/dataops-operator:dev"
 FLIGHTS_IMAGE = "localhost/dataops-flights:dev"
+STORAGE_IMAGE = "localhost/dataops-storage:dev"
 
 # What make tells the makes below it; the commands here are to behave as in a user's own shell.
 _OF_MAKE = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "NAME")

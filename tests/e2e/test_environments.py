@@ -8,9 +8,10 @@ from datetime import date
 
 import pytest
 from tests.e2e.flights import apply_example, branch_of, schema_of
+from tests.e2e.objectstore import ENDPOINT, ObjectStore
 from tests.e2e.platform import Platform
-from tests.e2e.room import Room, begins, row, shell, until_gone
-from tests.e2e.site import EXAMPLE, CommandError
+from tests.e2e.room import Room, begins, python, row, shell, until_gone
+from tests.e2e.site import EXAMPLE, STORAGE_IMAGE, CommandError
 from tests.harness.api import condition
 
 READY_WITHIN = 30.0
@@ -81,6 +82,51 @@ def test_a_branch_of_the_example_is_there_within_seconds_and_leaves_nothing(
 
 def differing(before: dict[str, list[str]], after: dict[str, list[str]]) -> dict[str, object]:
     return {key: {"before": before[key], "after": after[key]} for key in before if before[key] != after[key]}
+
+
+WRITES = """
+import os, pathlib
+import obstore
+
+home = pathlib.Path("/dataops/secrets/lake")
+store = obstore.store.S3Store(
+    os.environ["BUCKET"], prefix=os.environ["PREFIX"], endpoint=os.environ["ENDPOINT"], region="us-east-1",
+    access_key_id=(home / "access_key").read_text(), secret_access_key=(home / "secret_key").read_text(),
+    client_options={"allow_http": True},
+)
+obstore.put(store, "day.parquet", b"one day")
+"""
+
+
+def begin_prefixes(room: Room) -> None:
+    store = ObjectStore(room.site)
+    store.start()
+    store.bucket("lake")
+    Platform(room.site).admit(room.namespace, [room.namespace, f"{room.namespace}-*"], "secret/data/s3")
+    login = {"vault": {"path": "secret/data/s3"}}
+    lake = {"endpoint": ENDPOINT, "bucket": "lake", "prefix": "prod/", "credentials": login}
+    egress = [{"to": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "s3"}}}]}]
+    room.environment(vault={"role": room.namespace}, targets=[{"name": "lake", "s3": lake}], network={"egress": egress})
+    names = ("BUCKET", "PREFIX", "ENDPOINT")
+    env = [{"name": name, "value": f"$(targets.lake.{name.lower()})"} for name in names]
+    room.define("write", [python("write", WRITES, image=STORAGE_IMAGE, env=env)])
+    room.launch("write")
+
+
+@begins(begin_prefixes)
+def test_a_branch_writes_below_a_prefix_of_its_own_which_goes_with_it(room: Room) -> None:
+    store = ObjectStore(room.site)
+    room.succeeded("write")
+    before = store.objects("lake")
+    assert "prod/day.parquet" in before
+    room.environment("side", **{"from": "prod"})
+    side = room.enter(f"{room.namespace}-side")
+    side.launch("write")
+    side.succeeded("write")
+    added = set(store.objects("lake")) - set(before)
+    assert any(key.endswith("/day.parquet") and not key.startswith("prod/") for key in added), added
+    room.kubectl("delete", "denv", "side", "--timeout=120s", within=150)
+    assert store.objects("lake") == before
 
 
 def begin_deleted(room: Room) -> None:
