@@ -37,7 +37,7 @@ def begin_existing(room: Room) -> None:
     claim = {
         "apiVersion": "v1",
         "kind": "PersistentVolumeClaim",
-        "metadata": {"name": "mine", "namespace": room.namespace},
+        "metadata": {"name": "mine", "namespace": room.namespace, "labels": {"dataops.dev/allow-runs": "true"}},
         "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "10Mi"}}},
     }
     room.apply(claim)

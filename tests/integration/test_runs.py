@@ -10,7 +10,7 @@ import orjson
 import pytest
 import pytest_asyncio
 from tests.harness.api import ApiError, Object, condition
-from tests.harness.kinds import JOBS, PIPELINES, PODS, REVISIONS, RUNS, SERVICE_ACCOUNTS
+from tests.harness.kinds import CLAIMS, JOBS, PIPELINES, PODS, REVISIONS, RUNS, SERVICE_ACCOUNTS
 from tests.harness.script import Outcome, Play, succeed
 from tests.integration.beside import side_by_side, start_together
 from tests.integration.support import (
@@ -342,6 +342,23 @@ async def test_deleting_a_pipeline_in_the_middle_lets_its_run_go_on(case: Case) 
     assert succeeded(run)
     assert phases(run) == {"a": "Succeeded", "b": "Succeeded"}
     case.broken.add("I3")  # which reads what a step needs from the Pipeline or its revision
+
+
+@side_by_side
+async def test_a_claim_serves_as_workspace_only_where_its_owner_offers_it_to_runs(case: Case) -> None:
+    """Who may write pipelines need not be let at every claim of the namespace."""
+    await case.ready(spec(step("a"), workspace={"claim": "mine"}))
+    await case.run("early")
+    await case.waits("ClaimNotFound", "early")
+    body = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
+    await case.api.create(CLAIMS, case.namespace, {"metadata": {"name": "mine"}, "spec": body})
+    refused_run = await case.ended("early")
+    assert verdict(refused_run) == ("False", "ClaimNotAllowed")
+    assert "label it dataops.dev/allow-runs=true" in said(refused_run)
+    assert await case.jobs(run="early") == []
+    await case.api.patch(CLAIMS, case.namespace, "mine", {"metadata": {"labels": {"dataops.dev/allow-runs": "true"}}})
+    await case.run("late")
+    assert succeeded(await case.ended("late"))
 
 
 @side_by_side

@@ -101,6 +101,8 @@ class Reason(StrEnum):
     ENVIRONMENT_DELETED = "EnvironmentDeleted"
     TARGET_NOT_FOUND = "TargetNotFound"
     IMAGE_NOT_ALLOWED = "ImageNotAllowed"
+    CLAIM_NOT_FOUND = "ClaimNotFound"
+    CLAIM_NOT_ALLOWED = "ClaimNotAllowed"
     # secrets
     VAULT = "Vault"
     VAULT_UNAVAILABLE = "VaultUnavailable"

@@ -246,7 +246,8 @@ class Workspace(ApiModel):
     }
 
     claim: Annotated[str, StringConstraints(min_length=1, max_length=253)] | None = None
-    """Name of an existing PersistentVolumeClaim in the run's namespace."""
+    """Name of an existing PersistentVolumeClaim in the run's namespace that carries the label
+    dataops.dev/allow-runs: "true"."""
     size: Size | None = None
     """Size of the claim that each run makes and that goes with the run, such as 5Gi."""
     storage_class: Annotated[str, StringConstraints(min_length=1, max_length=253)] | None = None

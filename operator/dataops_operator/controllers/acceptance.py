@@ -21,7 +21,7 @@ from ..core.quota import waiting_reason
 from ..core.revision import Revision
 from ..core.validate import shape_problems, summarise
 from ..kube.errors import NotFound
-from ..kube.resources import ENVIRONMENTS, PIPELINES
+from ..kube.resources import ENVIRONMENTS, PERSISTENT_VOLUME_CLAIMS, PIPELINES
 from .admission import Admission
 from .children import Children
 from .revisions import Recent, Revisions
@@ -134,6 +134,8 @@ class Acceptance:
         inputs = accept.inputs(identity, revision, fixed, self._world.settings.runner, environment)
         if found := unfit(inputs):
             return Refused(found[0][0], hide(summarise([problem for _, problem in found]), inputs.hidden))
+        if (refused := await self._workspace(run, revision)) is not None:
+            return refused
         if home is not None:
             for name in dict.fromkeys(target.name for step in revision.spec.steps for target in inputs.targets(step)):
                 if (why := self._tenancy.target_not_ready(home, name)) is not None:
@@ -141,6 +143,18 @@ class Acceptance:
             await self._revisions.ensure_environment(home.object, home.effective)
         self._keep(run, fixed)
         return Begun(fixed, revision, environment)
+
+    async def _workspace(self, run: Object, revision: Revision) -> Waiting | Refused | None:
+        """What keeps a run from the claim that its pipeline names; None where nothing does."""
+        workspace, meta = revision.spec.workspace, run["metadata"]
+        if workspace is None or workspace.claim is None:
+            return None
+        try:
+            claim = await self._world.client.get(PERSISTENT_VOLUME_CLAIMS, meta["namespace"], workspace.claim)
+        except NotFound:
+            created, patience = meta["creationTimestamp"], self._world.settings.pipeline_wait
+            return accept.missing("claim", workspace.claim, Reason.CLAIM_NOT_FOUND, created, patience, time.time())
+        return accept.claim_refusal(claim)
 
     async def _revision(self, run: Object, spec: PipelineRunSpec, project: str) -> Revision | Waiting | Refused:
         """The revision that a new run executes."""

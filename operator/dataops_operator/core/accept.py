@@ -14,6 +14,7 @@ from ..api.run import PipelineRunSpec
 from .environment import Effective
 from .inputs import Identity, Inputs
 from .names import (
+    ALLOW_RUNS_LABEL,
     ENVIRONMENT_ANNOTATION,
     ENVIRONMENT_REVISION_ANNOTATION,
     LOGICAL_DATE_ANNOTATION,
@@ -192,6 +193,25 @@ def missing(kind: str, name: str, reason: Reason, created: str, patience: float,
         "apply it, then start the run again"
     )
     return Refused(reason, message)
+
+
+def claim_refusal(claim: Mapping[str, Any]) -> Refused | None:
+    """Why a run may not have a claim as its workspace; None where it may.
+
+    Who writes pipelines may have no right on claims, and the namespace may hold others' data: the claim's owner says
+    which one is for runs.
+
+    Args:
+        claim: the PersistentVolumeClaim.
+    """
+    meta = claim["metadata"]
+    if (meta.get("labels") or {}).get(ALLOW_RUNS_LABEL) == "true":
+        return None
+    return Refused(
+        Reason.CLAIM_NOT_ALLOWED,
+        f"spec.workspace.claim: claim {meta['name']!r} is not offered to runs; have its owner label it "
+        f"{ALLOW_RUNS_LABEL}=true, or take workspace.size",
+    )
 
 
 def not_yet(reason: Reason, message: str, created: str, patience: float, now: float) -> Waiting | Refused:
