@@ -27,12 +27,14 @@ from .arguments import parse_arguments
 from .controllers.environment import EnvironmentController, Options
 from .controllers.events import Recorder
 from .controllers.pipeline import PipelineController
-from .controllers.probes import NoServers, NoStorage
+from .controllers.probes import NoLogins, NoServers, NoStorage, Probe
 from .controllers.provisioner import Provisioner
 from .controllers.revisions import Revisions
 from .controllers.run import RunController
 from .controllers.secrets import NoVault
 from .controllers.shapes import decode_job, decode_pod
+from .controllers.targetjobs import TargetJobs
+from .controllers.targets import Targets
 from .controllers.tenancy import Tenancy
 from .controllers.world import Key, Settings, World
 from .core.names import SELECTOR
@@ -86,6 +88,7 @@ class Operator:
         """
         self._arguments = arguments
         self._credentials = load_credentials(arguments.kubeconfig)
+        self._target_jobs: TargetJobs | None = None
         self._stop = asyncio.Event()
 
     def _build(self) -> None:
@@ -107,7 +110,7 @@ class Operator:
         revisions = Revisions(self._client)
         self._runs = RunController(self._world, revisions, NoVault())
         self._controllers: dict[str, EnvironmentController | PipelineController | RunController] = {
-            "Environment": self._environments(),
+            "Environment": self._environments(revisions),
             "Pipeline": PipelineController(self._world, revisions),
             "PipelineRun": self._runs,
         }
@@ -118,7 +121,7 @@ class Operator:
         self._kopf_ready = asyncio.Event()
         self._kopf_stop = asyncio.Event()
 
-    def _environments(self) -> EnvironmentController:
+    def _environments(self, revisions: Revisions) -> EnvironmentController:
         """What makes and keeps Environments."""
         arguments, world = self._arguments, self._world
         self._provisioner = Provisioner(self._client, world.queue.add)
@@ -127,9 +130,12 @@ class Operator:
         )
         patterns = tuple(filter(None, (one.strip() for one in arguments.environment_namespaces.split(","))))
         options = Options(agents, patterns, arguments.deletion_wait)
-        return EnvironmentController(
-            world, Tenancy(world), self._provisioner, options, vault=NoServers(), targets=NoStorage()
-        )
+        tenancy = Tenancy(world)
+        targets: Probe = NoStorage()
+        if arguments.storage_image:
+            self._target_jobs = TargetJobs(world, NoLogins(), image=arguments.storage_image)
+            targets = Targets(tenancy, revisions, self._target_jobs)
+        return EnvironmentController(world, tenancy, self._provisioner, options, vault=NoServers(), targets=targets)
 
     async def run(self) -> None:
         """Work until SIGTERM or SIGINT.
@@ -198,7 +204,10 @@ class Operator:
             for informer in informers:
                 group.create_task(informer.run())
             # Nobody waits for these: what their stores do not have is read live.
-            for informer in self._provisioner.informers(world.settings.namespaces, world.settings.resync):
+            beside = self._provisioner.informers(world.settings.namespaces, world.settings.resync)
+            if self._target_jobs is not None:
+                beside += self._target_jobs.informers(world.settings.namespaces, world.settings.resync)
+            for informer in beside:
                 group.create_task(informer.run())
             for informer in informers:
                 await informer.synced.wait()

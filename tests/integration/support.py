@@ -14,10 +14,11 @@ import pytest
 from tests.harness.api import Api, ApiError, Object, condition
 from tests.harness.history import Recorder, owner_uid, run_ended
 from tests.harness.invariants import check_all
-from tests.harness.kinds import EVENTS, JOBS, PIPELINES, PODS, REVISIONS, RUNS, Kind
+from tests.harness.kinds import EVENTS, JOBS, PIPELINES, PODS, REVISIONS, RUN_UID, RUNS, Kind
 from tests.harness.operator import OperatorProcess
 from tests.harness.player import Player
 from tests.harness.script import Play, Rule, Script
+from tests.harness.storagepods import LABEL as STORAGE_PODS
 
 from localcluster.controlplane import ControlPlane
 
@@ -228,7 +229,9 @@ class World:
 async def a_world(plane: ControlPlane, logs: Path, *arguments: str, operator: bool = True) -> AsyncIterator[World]:
     """A session, a player, and, where asked for, an operator that watches the whole cluster."""
     script = Script(default=Play(start=START, end=END))
-    async with Api(plane.server, plane.token, plane.ca) as api, Player(api, script):
+    # Pods that touch targets are carried out, not played: see tests.harness.storagepods.
+    played = f"{RUN_UID},!{STORAGE_PODS}"
+    async with Api(plane.server, plane.token, plane.ca) as api, Player(api, script, selector=played):
         if not operator:
             yield World(plane, api, None, script, logs)
             return

@@ -16,7 +16,7 @@ from typing import Final
 
 from ..api.conditions import Reason
 from ..core.environment_status import Facts, deleting
-from ..core.names import ENVIRONMENT_FINALIZER
+from ..core.names import ENVIRONMENT_FINALIZER, RUN_LABEL
 from ..core.provision import Place
 from ..core.times import from_rfc3339, to_rfc3339
 from ..kube.errors import ApiError, Conflict, NotFound
@@ -88,11 +88,11 @@ class Deletion:
             Stage(self._objects, Reason.NAMESPACE_LEFT),
         )
 
-    async def go_on(self, environment: Object, place: Place) -> None:
-        """Take the deletion as far as it goes now."""
+    async def go_on(self, environment: Object, place: Place) -> bool:
+        """Take the deletion as far as it goes now; whether it has come to its end."""
         meta = environment["metadata"]
         if ENVIRONMENT_FINALIZER not in meta.get("finalizers", ()):
-            return  # what it made is owned by it, and goes with it
+            return True  # what it made is owned by it, and goes with it
         began = from_rfc3339(meta["deletionTimestamp"])
         for number, stage in enumerate(self._stages, 1):
             try:
@@ -109,14 +109,14 @@ class Deletion:
                     environment, deleting(environment["status"], text, facts, meta["generation"], now), now
                 )
                 self._world.queue.add_after(environment_key(environment), min(_AGAIN, until - now))
-                return
+                return False
             text = f"deleted without waiting longer: {left}"
             if (place.uid, stage.reason) not in self._given_up:
                 self._given_up.add((place.uid, stage.reason))
                 logger.warning("Environment %s/%s: %s: %s", place.project, place.name, stage.reason, text)
             news = News(stage.reason, text, warning=True, detail=str(number))
             self._world.recorder.tell("Environment", environment, news, now)
-        await self._let_go(environment)
+        return await self._let_go(environment)
 
     def _facts(self, environment: Object, place: Place) -> Facts:
         status = environment["status"]
@@ -124,7 +124,7 @@ class Deletion:
         runs = len(self._live_runs(place)) if held else 0
         return Facts(held, place.made, tuple(status.get("targets") or ()), active=runs)
 
-    async def _let_go(self, environment: Object) -> None:
+    async def _let_go(self, environment: Object) -> bool:
         """Take our finalizer off; the API server then removes the object."""
         meta = environment["metadata"]
         rest = [one for one in meta.get("finalizers", ()) if one != ENVIRONMENT_FINALIZER]
@@ -132,13 +132,15 @@ class Deletion:
         try:
             written = await self._world.client.patch(ENVIRONMENTS, meta["namespace"], meta["name"], body)
         except NotFound:
-            return
+            return True
         except Conflict:
             await self._telling.reread(environment)
-            return
+            return False
         logger.info("Environment %s/%s is deleted", meta["namespace"], meta["name"])
         if rest:
             self._world.environments.put(written)
+        self._given_up = {one for one in self._given_up if one[0] != meta["uid"]}
+        return True
 
     # Stages.
 
@@ -162,6 +164,7 @@ class Deletion:
             pod["metadata"]["name"]
             for pod in self._world.pods
             if pod["metadata"]["namespace"] == place.execution
+            and RUN_LABEL in pod["metadata"]["labels"]
             and pod["status"].get("phase") not in ("Succeeded", "Failed")
         )
         return f"waits for pods of runs to end: {_some(pods)}" if pods else ""

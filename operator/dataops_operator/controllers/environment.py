@@ -17,7 +17,7 @@ from ..core.environment_rules import reason_of
 from ..core.environment_status import Facts, Part, invalid, provisioned
 from ..core.lifetime import expires_at, warn_at
 from ..core.names import CHANGED_BY_ANNOTATION, ENVIRONMENT_FINALIZER
-from ..core.network import Address, unnamed_hosts
+from ..core.network import Reach, unnamed_hosts
 from ..core.parameters import Problem
 from ..core.provision import PARTS, Agents, Piece, Place, pieces
 from ..core.targets import ResolvedTarget, conflict
@@ -55,7 +55,7 @@ class Options:
     agents: Agents
     patterns: tuple[str, ...] = ()
     patience: float = 300.0
-    vault: Mapping[str, Address] | None = None
+    vault: Mapping[str, Reach] | None = None
 
 
 class EnvironmentController:
@@ -105,9 +105,10 @@ class EnvironmentController:
             return
         meta, now = environment["metadata"], time.time()
         if "deletionTimestamp" in meta:
-            await self._deletion.go_on(environment, _place(environment))
-            for probe in self._probes.values():
-                probe.forget(meta["uid"])
+            if await self._deletion.go_on(environment, _place(environment)):
+                self._telling.forget(meta["uid"])
+                for probe in self._probes.values():
+                    probe.forget(meta["uid"])
             return
         if await self._is_over(environment, now):
             return
@@ -219,7 +220,7 @@ class EnvironmentController:
         for type_ in (Type.ACCESS_READY, Type.QUOTA_READY, Type.NETWORK_READY, Type.TARGETS_READY):
             mine = [piece for piece in wanted if piece.part is type_]
             parts[type_] = _part(mine, troubles.get(type_, []))
-        if parts[Type.NETWORK_READY].status and (hosts := unnamed_hosts(content, self._vault_address(content))):
+        if parts[Type.NETWORK_READY].status and (hosts := unnamed_hosts(content)):
             text = f"no policy can name the hosts {', '.join(hosts)}; open the way to them in spec.network.egress"
             parts[Type.NETWORK_READY] = Part(True, Reason.PROVISIONED, text)
         return parts, [one.retry for some in troubles.values() for one in some]
@@ -241,7 +242,7 @@ class EnvironmentController:
                     self._world.queue.add(environment_key(other))
         return Part(False, Reason.TARGET_SHARED, "; ".join(found[:3]), stalled=True) if found else None
 
-    def _vault_address(self, content: Effective) -> Address | None:
+    def _vault_address(self, content: Effective) -> Reach | None:
         """Where pods log in to Vault, if they do so themselves."""
         vault = content.vault
         if vault is None or vault.delivery != "Pod":

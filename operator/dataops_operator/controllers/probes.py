@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ..api.conditions import Reason
+from ..core.credentials import Armed, Hindrance, Order
 from ..core.environment import Effective
 from ..core.environment_status import Part
 from ..core.provision import Place
-from .world import Object
+from .world import Key, Object
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,18 @@ class NoServers:
 
     def forget(self, uid: str) -> None:
         """Nothing is known."""
+
+
+class NoLogins:
+    """Stands where nobody gets credentials for the Jobs that touch targets."""
+
+    def ask(self, wanted: Order, _key: Key) -> Armed | Hindrance | None:
+        """There is nobody to ask."""
+        text = f"environment {wanted.environment}: the operator's administrator defined no Vault servers"
+        return Hindrance(Reason.VAULT_NOT_CONFIGURED, text, final=True)
+
+    def release(self, uid: str) -> None:
+        """There is nothing to take back."""
 
 
 class NoStorage:

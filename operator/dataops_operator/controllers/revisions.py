@@ -143,3 +143,15 @@ class Revisions:
         if (kept["metadata"].get("labels") or {}).get(ENVIRONMENT_LABEL) != name:
             return None
         return self._environments.put(key, environments.load(project, name, revision, kept["data"]))
+
+    async def latest_environment(self, project: str, name: str, uid: str) -> Effective | None:
+        """What an Environment was when its content was last kept; None where it never was."""
+        selector = f"{ENVIRONMENT_LABEL}={name}"
+        listed = await self._client.list_all(CONTROLLER_REVISIONS, project, label_selector=selector)
+        own = [
+            one
+            for one in listed["items"]
+            if uid in {owner["uid"] for owner in one["metadata"].get("ownerReferences") or ()}
+        ]
+        last = max(own, key=lambda one: int(one.get("revision", 0)), default=None)
+        return None if last is None else environments.load(project, name, last["metadata"]["name"], last["data"])

@@ -28,7 +28,7 @@ RESULT_PATH: Final = "/dataops/result"
 RESULT_LIMIT: Final = 4096
 """Bytes of a termination message that the kubelet keeps (container API, "terminationMessagePath")."""
 
-_POD_SECURITY: Final = {
+POD_SECURITY: Final = {
     "runAsNonRoot": True,
     "runAsUser": USER,
     "runAsGroup": USER,
@@ -42,7 +42,7 @@ CONTAINER_SECURITY: Final = {
     "capabilities": {"drop": ["ALL"]},
 }
 # Ignore would restart a disrupted pod without bound and without telling; the retry is ours to decide.
-_FAILURE_POLICY: Final = {
+FAILURE_POLICY: Final = {
     "rules": [{"action": "FailJob", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}]
 }
 
@@ -79,7 +79,7 @@ def build_job(
         "serviceAccountName": inputs.runner,
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
-        "securityContext": _POD_SECURITY,
+        "securityContext": POD_SECURITY,
         "containers": containers[-1:],
         "volumes": [*_volumes(inputs, stage), *secret_volumes(inputs, stage, armed)],
         **_placement(inputs),
@@ -107,7 +107,7 @@ def build_job(
         "spec": {
             "backoffLimit": 0,
             "podReplacementPolicy": "Failed",
-            "podFailurePolicy": _FAILURE_POLICY,
+            "podFailurePolicy": FAILURE_POLICY,
             "template": {"metadata": {"labels": labels, "annotations": annotations}, "spec": pod},
         },
     }

@@ -39,6 +39,10 @@ CHANGED_BY_ANNOTATION: Final = f"{GROUP}/changed-by"
 """Written by the API server's admission policy: who wrote the spec last."""
 VAULT_RUN_LABEL: Final = f"{GROUP}/vault-run"
 """On the record, in the operator's namespace, of what a run holds in Vault: the run's uid."""
+TARGET_JOB_LABEL: Final = f"{GROUP}/target-job"
+"""On Jobs and pods that touch an Environment's targets: what they do."""
+TARGET_TASK_ANNOTATION: Final = f"{GROUP}/target-task"
+"""On such Jobs: what stands for the task, so that a Job of another one is told from them."""
 ENVIRONMENT_FINALIZER: Final = f"{GROUP}/environment"
 
 AGENT_CONTAINER: Final = "dataops-secrets"
@@ -75,6 +79,11 @@ def workspace_claim_name(run: str, run_uid: str) -> str:
 def credentials_name(holder: str, nonce: str) -> str:
     """Name of the Secret that a run's secrets lie in: by its nonce nobody can know it before."""
     return f"{holder[: _LIMIT - 1 - len(nonce)].rstrip('-')}-{nonce}"
+
+
+def target_job_name(environment: str, uid: str, action: str, task: str, nonce: str) -> str:
+    """Name of a Job that touches an Environment's targets; another one for each time that it is done."""
+    return _hashed(f"{environment[:40].rstrip('-')}-{action}", uid, task, nonce)
 
 
 def event_name(uid: str, reason: str, detail: str) -> str:

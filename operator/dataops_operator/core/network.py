@@ -7,7 +7,8 @@ says so in its condition.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -18,6 +19,22 @@ from .names import MANAGED_BY_LABEL, MANAGER
 
 Address = tuple[str, int]
 """Host and TCP port."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """Where a Vault server is.
+
+    Attributes:
+        host: name or address.
+        port: TCP port.
+        peers: where it is found, as NetworkPolicy peers, in its administrator's own words; empty where not said.
+    """
+
+    host: str
+    port: int
+    peers: tuple[Mapping[str, Any], ...] = ()
+
 
 NAMESPACE_NAME: Final = "kubernetes.io/metadata.name"
 """Set on every namespace by the API server: its name."""
@@ -31,7 +48,7 @@ _SERVICE_LABELS: Final = 2
 """Labels of a Service's short name: <service>.<namespace>."""
 
 
-def policies(environment: Effective, vault: Address | None, *, every_pod: bool) -> Iterator[tuple[str, dict[str, Any]]]:
+def policies(environment: Effective, vault: Reach | None, *, every_pod: bool) -> Iterator[tuple[str, dict[str, Any]]]:
     """Name and spec of each NetworkPolicy.
 
     Args:
@@ -46,8 +63,8 @@ def policies(environment: Effective, vault: Address | None, *, every_pod: bool) 
         return {"podSelector": selector, "policyTypes": ["Egress"], "egress": rules}
 
     yield "dataops-dns", allow([_DNS])
-    if vault is not None and (rule := _to(vault)) is not None:
-        yield "dataops-vault", allow([rule])
+    if vault is not None:
+        yield "dataops-vault", allow([_to_vault(vault)])
     rules = [rule for address in target_addresses(environment) if (rule := _to(address)) is not None]
     if rules:
         yield "dataops-targets", allow(rules)
@@ -70,12 +87,11 @@ def target_addresses(environment: Effective) -> list[Address]:
     return sorted(found)
 
 
-def unnamed_hosts(environment: Effective, vault: Address | None) -> list[str]:
+def unnamed_hosts(environment: Effective) -> list[str]:
     """Hosts that the environment's pods need and that no NetworkPolicy can name, where no egress is declared."""
     if environment.spec.network is not None and environment.spec.network.egress:
         return []
-    addresses = [*target_addresses(environment), *([vault] if vault is not None else [])]
-    return [f"{host}:{port}" for host, port in addresses if peer_of(host) is None]
+    return [f"{host}:{port}" for host, port in target_addresses(environment) if peer_of(host) is None]
 
 
 def peer_of(host: str) -> dict[str, Any] | None:
@@ -97,6 +113,13 @@ def peer_of(host: str) -> dict[str, Any] | None:
 def _to(address: Address) -> dict[str, Any] | None:
     peer = peer_of(address[0])
     return None if peer is None else {"to": [peer], "ports": [{"port": address[1], "protocol": "TCP"}]}
+
+
+def _to_vault(vault: Reach) -> dict[str, Any]:
+    """The way to a server; of one that no policy can name the port is open, until its administrator says its peers."""
+    peer = peer_of(vault.host)
+    peers = [dict(one) for one in vault.peers] or ([peer] if peer is not None else [])
+    return ({"to": peers} if peers else {}) | {"ports": [{"port": vault.port, "protocol": "TCP"}]}
 
 
 def _egress(egress: Egress) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from .names import (
     MANAGER,
     PROJECT_LABEL,
 )
-from .network import Address, policies
+from .network import Reach, policies
 
 MADE_ANNOTATION: Final = f"{GROUP}/made-for"
 """On a namespace that an Environment made: its uid. Written with the namespace and never later, so that one that was
@@ -131,14 +131,14 @@ def pod_security_labels(level: str) -> dict[str, str]:
     return {f"{_POD_SECURITY}enforce": level} | {f"{_POD_SECURITY}{mode}": "restricted" for mode in ("warn", "audit")}
 
 
-def pieces(environment: Effective, place: Place, agents: Agents, vault: Address | None) -> tuple[Piece, ...]:
+def pieces(environment: Effective, place: Place, agents: Agents, vault: Reach | None) -> tuple[Piece, ...]:
     """Everything that an environment has in its execution namespace, besides the namespace.
 
     Args:
         environment: what holds.
         place: whose it is.
         agents: who acts there.
-        vault: host and port of the Vault server that pods themselves log in to; None where none do.
+        vault: the Vault server that pods themselves log in to; None where none do.
     """
     out = [
         Piece(Type.ACCESS_READY, _runner(place, agents.runner, environment.spec.pod_defaults)),

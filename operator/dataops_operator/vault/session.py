@@ -79,6 +79,10 @@ class Vaults:
             asked.add_done_callback(side.abandon)
             raise
 
+    async def log_out(self, server: str, login: Login) -> None:
+        """Revoke a login by its own token; with it goes what was leased with it."""
+        await self._side(server).call(lambda client: client.revoke_self(login.token))
+
     async def read(self, server: str, token: str, source: VaultSource) -> Fetched:
         """Read one source, as whoever the token is.
 

@@ -25,7 +25,7 @@ from dataops_operator.core.drift import mend, must_be_remade
 from dataops_operator.core.lifetime import expires_at, warn_at
 from dataops_operator.core.limits import limit_range
 from dataops_operator.core.namespaces import may_be_made
-from dataops_operator.core.network import Address, peer_of, unnamed_hosts
+from dataops_operator.core.network import Reach, peer_of, unnamed_hosts
 from dataops_operator.core.provision import Agents, Piece, is_made, namespace_body, pieces
 from dataops_operator.core.quantities import format_quantity, parse_quantity
 from dataops_operator.core.times import from_rfc3339
@@ -46,7 +46,7 @@ FULL: dict[str, Any] = {
 }
 
 
-def made(spec: dict[str, Any], *, own: bool = False, made: bool = True, vault: Address | None = None) -> list[Piece]:
+def made(spec: dict[str, Any], *, own: bool = False, made: bool = True, vault: Reach | None = None) -> list[Piece]:
     where = place(PROJECT if own else "analytics-prod", made=made and not own)
     return list(pieces(in_effect(an_environment(**spec)), where, AGENTS, vault))
 
@@ -57,7 +57,7 @@ def body(found: list[Piece], kind: str, name: str) -> Object:
 
 
 def test_a_whole_environment_is_these_objects_and_no_other() -> None:
-    found = made(FULL, vault=("openbao.vault", 8200))
+    found = made(FULL, vault=Reach("openbao.vault", 8200))
     assert sorted((piece.part, piece.kind, piece.name) for piece in found) == sorted(
         [
             (Type.ACCESS_READY, "ServiceAccount", "dataops-runner"),
@@ -128,7 +128,7 @@ def test_a_namespace_is_made_with_pod_security_and_a_mark_that_is_never_written_
 
 
 def test_nothing_comes_in_and_only_what_is_named_gets_out() -> None:
-    found = made(FULL, vault=("10.1.2.3", 8200))
+    found = made(FULL, vault=Reach("10.1.2.3", 8200))
     deny = body(found, "NetworkPolicy", "dataops-default-deny")["spec"]
     assert deny == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
     dns = body(found, "NetworkPolicy", "dataops-dns")["spec"]
@@ -144,6 +144,25 @@ def test_nothing_comes_in_and_only_what_is_named_gets_out() -> None:
     ]
     declared = body(found, "NetworkPolicy", "dataops-egress")["spec"]["egress"]
     assert declared == [{"to": [{"ipBlock": {"cidr": "10.0.0.0/8"}}], "ports": [{"port": 443, "protocol": "TCP"}]}]
+
+
+@pytest.mark.parametrize(
+    ("vault", "to"),
+    [
+        (
+            Reach("openbao.vault", 8200),
+            [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "vault"}}}],
+        ),
+        (
+            Reach("vault.eu.example", 8200, ({"ipBlock": {"cidr": "10.9.0.0/16"}},)),
+            [{"ipBlock": {"cidr": "10.9.0.0/16"}}],
+        ),
+        (Reach("vault.eu.example", 8200), None),
+    ],
+)
+def test_the_way_to_vault_is_as_narrow_as_can_be_said(vault: Reach, to: list[Object] | None) -> None:
+    (rule,) = body(made(FULL, vault=vault), "NetworkPolicy", "dataops-vault")["spec"]["egress"]
+    assert (rule.get("to"), rule["ports"]) == (to, [{"port": 8200, "protocol": "TCP"}])
 
 
 def test_policies_reach_only_the_pods_of_runs_where_others_share_the_namespace() -> None:
@@ -175,9 +194,9 @@ def test_a_host_is_an_address_or_a_services_namespace_or_cannot_be_named(host: s
 
 def test_hosts_that_no_policy_can_name_are_told_until_egress_is_declared() -> None:
     far = {"name": "far", "postgres": {"host": "db.eu.example", "database": "dwh"}}
-    assert unnamed_hosts(in_effect(an_environment(targets=[far])), None) == ["db.eu.example:5432"]
+    assert unnamed_hosts(in_effect(an_environment(targets=[far]))) == ["db.eu.example:5432"]
     declared = an_environment(targets=[far], network={"egress": [{"ports": [{"port": 5432}]}]})
-    assert unnamed_hosts(in_effect(declared), None) == []
+    assert unnamed_hosts(in_effect(declared)) == []
 
 
 # Limits.
@@ -251,7 +270,7 @@ def live(wanted: Object) -> Object:
     return there
 
 
-@pytest.mark.parametrize("piece", made(FULL, vault=("v.x", 1)), ids=lambda piece: f"{piece.kind}-{piece.name}")
+@pytest.mark.parametrize("piece", made(FULL, vault=Reach("v.x", 1)), ids=lambda piece: f"{piece.kind}-{piece.name}")
 def test_what_stands_as_wanted_is_not_written(piece: Piece) -> None:
     assert mend(piece.body, live(dict(piece.body))) == {}
     assert not must_be_remade(piece.body, live(dict(piece.body)))
