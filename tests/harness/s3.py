@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import quote
 
 import obstore
 from obstore.store import S3Store
@@ -146,6 +147,10 @@ class S3Server:
         store = self.store(bucket)
         for key, body in objects.items():
             obstore.put(store, key, body)
+
+    def put_folder(self, bucket: str, key: str) -> None:
+        """Write an empty object whose key ends in '/', which the client library cannot."""
+        self._call("PUT", quote(f"/{bucket}/{key}", safe="/-_.~"))
 
     def objects(self, bucket: str, prefix: str = "") -> dict[str, int]:
         """Sizes in bytes of all objects under a prefix, by key."""

@@ -358,6 +358,18 @@ def test_a_copy_has_structure_and_rows_and_is_tied_to_nothing_of_its_model(
     assert server.rows(database, "SELECT count(*) FROM marts.flights") == [(500,)]
 
 
+def test_functions_of_the_parents_schema_are_never_called(server: Server, database: str, site: Site) -> None:
+    """Whoever may write in the parent's schema must not run code as the login that reads."""
+    own = of_branch(server, database, site, "Copy")
+    body = "LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'called'; END $$"
+    with server.session(database, "loader", PASSWORD) as cursor:
+        for name in ("format(text, name)", "pg_get_viewdef(oid, boolean)", "max(integer)"):
+            cursor.execute(f"CREATE FUNCTION marts.{name} RETURNS text {body}".encode())
+    report = site.run(Action.PREPARE, own)["warehouse"]
+    assert report.code is Code.OK, report
+    assert "function format, function max" in report.message
+
+
 def test_a_copy_that_may_not_read_a_table_makes_nothing_and_says_which(
     server: Server, database: str, site: Site
 ) -> None:

@@ -247,12 +247,46 @@ def test_what_is_removed_from_the_parent_in_mid_copy_is_told(
     def stale(self: S3) -> Iterator[object]:
         for page in pages(self):
             if self.place.prefix == "prod/":
-                obstore.delete(server.store(bucket), "prod/empty")
+                obstore.delete(server.store(bucket), "prod/day=1/a.parquet")
             yield page
 
     monkeypatch.setattr(S3, "_pages", stale)
     assert "1 that were removed meanwhile left out" in site.run(Action.PREPARE, own)["lake"].message
     assert under(server, bucket, "prod__feature-x/") == under(server, bucket, "prod/")
+
+
+def test_what_clients_call_folders_is_no_loss_of_a_copy_and_goes_with_the_prefix(
+    server: Server, bucket: str, site: Site
+) -> None:
+    """Consoles and Hadoop write empty objects whose keys end in '/', which the client lists without it."""
+    for key in ("prod/", "prod/day=1/", "prod/none/"):
+        server.put_folder(bucket, key)
+    own = of_branch(server, bucket, site, "Copy")
+    report = site.run(Action.PREPARE, own)["lake"]
+    assert report.message.startswith("3 objects of 7 bytes were copied"), report
+    assert "left out" not in report.message
+    for key in ("prod__feature-x/", "prod__feature-x/a/", "prod__feature-x/a/b ä/", "prod__feature-x/day=1/"):
+        server.put_folder(bucket, key)
+    before = {key: size for key, size in server.objects(bucket).items() if not key.startswith("prod__feature-x")}
+    login(site, "brancher")
+    report = site.run(Action.DROP, own)["lake"]
+    assert report.code is Code.OK, report
+    assert server.objects(bucket) == before
+
+
+def test_a_drop_touches_nothing_beside_its_prefix(server: Server, bucket: str, site: Site) -> None:
+    own = of_branch(server, bucket, site, "Empty")
+    site.run(Action.PREPARE, own)
+    beside = {
+        "prod__feature-x.csv": b"1",
+        "prod__feature-xy/z": b"2",
+        "prod__feature-": b"3",
+        "prod/prod__feature-x/y": b"4",
+    }
+    server.put(bucket, beside | {"prod__feature-x/own": b"5"})
+    assert code(site.run(Action.DROP, own), "lake") == "Ok"
+    assert beside.keys() <= server.objects(bucket).keys()
+    assert not under(server, bucket, "prod__feature-x/")
 
 
 # Reading through.

@@ -16,7 +16,7 @@ import orjson
 
 from ..api.conditions import truncate
 from ..api.environment import Target
-from .targets import ResolvedTarget
+from .targets import READ, ResolvedTarget
 
 TASK_VARIABLE: Final = "DATAOPS_STORAGE"
 RESULT: Final = "/dataops/result"
@@ -134,7 +134,7 @@ def task_json(environment: str, targets: Iterable[ResolvedTarget]) -> str:
         }
         if one.source is not None:
             item["source"] = _bare(one.source)
-            item["sourceLogin"] = one.job_logins.keys() > one.logins.keys() or one.read_credentials is not None
+            item["sourceLogin"] = f"{one.name}{READ}" in one.job_logins
         items.append(item)
     return orjson.dumps({"environment": environment, "targets": items}).decode()
 

@@ -2,7 +2,8 @@
 
 The structure is told by the server itself (`pg_get_expr`, `pg_get_constraintdef`, ...): with the search path set to the
 schema that is copied, it names what is in it without the schema, so that the same words mean the copy's own things
-where the search path is the copy's. Rows travel as binary COPY and are never seen here.
+where the search path is the copy's. Our own calls name pg_catalog, since a schema may have functions of any name. Rows
+travel as binary COPY and are never seen here.
 
 Copied: enumerated types, sequences with their values, tables (partitioned ones too) with defaults, identity, generated
 columns, constraints and indexes, rows, views. Left out, and told: what belongs to no table (functions, other types),
@@ -25,7 +26,7 @@ Cursor = psycopg.Cursor[Any]
 
 _RELATIONS: Final = """
 SELECT c.oid, c.relname, c.relkind::text, c.relpersistence = 'u',
-       pg_get_partkeydef(c.oid), pg_get_expr(c.relpartbound, c.oid),
+       pg_catalog.pg_get_partkeydef(c.oid), pg_catalog.pg_get_expr(c.relpartbound, c.oid),
        (SELECT p.relname FROM pg_inherits i JOIN pg_class p ON p.oid = i.inhparent
         WHERE i.inhrelid = c.oid AND c.relispartition AND p.relnamespace = c.relnamespace),
        EXISTS (SELECT FROM pg_inherits i WHERE i.inhrelid = c.oid)
@@ -33,8 +34,8 @@ FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = %s AND c.relkind IN ('r', 'p', 'v', 'm', 'f') ORDER BY c.relname"""
 
 _COLUMNS: Final = """
-SELECT a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attidentity::text, a.attgenerated::text,
-       pg_get_expr(d.adbin, d.adrelid), k.collname, kn.nspname
+SELECT a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attidentity::text,
+       a.attgenerated::text, pg_catalog.pg_get_expr(d.adbin, d.adrelid), k.collname, kn.nspname
 FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
 LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
 LEFT JOIN pg_collation k ON k.oid = a.attcollation AND a.attcollation <> t.typcollation
@@ -42,8 +43,8 @@ LEFT JOIN pg_namespace kn ON kn.oid = k.collnamespace
 WHERE a.attrelid = %s AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum"""
 
 _SEQUENCES: Final = """
-SELECT c.oid, c.relname, format_type(s.seqtypid, NULL), s.seqincrement, s.seqmin, s.seqmax, s.seqstart, s.seqcache,
-       s.seqcycle, d.deptype::text, o.relname, a.attname, has_sequence_privilege(c.oid, 'SELECT')
+SELECT c.oid, c.relname, pg_catalog.format_type(s.seqtypid, NULL), s.seqincrement, s.seqmin, s.seqmax, s.seqstart,
+       s.seqcache, s.seqcycle, d.deptype::text, o.relname, a.attname, pg_catalog.has_sequence_privilege(c.oid, 'SELECT')
 FROM pg_sequence s JOIN pg_class c ON c.oid = s.seqrelid JOIN pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.objsubid = 0
      AND d.refclassid = 'pg_class'::regclass AND d.refobjsubid > 0 AND d.deptype IN ('a', 'i')
@@ -52,19 +53,19 @@ LEFT JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
 WHERE n.nspname = %s ORDER BY c.relname"""
 
 _ENUMS: Final = """
-SELECT t.typname, array_agg(e.enumlabel::text ORDER BY e.enumsortorder) FROM pg_type t
+SELECT t.typname, pg_catalog.array_agg(e.enumlabel::text ORDER BY e.enumsortorder) FROM pg_type t
 JOIN pg_namespace n ON n.oid = t.typnamespace JOIN pg_enum e ON e.enumtypid = t.oid
 WHERE n.nspname = %s GROUP BY t.typname ORDER BY t.typname"""
 
 _CONSTRAINTS: Final = """
-SELECT c.relname, k.conname, pg_get_constraintdef(k.oid) FROM pg_constraint k
+SELECT c.relname, k.conname, pg_catalog.pg_get_constraintdef(k.oid) FROM pg_constraint k
 JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = %s AND k.contype IN ('p', 'u', 'x', 'c', 'f') AND k.conislocal AND k.conparentid = 0
       AND c.relkind IN ('r', 'p')
-ORDER BY array_position(ARRAY['p', 'u', 'x', 'c', 'f'], k.contype::text), c.relname, k.conname"""
+ORDER BY pg_catalog.array_position(ARRAY['p', 'u', 'x', 'c', 'f'], k.contype::text), c.relname, k.conname"""
 
 _INDEXES: Final = """
-SELECT i.relname, pg_get_indexdef(i.oid, 0, true) FROM pg_index x
+SELECT i.relname, pg_catalog.pg_get_indexdef(i.oid, 0, true) FROM pg_index x
 JOIN pg_class i ON i.oid = x.indexrelid JOIN pg_class c ON c.oid = x.indrelid
 JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = %s AND c.relkind IN ('r', 'p') AND x.indisvalid
@@ -73,15 +74,16 @@ WHERE n.nspname = %s AND c.relkind IN ('r', 'p') AND x.indisvalid
 ORDER BY i.relname"""
 
 _OTHERS: Final = """
-SELECT format('function %%s', p.proname) FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+SELECT pg_catalog.format('function %%s', p.proname) FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
 WHERE n.nspname = %(schema)s
-UNION SELECT format('type %%s', t.typname) FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace
+UNION SELECT pg_catalog.format('type %%s', t.typname) FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace
 LEFT JOIN pg_class c ON c.oid = t.typrelid
 WHERE n.nspname = %(schema)s AND (t.typtype IN ('d', 'r') OR c.relkind = 'c')
-UNION SELECT format('trigger %%s of %%s', t.tgname, c.relname) FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
-JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = %(schema)s AND NOT t.tgisinternal
-UNION SELECT format('policy %%s of %%s', p.polname, c.relname) FROM pg_policy p JOIN pg_class c ON c.oid = p.polrelid
-JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = %(schema)s
+UNION SELECT pg_catalog.format('trigger %%s of %%s', t.tgname, c.relname) FROM pg_trigger t
+JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = %(schema)s AND NOT t.tgisinternal
+UNION SELECT pg_catalog.format('policy %%s of %%s', p.polname, c.relname) FROM pg_policy p
+JOIN pg_class c ON c.oid = p.polrelid JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = %(schema)s
 ORDER BY 1"""
 
 
@@ -241,7 +243,7 @@ class _Copy:
             return
         own: sql.Composable = sql.Literal(f"{_quoted(self._target)}.{_quoted(name)}")
         if how == "i":
-            own = sql.SQL("pg_get_serial_sequence({}, {})").format(
+            own = sql.SQL("pg_catalog.pg_get_serial_sequence({}, {})").format(
                 sql.Literal(f"{_quoted(self._target)}.{_quoted(table)}"), sql.Literal(column)
             )
         elif how == "a":
@@ -254,16 +256,21 @@ class _Copy:
             place = sql.Identifier(self._source, name)
             found = self._reader.execute(sql.SQL("SELECT last_value, is_called FROM {}").format(place)).fetchone()
             value: sql.Composable = sql.SQL("{}, {}").format(*map(sql.Literal, found or (1, False)))
-            self._writer.execute(sql.SQL("SELECT setval({}, {})").format(own, value))
+            self._writer.execute(sql.SQL("SELECT pg_catalog.setval({}, {})").format(own, value))
         elif how is not None:
-            highest = sql.SQL("SELECT setval({}, m, true) FROM (SELECT max({}) AS m FROM {}) x WHERE m IS NOT NULL")
+            highest = sql.SQL(
+                "SELECT pg_catalog.setval({}, m, true) FROM (SELECT pg_catalog.max({}) AS m FROM {}) x WHERE m > 0"
+            )
             self._writer.execute(highest.format(own, sql.Identifier(column), self._own(table)))
         else:
             self._left.append(f"the value of sequence {name}")
 
     def _views(self, views: list[_Relation]) -> int:
         """Views may use each other: as long as one more can be made, the rest is tried again."""
-        waiting = {one.name: str(next(iter(self._ask("SELECT pg_get_viewdef(%s, true)", one.oid)))[0]) for one in views}
+        waiting = {
+            one.name: str(next(iter(self._ask("SELECT pg_catalog.pg_get_viewdef(%s, true)", one.oid)))[0])
+            for one in views
+        }
         while True:
             made = [
                 name
@@ -298,7 +305,7 @@ class _Copy:
 
     @staticmethod
     def _set(cursor: Cursor, name: str, value: str) -> None:
-        cursor.execute("SELECT set_config(%s, %s, false)", (name, value))
+        cursor.execute("SELECT pg_catalog.set_config(%s, %s, false)", (name, value))
 
 
 def _column(one: _Column) -> sql.Composable:

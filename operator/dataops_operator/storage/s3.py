@@ -29,6 +29,7 @@ from .adapter import (
     Prepared,
     StorageError,
 )
+from .s3_folders import remove_folders
 
 MARK: Final = ".dataops-environment"
 """Name of the object, in a prefix that an environment made, that says whose it is."""
@@ -156,15 +157,20 @@ class S3:
                         Code.NOT_OURS, f"{self.name} has objects, but not this environment's mark: remove them by hand"
                     )
                 return False
-            for _ in range(3):  # what others write meanwhile is removed, too
-                found = False
+            emptied: set[str] = set()
+            for _ in range(4):  # what others write meanwhile is removed, too
+                left = False
                 for page in self._pages():
                     keys = [one["path"] for one in page if one["path"] != self._mark_key]
                     if keys:
-                        found = True
+                        left = True
+                        remove_folders(self.place, self._login, [f"{key}/" for key in keys if key in emptied])
                         obstore.delete(self.store(WORK_SECONDS), keys)
-                if not found:
+                        emptied.update(keys)
+                if not left:
                     obstore.delete(self.store(), self._mark_key)
+                    with contextlib.suppress(StorageError):  # an empty one of the prefix's own name is no data
+                        remove_folders(self.place, self._login, [self.place.prefix])
                     return True
             raise StorageError(Code.IN_USE, f"objects keep appearing in {self.name}: stop what writes there")
 
@@ -175,7 +181,9 @@ class S3:
         return f"{self.place.prefix}{MARK}"
 
     def _pages(self) -> Iterator[Objects]:
-        yield from obstore.list(self.store(), self.place.prefix or None, chunk_size=_PAGE)
+        """All objects of the prefix; a folder `a/` comes as `a`, and so does the prefix's own, which is left out."""
+        for page in obstore.list(self.store(), self.place.prefix or None, chunk_size=_PAGE):
+            yield [one for one in page if one["path"].startswith(self.place.prefix)]
 
     def _mark(self, owner: str) -> str | None:
         """State of the mark; None without one.
@@ -213,11 +221,12 @@ class S3:
         copier = _Copier(source, self)
         with ThreadPoolExecutor(_COPIES) as pool, source.told():
             for page in source._pages():
-                wanted = [one for one in page if one["path"] != source._mark_key and not self._has(source, one, had)]
-                for copied in pool.map(copier.copy, wanted):
-                    gone += not copied
-                counted += len(page)
-                size += sum(one["size"] for one in page)
+                models = [one for one in page if one["path"] != source._mark_key]
+                wanted = [one for one in models if not self._has(source, one, had)]
+                lost = [one for one, copied in zip(wanted, pool.map(copier.copy, wanted), strict=True) if not copied]
+                counted += len(models) - len(lost)
+                size += sum(one["size"] for one in models)
+                gone += sum(1 for one in lost if one["size"])  # an empty one is a folder, and no loss
         without = f", {gone} that were removed meanwhile left out" if gone else ""
         return Prepared(
             f"{counted} objects of {size} bytes were copied from s3://{source.place.bucket}/"
