@@ -105,6 +105,15 @@ async def test_a_login_that_is_not_due_is_refused(
     assert "authorized" not in text, "that is what the server said, in its own words"
 
 
+async def test_one_role_can_be_for_all_branches_of_a_project(site: Site, vaults: Vaults) -> None:
+    await site.bao.role("branches", f"{site.team.partition('-')[0]}-*", ["team"])
+    for namespace in (site.team, site.other):
+        assert await vaults.login("default", "branches", await site.jwt(namespace))
+    await site.api.make_namespace("elsewhere-dev")
+    with pytest.raises(LoginFailed):
+        await vaults.login("default", "branches", await site.jwt("elsewhere-dev"))
+
+
 async def test_a_token_that_nobody_could_revoke_is_not_used(site: Site, vaults: Vaults) -> None:
     with pytest.raises(LoginFailed, match="set token_type=service on the role"):
         await vaults.login("default", "batch", await site.jwt())
