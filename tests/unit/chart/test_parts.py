@@ -209,3 +209,20 @@ def test_chart_image_and_package_are_of_one_version() -> None:
     assert f"ARG VERSION={__version__}" in dockerfile
     values = yaml.safe_load((CHART / "values.yaml").read_text())
     assert values["images"]["storage"].endswith(f":{__version__}")
+
+
+def test_no_value_is_a_secret_and_no_note_could_hold_one() -> None:
+    """A value lands in the release's Secret and in whatever keeps the values; credentials have no place there."""
+    schema = yaml.safe_load((CHART / "values.schema.json").read_text())
+
+    def names(part: Any) -> set[str]:
+        below = [
+            *part.get("properties", {}).values(),
+            *([part["items"]] if isinstance(part.get("items"), dict) else []),
+        ]
+        return set(part.get("properties", {})) | {name for one in below for name in names(one)}
+
+    delicate = [
+        one for one in names(schema) if any(w in one.lower() for w in ("password", "token", "secret", "apikey"))
+    ]
+    assert delicate == ["imagePullSecrets"], "names of Secrets, not their content"
