@@ -18,20 +18,24 @@ import sys
 import time
 import uuid
 from collections.abc import Coroutine
+from pathlib import Path
 from typing import Any, Final, cast
 
 import kopf
 
 from . import __version__
 from .arguments import parse_arguments
+from .controllers.children import Children
 from .controllers.environment import EnvironmentController, Options
 from .controllers.events import Recorder
+from .controllers.leases import Keeper
+from .controllers.ledger import Ledger
 from .controllers.pipeline import PipelineController
 from .controllers.probes import NoLogins, NoServers, NoStorage, Probe
 from .controllers.provisioner import Provisioner
 from .controllers.revisions import Revisions
 from .controllers.run import RunController
-from .controllers.secrets import NoVault
+from .controllers.secrets import Arming, NoVault
 from .controllers.shapes import decode_job, decode_pod
 from .controllers.targetjobs import TargetJobs
 from .controllers.targets import Targets
@@ -49,6 +53,8 @@ from .kube.watch import Informer, reconcile_store
 from .metrics.registry import Metrics
 from .metrics.server import Health, serve
 from .shell import build_registry, build_settings, read_with_care, setup_logging
+from .vault.servers import ServersError, load_servers
+from .vault.session import Vaults
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +70,7 @@ def main() -> None:
     setup_logging(arguments.log_level, arguments.log_format)
     try:
         operator = Operator(arguments)
-    except ConfigError as error:
+    except (ConfigError, ServersError) as error:
         sys.exit(f"dataops-operator: {error}")
     try:
         asyncio.run(operator.run())
@@ -85,8 +91,12 @@ class Operator:
 
         Raises:
             ConfigError: there is no usable API server.
+            ServersError: the Vault servers cannot be used as they are written.
         """
         self._arguments = arguments
+        self._servers = load_servers(Path(arguments.vault_servers)) if arguments.vault_servers else {}
+        self._vaults: Vaults | None = None
+        self._keeper: Keeper | None = None
         self._credentials = load_credentials(arguments.kubeconfig)
         self._target_jobs: TargetJobs | None = None
         self._stop = asyncio.Event()
@@ -108,7 +118,7 @@ class Operator:
         )
         self._world = World(self._client, settings, metrics, Recorder(self._client), queue)
         revisions = Revisions(self._client)
-        self._runs = RunController(self._world, revisions, NoVault())
+        self._runs = RunController(self._world, revisions, self._arming())
         self._controllers: dict[str, EnvironmentController | PipelineController | RunController] = {
             "Environment": self._environments(revisions),
             "Pipeline": PipelineController(self._world, revisions),
@@ -137,6 +147,19 @@ class Operator:
             targets = Targets(tenancy, revisions, self._target_jobs)
         return EnvironmentController(world, tenancy, self._provisioner, options, vault=NoServers(), targets=targets)
 
+    def _arming(self) -> Arming | NoVault:
+        """What gets secrets for runs."""
+        arguments, world = self._arguments, self._world
+        if not arguments.vault_servers:
+            return NoVault()
+        seen = world.metrics.vault
+        self._vaults = Vaults(self._servers, arguments.vault_token, seen.count_request, seen.breaker)
+        self._keeper = Keeper(world, Ledger(self._client, arguments.lease_namespace), self._vaults)
+        runner = Children(world).ensure_runner
+        arming = Arming(world, self._keeper, self._vaults, agent_image=arguments.agent_image, ensure_runner=runner)
+        world.run_gone, world.pod_with_init = arming.ended, self._keeper.pod_changed
+        return arming
+
     async def run(self) -> None:
         """Work until SIGTERM or SIGINT.
 
@@ -162,6 +185,8 @@ class Operator:
         finally:
             await self._client.close()
             await self._lease_client.close()
+            if self._vaults is not None:
+                self._vaults.close()
 
     def _start(self, group: asyncio.TaskGroup) -> dict[str, asyncio.Task[None]]:
         """Start the parts beside kopf; none of them ends by itself."""
@@ -258,12 +283,16 @@ class Operator:
             # The watches may lag behind what the last leader wrote; nothing is decided on less than it did.
             await self._list_definitions()
             await self._list_children()
+            if self._keeper is not None:
+                await self._keeper.load()
             self._world.metrics.leader.set(1)
+            keeping = group.create_task(self._keeper.run() if self._keeper is not None else asyncio.sleep(0))
             workers = group.create_task(run_workers(self._world.queue, self._world.settings.workers, self._reconcile))
             await asyncio.wait({renewals, workers}, return_when=asyncio.FIRST_COMPLETED)
             if not self._stop.is_set():
                 raise Stopped("leadership")
             renewals.cancel()
+            keeping.cancel()
 
     async def _reconcile(self, key: Key) -> None:
         """Reconcile one key, and count how it went."""

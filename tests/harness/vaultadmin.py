@@ -268,7 +268,7 @@ class VaultAdmin:
             try:
                 said = await self.request("POST", "auth/token/lookup-accessor", {"accessor": accessor})
             except VaultError as error:
-                if error.status in (403, 404):  # it ended in between
+                if error.status in (400, 403, 404):  # it ended in between
                     continue
                 raise
             if said["data"]["path"] != "auth/token/root":

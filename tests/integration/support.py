@@ -226,7 +226,9 @@ class World:
 
 
 @asynccontextmanager
-async def a_world(plane: ControlPlane, logs: Path, *arguments: str, operator: bool = True) -> AsyncIterator[World]:
+async def a_world(
+    plane: ControlPlane, logs: Path, *arguments: str, operator: bool = True, lease_namespace: str = ""
+) -> AsyncIterator[World]:
     """A session, a player, and, where asked for, an operator that watches the whole cluster."""
     script = Script(default=Play(start=START, end=END))
     # Pods that touch targets are carried out, not played: see tests.harness.storagepods.
@@ -235,8 +237,9 @@ async def a_world(plane: ControlPlane, logs: Path, *arguments: str, operator: bo
         if not operator:
             yield World(plane, api, None, script, logs)
             return
-        lease = f"lease-{logs.name.replace('_', '-')}"
-        await api.make_namespace(lease)
+        lease = lease_namespace or f"lease-{logs.name.replace('_', '-')}"
+        if not lease_namespace:
+            await api.make_namespace(lease)
         words = ("--pipeline-wait", f"{PIPELINE_WAIT}s", *arguments)
         async with Operator(plane, logs / "operator.log", *words, lease_namespace=lease) as process:
             yield World(plane, api, process, script, logs)

@@ -23,9 +23,10 @@ from ..core.records import BOUND, Grant, Record, State, retry_after
 from ..core.times import from_rfc3339
 from ..kube.errors import AlreadyExists, ApiError, Conflict, NotFound
 from ..kube.resources import ENVIRONMENTS, PIPELINE_RUNS
+from ..vault.errors import Gone, VaultError
+from ..vault.session import Vaults
 from .ledger import Entry, Ledger
 from .revocation import Revocation
-from .vaults import Gone, VaultError, Vaults
 from .world import Object, World
 
 logger = logging.getLogger(__name__)
@@ -193,6 +194,7 @@ class Keeper:
         entry.ended = entry.ended or ended
         now = time.time()
         if now < entry.ended + PODS_PATIENCE and not entry.told and self._in_use(entry.record.holder.uid):
+            await self.revocation.secrets_of(entry)  # pods that run have it already
             await self._renew(entry)
             entry.due = now + _PODS_POLL
             return

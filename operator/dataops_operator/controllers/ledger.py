@@ -38,7 +38,7 @@ class Entry:
         failures: tries in a row that could not take all back, or renew.
         ended: when its holder's end was first seen, in seconds since the epoch.
         told: whether its holder said that it needs no more.
-        done: ids of grants that were taken back already, though the record still has them.
+        done: ids of grants, and names of Secrets, that are gone already, though the record still has them.
         lost: whether Vault no longer knows what was granted.
     """
 

@@ -10,8 +10,9 @@ from ..core.records import Grant, Record, State
 from ..kube.client import KubeClient
 from ..kube.errors import ApiError, Forbidden, NotFound
 from ..kube.resources import NAMESPACES, PIPELINE_RUNS, SECRETS
+from ..vault.errors import Gone, VaultError
+from ..vault.session import Vaults
 from .ledger import Entry
-from .vaults import Gone, VaultError, Vaults
 
 logger = logging.getLogger(__name__)
 
@@ -31,15 +32,23 @@ class Revocation:
 
     async def all_of(self, entry: Entry) -> bool:
         """Take back everything; whether nothing is left but the record."""
+        whole = await self.secrets_of(entry)
+        for grant, lease in _order(entry.record):
+            whole = await self.one_of(entry, grant, lease=lease) and whole
+        return whole
+
+    async def secrets_of(self, entry: Entry) -> bool:
+        """Delete the Secrets; whether none is left."""
         whole = True
         for name in entry.record.secrets:
+            if name in entry.done:
+                continue
             try:
                 await self._delete_secret(entry.record, name)
+                entry.done.add(name)
             except ApiError as error:
                 whole = False
                 self._warn(entry, "Secret of %s/%s could not be deleted yet: %s", error)
-        for grant, lease in _order(entry.record):
-            whole = await self.one_of(entry, grant, lease=lease) and whole
         return whole
 
     async def leftovers(self, entry: Entry) -> Record:

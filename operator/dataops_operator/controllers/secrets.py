@@ -24,9 +24,10 @@ from ..core.records import Grant, Record, State, retry_after
 from ..core.secrets import CredentialError, check_total, check_variables, render
 from ..kube.errors import AlreadyExists, ApiError
 from ..kube.resources import SECRETS
+from ..vault.errors import VaultError
+from ..vault.session import Vaults
 from .leases import Keeper
 from .ledger import Entry
-from .vaults import Denied, VaultError, Vaults
 from .world import Key, Object, World
 
 logger = logging.getLogger(__name__)
@@ -176,11 +177,9 @@ class Arming:
                 await self._get(wanted)
         except CredentialError as error:
             hindrance = Hindrance(error.reason, str(error), final=True)
-        except Denied as error:
-            hindrance = Hindrance(error.reason, str(error), final=True)
         except VaultError as error:
-            final = wanted.vault.on_unavailable == "Fail"
-            hindrance = Hindrance(Reason.VAULT_UNAVAILABLE, str(error), final=final, again_at=again)
+            final = error.final or wanted.vault.on_unavailable == "Fail"
+            hindrance = Hindrance(error.reason, str(error), final=final, again_at=again)
         except ApiError as error:
             # Not the server's own sentence: it may quote what was sent.
             said = f"{error.status} {error.reason}"
@@ -243,7 +242,11 @@ class Arming:
         await ledger.update(entry, record)
         files: dict[str, Mapping[str, bytes]] = {}
         for one, request in wanted.requests.items():
-            fetched = await self._vaults.read(server, login.token, request.vault)
+            try:
+                fetched = await self._vaults.read(server, login.token, request.vault)
+            except VaultError as error:
+                error.args = (f"secret {one}: {error}",)
+                raise
             if fetched.lease_id:
                 ttl = float(fetched.lease_seconds)
                 lease = Grant(fetched.lease_id, ttl, time.time() + ttl, fetched.renewable)

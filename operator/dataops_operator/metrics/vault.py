@@ -47,6 +47,10 @@ class VaultMetrics:
             registry=registry,
         )
 
+    def breaker(self, server: str, is_open: bool) -> None:
+        """Say whether a server is left alone."""
+        self.breaker_open.labels(server).set(is_open)
+
     def count_request(self, server: str, operation: str, code: int, seconds: float) -> None:
         """Count one request to a server; code is the HTTP status, 0 without an answer."""
         self.requests.labels(server, operation, str(code)).inc()
