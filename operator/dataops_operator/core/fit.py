@@ -7,12 +7,14 @@ from typing import Any
 
 from ..api.conditions import Reason
 from ..api.pipeline import Step
+from .credentials import order, wants
 from .graph import step_references
 from .images import ImageError
 from .inputs import Inputs
 from .jobs import step_image
 from .parameters import Problem
 from .references import nearest
+from .secrets import CredentialError
 from .templating import Reference, TemplateError, references
 
 Found = tuple[Reason, Problem]
@@ -24,7 +26,9 @@ def unfit(inputs: Inputs) -> list[Found]:
     Args:
         inputs: what the run would be accepted with.
     """
-    return [found for index, step in enumerate(inputs.revision.spec.steps) for found in _step(inputs, index, step)]
+    steps = inputs.revision.spec.steps
+    found = [one for index, step in enumerate(steps) for one in _step(inputs, index, step)]
+    return found or list(_credentials(inputs))
 
 
 def _step(inputs: Inputs, index: int, step: Step) -> Iterator[Found]:
@@ -106,6 +110,28 @@ def _secrets(inputs: Inputs, path: str, step: Step) -> Iterator[Found]:
     else:
         text = f"{what}, and environment {_key(inputs)} has none; add spec.vault (server and role) to it"
     yield Reason.VAULT_NOT_CONFIGURED, Problem(path, text)
+
+
+def _credentials(inputs: Inputs) -> Iterator[Found]:
+    """What could not be read, or not be told apart, when the first step that needs a secret is due."""
+    pipeline, environment = f"pipeline {inputs.identity.pipeline}", inputs.environment
+    steps = inputs.revision.spec.steps
+    logins = {name: target.name for step in steps for target in inputs.targets(step) for name in target.logins}
+    for index, secret in enumerate(inputs.revision.spec.secrets or ()):
+        if secret.name in logins and any(one.name == secret.name for step in steps for one in step.secrets or ()):
+            target = f"target {logins[secret.name]!r} of environment {_key(inputs)}"
+            text = f"the login of {target} is called so, too; rename it"
+            yield Reason.SECRET_INVALID, Problem(f"{pipeline}: spec.secrets[{index}].name", text)
+    for index, step in enumerate(steps):
+        for number, one in enumerate(step.secrets or ()):
+            if one.env and environment is not None and environment.vault and environment.vault.delivery == "Pod":
+                text = f"environment {_key(inputs)} keeps secrets out of variables (vault.delivery: Pod); use the files"
+                yield Reason.SECRET_INVALID, Problem(f"{pipeline}: spec.steps[{index}].secrets[{number}].env", text)
+    if any(wants(inputs, step) for step in steps):
+        try:
+            order(inputs)
+        except CredentialError as error:
+            yield error.reason, Problem(f"{pipeline}: spec.secrets", str(error))
 
 
 def _homeless(inputs: Inputs, field: str) -> str:

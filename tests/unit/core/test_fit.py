@@ -27,6 +27,14 @@ def one(**step: Any) -> PipelineBuilder:
     return a_pipeline().step("first").step("a", **step)
 
 
+def reading(path: str, name: str = "api", **step: Any) -> PipelineBuilder:
+    uses = {"secrets": [{"name": name}]} | step
+    return one(**uses).having(secrets=[{"name": name, "vault": {"path": path}}])
+
+
+VAULT = {"role": "prod"}
+
+
 CASES: dict[str, tuple[PipelineBuilder, Effective | None, Reason, str]] = {
     "a parameter that the environment has not": (
         one(args=["x", "$(env.params.bukket)"]),
@@ -104,6 +112,30 @@ CASES: dict[str, tuple[PipelineBuilder, Effective | None, Reason, str]] = {
         Reason.IMAGE_NOT_ALLOWED,
         "image 'ghcr.io/b/step:1' is in ghcr.io/b",
     ),
+    "a secret whose path names what the environment has not": (
+        reading("secret/data/$(env.params.team)/api"),
+        place(vault=VAULT),
+        Reason.SECRET_INVALID,
+        r"pipeline flights: spec.secrets: secret api: \$\(env.params.team\): the value has no 'team'",
+    ),
+    "one whose path escapes once it is filled in": (
+        reading("secret/data/$(env.params.up)/api"),
+        an_environment(vault=VAULT, parameters=[{"name": "up", "value": "../.."}]),
+        Reason.SECRET_INVALID,
+        "pipeline flights: spec.secrets: ",
+    ),
+    "one that is called as a target's login": (
+        reading("secret/data/api", "dwh", args=["$(targets.dwh.url)"]),
+        an_environment(vault=VAULT, targets=[GUARDED]),
+        Reason.SECRET_INVALID,
+        r"spec.secrets\[0\].name: the login of target 'dwh' of environment team/prod is called so, too; rename it",
+    ),
+    "one as a variable where pods fetch secrets themselves": (
+        reading("secret/data/api", secrets=[{"name": "api", "env": [{"name": "T", "key": "token"}]}]),
+        place(vault={"role": "prod", "delivery": "Pod"}),
+        Reason.SECRET_INVALID,
+        r"spec.steps\[1\].secrets\[0\].env: environment team/prod keeps secrets out of variables",
+    ),
     "one without a digest, for all steps": (
         a_pipeline().step("a", image=None).having(defaults={"image": "img:1"}),
         place(images={"requireDigest": True}),
@@ -152,6 +184,7 @@ def test_credentials_of_a_target_need_vault_too() -> None:
             an_environment(images={"allowedRegistries": ["docker.io"]}),
         ),
         (one().having(secrets=[{"name": "api", "vault": {"path": "secret/data/api"}}]), None),
+        (reading("secret/data/$(env.params.bucket)", args=["$(targets.lake.url)"]), place(vault=VAULT)),
     ],
     ids=[
         "a namespace stands for an environment",
@@ -160,6 +193,7 @@ def test_credentials_of_a_target_need_vault_too() -> None:
         "an image by digest",
         "an image that an earlier step names is looked at when its step begins",
         "secrets that no step uses",
+        "secrets where there is Vault",
     ],
 )
 def test_a_run_fits(pipeline: PipelineBuilder, environment: Effective | None) -> None:
