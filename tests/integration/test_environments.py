@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from tests.harness.api import Api, Object, condition
+from tests.harness.history import run_ended
 from tests.harness.kinds import (
     BINDINGS,
     CLAIMS,
@@ -20,6 +21,7 @@ from tests.harness.kinds import (
     JOBS,
     LIMITS,
     NAMESPACES,
+    PIPELINES,
     PODS,
     POLICIES,
     QUOTAS,
@@ -29,7 +31,8 @@ from tests.harness.kinds import (
     SERVICE_ACCOUNTS,
     Kind,
 )
-from tests.integration.support import PIPELINE_WAIT, World, a_world, audit_lines, until, writes
+from tests.harness.script import Outcome, Play, Rule
+from tests.integration.support import PIPELINE_WAIT, World, a_world, audit_lines, spec, step, until, writes
 
 from localcluster.controlplane import ControlPlane
 
@@ -417,7 +420,7 @@ async def test_a_namespace_belongs_to_one_environment_and_goes_to_the_next_when_
 
 
 @pytest.mark.parametrize(
-    ("spec", "reason", "message"),
+    ("given", "reason", "message"),
     [
         pytest.param({"quota": {"hard": {"pods": "0"}}}, "QuotaTooSmall", "spec.quota.hard[pods]: 0", id="quota"),
         pytest.param({"ttl": "0s"}, "Invalid", "spec.ttl: 0s would delete", id="ttl"),
@@ -427,10 +430,10 @@ async def test_a_namespace_belongs_to_one_environment_and_goes_to_the_next_when_
     ],
 )
 async def test_bad_input_stalls_with_reason_path_and_cure(
-    site: Site, request: pytest.FixtureRequest, spec: dict[str, Any], reason: str, message: str
+    site: Site, request: pytest.FixtureRequest, given: dict[str, Any], reason: str, message: str
 ) -> None:
     project = await site.project(f"bad-{request.node.callspec.id}")
-    await site.apply(project, "prod", **spec)
+    await site.apply(project, "prod", **given)
     told = await site.says(project, "prod", reason, "Stalled", within=PIPELINE_WAIT + 10)
     assert message in told["message"]
     found = await site.api.get(ENVIRONMENTS, project, "prod")
@@ -506,6 +509,36 @@ async def test_a_deletion_that_something_holds_up_says_what_and_goes_on(site: Si
     assert (told["type"], "stuck-prod" in told["message"]) == ("Warning", True)
     await site.api.patch(CONFIGMAPS, "stuck-prod", "held", {"metadata": {"finalizers": None}})
     await site.gone(NAMESPACES, None, "stuck-prod")
+
+
+async def test_runs_under_way_end_with_their_environment_and_what_ended_before_stays(site: Site) -> None:
+    project = await site.project("busy")
+    await site.api.create(NAMESPACES, None, {"metadata": {"name": "busy-prod", "labels": {ALLOW: project}}})
+    rules = site.world.script.rules
+    rules.append(Rule(Play(start=0.05, end=0.1), namespace="busy-prod", run="done"))
+    rules.append(Rule(Play(outcome=Outcome.HANG), namespace="busy-prod", run="long"))
+    await site.apply(project, "prod", namespace="busy-prod", quota={"runs": 1})
+    await site.ready(project, "prod")
+    await site.api.create(PIPELINES, project, {"metadata": {"name": "p"}, "spec": spec(step("a"))})
+    await site.api.create(RUNS, "busy-prod", {"metadata": {"name": "done"}, "spec": {"pipeline": "p"}})
+    await site.api.wait_for(RUNS, "busy-prod", "done", run_ended)
+    for name in ("long", "next"):
+        await site.api.create(RUNS, "busy-prod", {"metadata": {"name": name}, "spec": {"pipeline": "p"}})
+        await asyncio.sleep(1.1)  # places go by whole seconds of creation
+    found = await site.api.wait_for(ENVIRONMENTS, project, "prod", lambda one: counts(one) == (1, 1), 30)
+    assert condition(found, "Ready")["status"] == "True"
+    await site.api.delete(ENVIRONMENTS, project, "prod")
+    await site.gone(ENVIRONMENTS, project, "prod")
+    assert [run["metadata"]["name"] for run in await site.api.list(RUNS, "busy-prod")] == ["done"]
+    running = [pod for pod in await site.api.list(PODS, "busy-prod") if pod["status"]["phase"] == "Running"]
+    assert running == []
+    assert await site.api.list(POLICIES, "busy-prod") == []
+
+
+def counts(environment: Object) -> tuple[int | None, int | None]:
+    """Runs under way and waiting, as an environment tells them."""
+    status = environment["status"]
+    return status.get("activeRuns"), status.get("waitingRuns")
 
 
 async def test_two_environments_never_write_to_one_place(site: Site) -> None:
