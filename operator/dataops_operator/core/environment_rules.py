@@ -13,12 +13,16 @@ from decimal import Decimal
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any, Final
 
+from pydantic.alias_generators import to_camel
+
 from ..api.base import parse_duration
 from ..api.conditions import Reason
-from ..api.environment import Egress, EnvironmentSpec, IpBlock, PodDefaults, Selector, VolumeTarget
+from ..api.environment import Egress, EnvironmentSpec, IpBlock, PodDefaults, Selector, Target, VolumeTarget
 from ..api.pipeline import Quantity
+from ..api.secret import Credentials
 from .parameters import Problem
 from .quantities import parse_quantity
+from .secretrules import OF_ENVIRONMENT, credential_problems
 
 LONGEST: Final = "366d"
 """Longest time to live."""
@@ -59,6 +63,7 @@ def problems_of(spec: EnvironmentSpec) -> Iterator[Problem]:
         for kind, volume in (("volume", target.volume), ("duckdb", target.duckdb)):
             if volume is not None:
                 yield from _volume(f"spec.targets[{index}].{kind}", volume)
+        yield from _logins(f"spec.targets[{index}]", target)
     yield from _pod_defaults(spec.pod_defaults)
     for index, egress in enumerate(spec.network.egress or () if spec.network else ()):
         yield from _egress(f"spec.network.egress[{index}]", egress)
@@ -75,6 +80,15 @@ def problems_of(spec: EnvironmentSpec) -> Iterator[Problem]:
         for field, value in (("branch", spec.branch), ("dataMode", spec.data_mode)):
             if value is not None:
                 yield Problem(f"spec.{field}", f"{field} needs spec.from: the environment to branch off; add it")
+
+
+def _logins(path: str, target: Target) -> Iterator[Problem]:
+    for kind, place in (("postgres", target.postgres), ("s3", target.s3)):
+        for field in ("credentials", "read_credentials", "branch_credentials"):
+            login: Credentials | None = getattr(place, field, None)
+            if login is not None:
+                where = f"{path}.{kind}.{to_camel(field)}"
+                yield from credential_problems(where, login, roots=OF_ENVIRONMENT)
 
 
 def _unique(path: str, values: list[str]) -> Iterator[Problem]:

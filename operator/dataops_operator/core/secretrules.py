@@ -15,10 +15,11 @@ from .templating import Reference, TemplateError, references
 RESERVED_VARIABLES: Final = ("DATAOPS_", "OPENLINEAGE_", "TRACEPARENT")
 """Beginnings of environment variables that belong to the step contract."""
 _IN_PATH: Final = "only $(env.params.<name>) may stand in a path, so that who starts a run cannot choose what is read"
-_IN_VALUE: Final = (
-    "only parameters, env and run may stand here, since secrets are read before the first step that uses any"
-)
-_VALUE_ROOTS: Final = frozenset({"params", "env", "run"})
+_IN_VALUE: Final = "only {roots} may stand here, since secrets are read before the first step that uses any"
+OF_RUN: Final = ("params", "env", "run")
+"""What a value that is sent to Vault may name in a Pipeline."""
+OF_ENVIRONMENT: Final = ("env",)
+"""The same in an Environment, whose targets are also touched where there is no run."""
 
 
 def pipeline_problems(spec: PipelineSpec, parameters: frozenset[str]) -> Iterator[Problem]:
@@ -39,15 +40,18 @@ def pipeline_problems(spec: PipelineSpec, parameters: frozenset[str]) -> Iterato
         yield from _step(f"spec.steps[{index}]", step, files)
 
 
-def credential_problems(path: str, credentials: Credentials, parameters: frozenset[str]) -> Iterator[Problem]:
+def credential_problems(
+    path: str, credentials: Credentials, parameters: frozenset[str] = frozenset(), roots: tuple[str, ...] = OF_RUN
+) -> Iterator[Problem]:
     """What is wrong with a source, its keys and its files.
 
     Args:
         path: where it stands in the object, such as `spec.targets[0].postgres.credentials`.
         credentials: what to look at.
-        parameters: what `$(params.<name>)` may name; nothing in an Environment.
+        parameters: what `$(params.<name>)` may name.
+        roots: what templates of values may name at all.
     """
-    yield from _source(f"{path}.vault", credentials.vault, parameters)
+    yield from _source(f"{path}.vault", credentials.vault, parameters, roots)
     names: set[str] = set()
     for index, one in enumerate(credentials.keys or ()):
         where = f"{path}.keys[{index}]"
@@ -82,7 +86,7 @@ def _template(path: str, template: str) -> Iterator[Problem]:
             yield Problem(path, "'$()' names no key; write '$$(' for the text itself")
 
 
-def _source(path: str, source: VaultSource, parameters: frozenset[str]) -> Iterator[Problem]:
+def _source(path: str, source: VaultSource, parameters: frozenset[str], roots: tuple[str, ...]) -> Iterator[Problem]:
     if (source.path is None) == (source.transit is None):
         yield Problem(path, "give exactly one of path and transit")
     if source.version is not None and (source.path is None or source.data is not None):
@@ -97,9 +101,9 @@ def _source(path: str, source: VaultSource, parameters: frozenset[str]) -> Itera
         if one.name in seen:
             yield Problem(f"{where}.name", f"the name {one.name!r} is there already; names are unique")
         seen.add(one.name)
-        yield from _value(f"{where}.value", one.value, parameters)
+        yield from _value(f"{where}.value", one.value, parameters, roots)
     if source.transit is not None:
-        yield from _value(f"{path}.transit.ciphertext", source.transit.ciphertext, parameters)
+        yield from _value(f"{path}.transit.ciphertext", source.transit.ciphertext, parameters, roots)
 
 
 def _path(path: str, text: str) -> Iterator[Problem]:
@@ -117,10 +121,10 @@ def _path(path: str, text: str) -> Iterator[Problem]:
         yield Problem(path, wrong)
 
 
-def _value(path: str, text: str, parameters: frozenset[str]) -> Iterator[Problem]:
+def _value(path: str, text: str, parameters: frozenset[str], roots: tuple[str, ...]) -> Iterator[Problem]:
     for reference in references(text):
-        if reference.path[0] not in _VALUE_ROOTS:
-            yield Problem(path, f"{reference.text}: {_IN_VALUE}")
+        if reference.path[0] not in roots:
+            yield Problem(path, f"{reference.text}: {_IN_VALUE.format(roots=', '.join(roots))}")
         else:
             yield from _reference(path, reference, parameters)
 

@@ -27,6 +27,14 @@ def test_the_execution_namespace_is_the_projects_own_unless_said_or_a_branch(
     assert execution_namespace(an_environment(**spec)) == namespace
 
 
+RUN = "$(run.name)"
+
+
+def with_login(field: str, **vault: Any) -> dict[str, Any]:
+    """A target with a login of its own."""
+    return {**WAREHOUSE, "postgres": {**WAREHOUSE["postgres"], field: {"vault": vault}}}
+
+
 WRONG: list[tuple[dict[str, Any], str, str]] = [
     ({"parameters": [{"name": "a"}, {"name": "a"}]}, "spec.parameters[1].name", "names are unique"),
     ({"targets": [LAKE, {**LAKE}]}, "spec.targets[1]", "two targets called 'lake'"),
@@ -45,6 +53,21 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
     ({"dataMode": "Copy"}, "spec.dataMode", "needs spec.from"),
     ({"restricted": True, "vault": VAULT}, "spec.vault", "set vault.delivery to Pod"),
     ({"targets": [{**WAREHOUSE, "postgres": {**WAREHOUSE["postgres"], "credentials": LOGIN}}]}, "spec.vault", "role"),
+    (
+        {"vault": VAULT, "targets": [with_login("credentials", path="secret/data/$(params.x)")]},
+        "spec.targets[0].postgres.credentials.vault.path",
+        "only $(env.params.<name>) may stand in a path",
+    ),
+    (
+        {"vault": VAULT, "targets": [with_login("readCredentials", path="sys/seal")]},
+        "spec.targets[0].postgres.readCredentials.vault.path",
+        "name a secrets engine's path",
+    ),
+    (
+        {"vault": VAULT, "targets": [with_login("branchCredentials", path="a/b", data=[{"name": "c", "value": RUN}])]},
+        "spec.targets[0].postgres.branchCredentials.vault.data[0].value",
+        "$(run.name): only env may stand here",
+    ),
     ({"quota": {"hard": {"requests.cpu": "many"}}}, "spec.quota.hard[requests.cpu]", "not a quantity"),
     ({"quota": {"hard": {"pods": "0"}}}, "spec.quota.hard[pods]", "at least 1"),
     ({"quota": {"hard": {"count/jobs.batch": 0}}}, "spec.quota.hard[count/jobs.batch]", "at least 1"),

@@ -102,7 +102,7 @@ WRONG: dict[str, tuple[PipelineBuilder, str, str, PipelineBuilder]] = {
     "a field with an output": (
         data("$(steps.a.outputs.host)"),
         "spec.secrets[0].vault.data[0].value",
-        "$(steps.a.outputs.host): only parameters, env and run may stand here",
+        "$(steps.a.outputs.host): only params, env, run may stand here",
         data("$(params.host).$(env.name).$(env.params.domain).$(run.name)"),
     ),
     "a field with an unknown parameter": (
@@ -114,7 +114,7 @@ WRONG: dict[str, tuple[PipelineBuilder, str, str, PipelineBuilder]] = {
     "a ciphertext with a target": (
         sealed("$(targets.lake.url)"),
         "spec.secrets[0].vault.transit.ciphertext",
-        "only parameters, env and run may stand here",
+        "only params, env, run may stand here",
         sealed("$(params.host)"),
     ),
     "a ciphertext with an unknown parameter": (

@@ -229,6 +229,13 @@ def test_nothing_is_taken_from_the_environment(monkeypatch: pytest.MonkeyPatch, 
     assert not any("Authorization" in one[2] or "Cookie" in one[2] for one in stub.asked)
 
 
+def test_not_even_a_path_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    with answering(200, {"data": {"a": "b"}}) as stub:
+        fetch(client(stub), TOKEN, KV)
+    assert "secret/data" not in caplog.text, "it may have a masked parameter in it"
+
+
 def test_cookies_are_not_kept() -> None:
     headers = {"Content-Type": "application/json", "Set-Cookie": "who=me"}
     with answering(200, {"data": {"a": "b"}}, headers) as stub:
