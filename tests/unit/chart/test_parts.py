@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from typing import Any
 
 import pytest
 import yaml
+from prometheus_client import generate_latest
 from tests.unit.chart.rendering import Object, RefusedError, Render
 
 from chartcheck import CHART, CRDS, ROOT
 from dataops_operator import __version__
+from dataops_operator.metrics.registry import Metrics
 
 SETS = ["default", "ha-namespaced", "minimal", "vault"]
 KEEP = "helm.sh/resource-policy"
@@ -226,3 +229,20 @@ def test_no_value_is_a_secret_and_no_note_could_hold_one() -> None:
         one for one in names(schema) if any(w in one.lower() for w in ("password", "token", "secret", "apikey"))
     ]
     assert delicate == ["imagePullSecrets"], "names of Secrets, not their content"
+
+
+def test_alerts_are_about_metrics_that_there_are(render: Render) -> None:
+    (group,) = render(ci="vault").one("PrometheusRule")["spec"]["groups"]
+    asked = {name for rule in group["rules"] for name in re.findall(r"dataops_[a-z_]+", rule["expr"])}
+    told = generate_latest(Metrics().registry).decode()
+    assert asked <= set(re.findall(r"^# TYPE (\S+) ", told, re.MULTILINE))
+    assert len(asked) >= 4
+
+
+def test_every_alert_is_explained(render: Render) -> None:
+    (group,) = render(ci="vault").one("PrometheusRule")["spec"]["groups"]
+    text = (ROOT / "docs" / "operations.md").read_text()
+    for rule in group["rules"]:
+        assert f"| `{rule['alert']}` |" in text
+        assert rule["labels"]["severity"] in ("warning", "critical")
+        assert {"summary", "description"} == set(rule["annotations"])
