@@ -40,6 +40,7 @@ from .controllers.shapes import decode_job, decode_pod
 from .controllers.targetjobs import TargetJobs
 from .controllers.targets import Targets
 from .controllers.tenancy import Tenancy
+from .controllers.vaultcheck import VaultCheck
 from .controllers.world import Key, Settings, World
 from .core.names import SELECTOR
 from .core.provision import Agents
@@ -118,9 +119,10 @@ class Operator:
         )
         self._world = World(self._client, settings, metrics, Recorder(self._client), queue)
         revisions = Revisions(self._client)
-        self._runs = RunController(self._world, revisions, self._arming())
+        arming = self._arming()
+        self._runs = RunController(self._world, revisions, arming)
         self._controllers: dict[str, EnvironmentController | PipelineController | RunController] = {
-            "Environment": self._environments(revisions),
+            "Environment": self._environments(revisions, arming),
             "Pipeline": PipelineController(self._world, revisions),
             "PipelineRun": self._runs,
         }
@@ -131,7 +133,7 @@ class Operator:
         self._kopf_ready = asyncio.Event()
         self._kopf_stop = asyncio.Event()
 
-    def _environments(self, revisions: Revisions) -> EnvironmentController:
+    def _environments(self, revisions: Revisions, arming: Arming | NoVault) -> EnvironmentController:
         """What makes and keeps Environments."""
         arguments, world = self._arguments, self._world
         self._provisioner = Provisioner(self._client, world.queue.add)
@@ -141,11 +143,15 @@ class Operator:
         patterns = tuple(filter(None, (one.strip() for one in arguments.environment_namespaces.split(","))))
         options = Options(agents, patterns, arguments.deletion_wait)
         tenancy = Tenancy(world)
+        vault: Probe = NoServers()
+        if isinstance(arming, Arming) and self._vaults is not None:
+            vault = VaultCheck(world, self._vaults, arming.keeper.ledger, arming)
         targets: Probe = NoStorage()
         if arguments.storage_image:
-            self._target_jobs = TargetJobs(world, NoLogins(), image=arguments.storage_image)
+            logins = arming if isinstance(arming, Arming) else NoLogins()
+            self._target_jobs = TargetJobs(world, logins, image=arguments.storage_image)
             targets = Targets(tenancy, revisions, self._target_jobs)
-        return EnvironmentController(world, tenancy, self._provisioner, options, vault=NoServers(), targets=targets)
+        return EnvironmentController(world, tenancy, self._provisioner, options, vault=vault, targets=targets)
 
     def _arming(self) -> Arming | NoVault:
         """What gets secrets for runs."""
