@@ -20,7 +20,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 from pydantic.alias_generators import to_camel
 
@@ -127,6 +126,8 @@ def load_servers(file: Path) -> dict[str, Server]:
     Raises:
         ServersError: the file cannot be read, or what it says cannot be used.
     """
+    import yaml  # here, since a pod's agent reads no YAML and is to start fast
+
     try:
         raw = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
