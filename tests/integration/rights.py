@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import orjson
 from tests.harness.api import Api, Object
-from tests.harness.chart import install_rights
-from tests.harness.kinds import BINDINGS, NAMESPACES
+from tests.harness.chart import ACCOUNT, FULLNAME, install_rights
+from tests.harness.kinds import BINDINGS, NAMESPACES, SERVICE_ACCOUNTS
 from tests.harness.operator import ROOT
 
+from chartcheck import NAMESPACE
 from localcluster.controlplane import ControlPlane
 
 PROJECT, OTHER = "analytics", "sales"
@@ -50,12 +53,20 @@ def a_plane(name: str) -> Iterator[ControlPlane]:
 
 
 @asynccontextmanager
-async def a_site(plane: ControlPlane, values: Object | None = None) -> AsyncIterator[Site]:
-    """The CRDs, the chart's rights and policies, two project namespaces, and a user for each role."""
+async def a_site(
+    plane: ControlPlane, values: Object | None = None, more: Mapping[str, Mapping[str, str]] | None = None
+) -> AsyncIterator[Site]:
+    """The CRDs, the chart's rights and policies, two project namespaces, and a user for each role.
+
+    Args:
+        plane: a fresh one.
+        values: of the chart.
+        more: further namespaces that are there, with their labels.
+    """
     async with Api(plane.server, plane.token, plane.ca) as api:
-        await api.install_crds(Path(ROOT / "crds"))
-        for name in (PROJECT, OTHER):
-            await api.create(NAMESPACES, None, {"metadata": {"name": name}})
+        await api.install_crds(ROOT / "crds")
+        for name, labels in {PROJECT: {}, OTHER: {}, **(more or {})}.items():
+            await api.create(NAMESPACES, None, {"metadata": {"name": name, "labels": dict(labels)}})
         installed = await install_rights(api, values)
         for user, role in USERS.items():
             await give(api, PROJECT, user, role)
@@ -72,3 +83,28 @@ async def give(api: Api, namespace: str, user: str, role: str) -> None:
     reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role}
     body = {"metadata": {"generateName": "given-"}, "roleRef": reference, "subjects": [subject]}
     await api.create(BINDINGS, namespace, body)
+
+
+async def login(site: Site, path: Path) -> Path:
+    """A kubeconfig with a token of the chart's ServiceAccount, as its pod has one."""
+    body = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
+    answer = await site.api.request("POST", SERVICE_ACCOUNTS.path(NAMESPACE, FULLNAME, "token"), body)
+    server = {"server": site.plane.server, "certificate-authority": str(site.plane.ca)}
+    whole = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "own",
+        "clusters": [{"name": "own", "cluster": server}],
+        "users": [{"name": "own", "user": {"token": answer["status"]["token"]}}],
+        "contexts": [{"name": "own", "context": {"cluster": "own", "user": "own"}}],
+    }
+    await asyncio.to_thread(path.write_bytes, orjson.dumps(whole))
+    return path
+
+
+def audited(plane: ControlPlane) -> list[Object]:
+    """What the operator asked of the API server, as the audit log has it."""
+    assert plane.audit_log
+    lines = plane.audit_log.read_bytes().splitlines()
+    entries = (orjson.loads(line) for line in lines if ACCOUNT.encode() in line)
+    return [one for one in entries if one["user"]["username"] == ACCOUNT and "impersonatedUser" not in one]

@@ -9,14 +9,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 from typing import Any
 
-import orjson
 import pytest
 import pytest_asyncio
 from tests.harness.api import Api, Object, condition
-from tests.harness.chart import ACCOUNT, FULLNAME
+from tests.harness.chart import FULLNAME
 from tests.harness.history import run_ended
 from tests.harness.kinds import (
     BINDINGS,
@@ -34,7 +32,7 @@ from tests.harness.kinds import (
 )
 from tests.harness.player import Player
 from tests.harness.script import Outcome, Play, Rule, Script
-from tests.integration.rights import OTHER, PROJECT, Site, a_plane, a_site
+from tests.integration.rights import OTHER, PROJECT, Site, a_plane, a_site, audited, login
 from tests.integration.support import Operator, failed_because, row, spec, step, succeeded, until
 
 from chartcheck import NAMESPACE
@@ -77,31 +75,6 @@ async def site(plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) ->
             yield made
             assert operator.alive, operator.tail()
             await operator.terminate()
-
-
-async def login(site: Site, path: Path) -> Path:
-    """A kubeconfig with a token of the chart's ServiceAccount, as its pod has one."""
-    body = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
-    answer = await site.api.request("POST", SERVICE_ACCOUNTS.path(NAMESPACE, FULLNAME, "token"), body)
-    server = {"server": site.plane.server, "certificate-authority": str(site.plane.ca)}
-    whole = {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "current-context": "own",
-        "clusters": [{"name": "own", "cluster": server}],
-        "users": [{"name": "own", "user": {"token": answer["status"]["token"]}}],
-        "contexts": [{"name": "own", "context": {"cluster": "own", "user": "own"}}],
-    }
-    await asyncio.to_thread(path.write_bytes, orjson.dumps(whole))
-    return path
-
-
-def audited(plane: ControlPlane) -> list[Object]:
-    """What the operator asked of the API server, as the audit log has it."""
-    assert plane.audit_log
-    lines = plane.audit_log.read_bytes().splitlines()
-    entries = (orjson.loads(line) for line in lines if ACCOUNT.encode() in line)
-    return [one for one in entries if one["user"]["username"] == ACCOUNT and "impersonatedUser" not in one]
 
 
 async def stands(api: Api, name: str, **more: Any) -> Object:
