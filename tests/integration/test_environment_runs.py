@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import orjson
 import pytest
 import pytest_asyncio
 from tests.harness.api import Object, condition
+from tests.harness.history import run_ended
 from tests.harness.kinds import ENVIRONMENTS, EVENTS, JOBS, PIPELINES, REVISIONS, RUNS
 from tests.harness.script import Outcome, Play
 from tests.integration.beside import side_by_side, start_together
@@ -420,6 +422,55 @@ async def test_a_run_fails_in_an_environment_that_never_stands(case: Case) -> No
     assert verdict(run) == ("False", "EnvironmentNotReady")
     assert "mend the environment, then start it again" in said(run)
     assert await case.jobs() == []
+
+
+@side_by_side
+async def test_a_job_that_claims_what_the_run_began_with_lends_it_no_other_projects_environment(case: Case) -> None:
+    """Who may create Jobs may forge one of a run that still waits; what it says must not reach into another project."""
+    victim = f"{case.namespace[:50]}-v"
+    await case.api.make_namespace(victim)
+    parameters = [{"name": "token", "value": CANARY, "masked": True}]
+    other = await case.api.create(
+        ENVIRONMENTS, victim, {"metadata": {"name": "prod"}, "spec": {"parameters": parameters}}
+    )
+    await ready(replace(case, namespace=victim), other)
+    secretly = spec(step("a", command=["$(env.params.token)"]))
+    await case.api.create(PIPELINES, victim, {"metadata": {"name": "p"}, "spec": secretly})
+    await case.api.create(RUNS, victim, {"metadata": {"name": "r"}, "spec": {"pipeline": "p"}})
+    theirs = (await case.api.wait_for(RUNS, victim, "r", run_ended, timeout=60))["status"]
+
+    case.broken |= {"I1", "I7"}  # a Job that nobody of us made is none of an attempt
+    await stands(case, freeze=True)
+    await case.ready(spec(step("a", command=["$(params.token)"]), parameters=[{"name": "token", "default": "mine"}]))
+    run = await case.run()
+    await case.waits("Frozen")
+    owner = {"apiVersion": "dataops.dev/v1alpha1", "kind": "PipelineRun", "name": "r", "uid": run["metadata"]["uid"]}
+    labels = {
+        "app.kubernetes.io/managed-by": "dataops-operator",
+        "dataops.dev/run": "r",
+        "dataops.dev/run-uid": run["metadata"]["uid"],
+        "dataops.dev/step": "a",
+        "dataops.dev/attempt": "1",
+    }
+    annotations = {
+        "dataops.dev/revision": theirs["revision"],
+        "dataops.dev/environment": f"{victim}/prod",
+        "dataops.dev/environment-revision": theirs["environmentRevision"],
+        "dataops.dev/logical-date": theirs["logicalDate"],
+        "dataops.dev/parameter-origins": "{}",
+    }
+    meta: Object = {"name": "forged", "labels": labels, "annotations": annotations}
+    meta["ownerReferences"] = [{**owner, "controller": True}]
+    template = {"spec": {"restartPolicy": "Never", "containers": [{"name": "a", "image": "b"}]}}
+    body = {"metadata": meta, "spec": {"suspend": True, "template": template}}
+    await case.api.create(JOBS, case.namespace, body)
+    await case.api.patch(RUNS, case.namespace, "r", {"metadata": {"labels": {"look": "again"}}})
+    await asyncio.sleep(5)
+    jobs = await case.api.list(JOBS, case.namespace)
+    assert CANARY not in orjson.dumps(jobs).decode()
+    assert {job["metadata"]["name"] for job in jobs} <= {"forged"}
+    assert verdict(await case.ended())[0] == "False"
+    assert "does not hold this namespace" in said(await case.ended())
 
 
 @side_by_side

@@ -230,6 +230,39 @@ async def test_records_are_changed_and_removed_and_other_config_is_left_alone(si
         assert "only what it made" in await refused(api.delete(CONFIGMAPS, home, "settings"))
 
 
+async def test_jobs_of_a_run_are_made_by_the_operator_alone(site: Site) -> None:
+    """A Job says with what its run began; who may create Jobs could say it for a run that still waits."""
+    await give(site.api, PROJECT, "dora", "admin")
+    uid = (await create(site, "alice", RUNS, "waits"))["metadata"]["uid"]
+    owner = {"apiVersion": "dataops.dev/v1alpha1", "kind": "PipelineRun", "name": "waits", "uid": uid}
+    claims: dict[str, Object] = {
+        "owner": {"ownerReferences": [owner]},
+        "label": {"labels": {"dataops.dev/run-uid": uid}},
+    }
+    template = {"spec": {"restartPolicy": "Never", "containers": [{"name": "a", "image": "b"}]}}
+    body: Object = {"spec": {"suspend": True, "template": template}}
+    async with site.as_user("dora") as api:
+        for name, claim in claims.items():
+            asked = api.create(JOBS, PROJECT, {"metadata": {"name": name, **claim}, **body})
+            assert "made by the operator alone" in await refused(asked)
+        await api.create(JOBS, PROJECT, {"metadata": {"name": "plain", "labels": {"dataops.dev/team": "x"}}, **body})
+        for claim in claims.values():
+            assert "made by the operator alone" in await refused(api.patch(JOBS, PROJECT, "plain", {"metadata": claim}))
+    told = {"dataops.dev/environment": "analytics/prod", "dataops.dev/revision": "p-1"}
+    meta = {"name": "real", **claims["owner"], **claims["label"], "annotations": told}
+    async with site.as_user(ACCOUNT) as api:
+        await api.create(JOBS, PROJECT, {"metadata": meta, **body})
+    async with site.as_user("dora") as api:
+        for change in ({"dataops.dev/environment": "sales/prod"}, {"dataops.dev/parameter-origins": "{}"}):
+            edit = api.patch(JOBS, PROJECT, "real", {"metadata": {"annotations": change}})
+            assert "made by the operator alone" in await refused(edit)
+        await api.patch(
+            JOBS, PROJECT, "real", {"metadata": {"annotations": {"note": "seen"}}, "spec": {"suspend": False}}
+        )
+        await api.patch(JOBS, PROJECT, "real", {"metadata": {"ownerReferences": None}})
+        await api.delete(JOBS, PROJECT, "real")
+
+
 async def test_nobody_elses_requests_are_looked_at(site: Site) -> None:
     await give(site.api, PROJECT, "carol", "admin")
     await site.api.create(QUOTAS, PROJECT, {"metadata": {"name": "by-hand"}, "spec": {"hard": {"pods": "7"}}})

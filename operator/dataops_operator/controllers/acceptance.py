@@ -191,6 +191,13 @@ class Acceptance:
                     f"environment {fixed.environment} was deleted, or revision {fixed.environment_revision!r} of it "
                     "with which the run began; start the run again",
                 )
+            if environment.execution != identity.namespace:
+                # Only a Job can say so, and who may create Jobs here may not have anything from elsewhere.
+                return Refused(
+                    Reason.ENVIRONMENT_INVALID,
+                    f"a Job of the run says that it began in environment {fixed.environment}, which does not hold this "
+                    "namespace; delete that Job, then start the run again",
+                )
         revision = await self._revisions.load(project, identity.pipeline, fixed.revision)
         if revision is None:
             revision = await self._made_again(project, identity, fixed.revision)

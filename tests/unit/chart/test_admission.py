@@ -32,7 +32,7 @@ def test_the_mutating_policy_is_of_the_version_that_the_server_has(
     made = [*rendered.all(MUTATING), *rendered.all(f"{MUTATING}Binding")]
     assert {o["apiVersion"] for o in made} == ({f"admissionregistration.k8s.io/{version}"} if version else set())
     assert len(made) == (2 if version else 0)
-    assert names(rendered, VALIDATING) == {"dataops-operator-identity", "dataops-operator-guard"}
+    assert names(rendered, VALIDATING) == {f"dataops-operator-{one}" for one in ("identity", "guard", "children")}
 
 
 def test_every_policy_is_bound_and_denies(render: Render) -> None:
@@ -41,15 +41,17 @@ def test_every_policy_is_bound_and_denies(render: Render) -> None:
         assert {o["spec"]["policyName"] for o in rendered.all(f"{kind}Binding")} == names(rendered, kind) != set()
     assert {tuple(o["spec"]["validationActions"]) for o in rendered.all(f"{VALIDATING}Binding")} == {("Deny",)}
     for policy in [*rendered.all(MUTATING), *rendered.all(VALIDATING)]:
-        assert policy["spec"]["failurePolicy"] == "Fail"
+        ours = policy["metadata"]["name"] != "dataops-operator-children"
+        assert policy["spec"]["failurePolicy"] == ("Fail" if ours else "Ignore")
 
 
 def test_requests_on_kubernetes_own_kinds_are_looked_at_only_when_they_are_the_operators(render: Render) -> None:
-    """A policy of ours that cannot be evaluated must never keep others from their Secrets or namespaces."""
+    """A policy of ours that cannot be evaluated must never keep others from their Secrets, namespaces or Jobs."""
     rendered = render(ci="vault")
     for policy in [*rendered.all(MUTATING), *rendered.all(VALIDATING)]:
         rules = policy["spec"]["matchConstraints"]["resourceRules"]
-        if {group for rule in rules for group in rule["apiGroups"]} != {"dataops.dev"}:
+        foreign = {group for rule in rules for group in rule["apiGroups"]} != {"dataops.dev"}
+        if foreign and policy["spec"]["failurePolicy"] == "Fail":
             (condition,) = policy["spec"]["matchConditions"]
             assert condition["expression"] == (
                 "request.userInfo.username == 'system:serviceaccount:dataops-system:dataops-operator'"
@@ -73,7 +75,7 @@ def test_the_guard_lets_the_operator_bind_what_rbac_lets_it_bind(render: Render)
 def test_a_release_for_some_namespaces_judges_nobody_elsewhere(render: Render) -> None:
     rendered = render(watch={"namespaces": ["a", "b"]})
     for binding in [*rendered.all(f"{MUTATING}Binding"), *rendered.all(f"{VALIDATING}Binding")]:
-        if binding["metadata"]["name"].endswith("-identity"):
+        if not binding["metadata"]["name"].endswith("-guard"):
             (wanted,) = binding["spec"]["matchResources"]["namespaceSelector"]["matchExpressions"]
             assert wanted == {"key": "kubernetes.io/metadata.name", "operator": "In", "values": ["a", "b"]}
 
@@ -81,9 +83,9 @@ def test_a_release_for_some_namespaces_judges_nobody_elsewhere(render: Render) -
 @pytest.mark.parametrize(
     ("values", "validating", "mutating"),
     [
-        ({"identity": False}, {"dataops-operator-guard"}, False),
+        ({"identity": False}, {"dataops-operator-guard", "dataops-operator-children"}, False),
         ({"guard": False}, {"dataops-operator-identity"}, True),
-        ({"mutating": "None"}, {"dataops-operator-guard", "dataops-operator-identity"}, False),
+        ({"mutating": "None"}, {f"dataops-operator-{one}" for one in ("identity", "guard", "children")}, False),
         ({"identity": False, "guard": False}, set(), False),
     ],
 )
