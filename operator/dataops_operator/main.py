@@ -31,18 +31,14 @@ from .controllers.events import Recorder
 from .controllers.leases import Keeper
 from .controllers.ledger import Ledger
 from .controllers.pipeline import PipelineController
-from .controllers.probes import NoLogins, NoServers, NoStorage, Probe
-from .controllers.provisioner import Provisioner
+from .controllers.provisioning import Provisioning, Secrets
 from .controllers.revisions import Revisions
 from .controllers.run import RunController
 from .controllers.secrets import Arming, NoVault
 from .controllers.shapes import decode_job, decode_pod
-from .controllers.targetjobs import TargetJobs
-from .controllers.targets import Targets
-from .controllers.tenancy import Tenancy
-from .controllers.vaultcheck import VaultCheck
 from .controllers.world import Key, Settings, World
 from .core.names import SELECTOR
+from .core.network import Reach
 from .core.provision import Agents
 from .kube.client import KubeClient
 from .kube.config import ConfigError, load_credentials
@@ -99,7 +95,6 @@ class Operator:
         self._vaults: Vaults | None = None
         self._keeper: Keeper | None = None
         self._credentials = load_credentials(arguments.kubeconfig)
-        self._target_jobs: TargetJobs | None = None
         self._stop = asyncio.Event()
 
     def _build(self) -> None:
@@ -121,8 +116,9 @@ class Operator:
         revisions = Revisions(self._client)
         arming = self._arming()
         self._runs = RunController(self._world, revisions, arming)
+        self._environment = self._environments(revisions, arming)
         self._controllers: dict[str, EnvironmentController | PipelineController | RunController] = {
-            "Environment": self._environments(revisions, arming),
+            "Environment": self._environment.controller,
             "Pipeline": PipelineController(self._world, revisions),
             "PipelineRun": self._runs,
         }
@@ -133,25 +129,19 @@ class Operator:
         self._kopf_ready = asyncio.Event()
         self._kopf_stop = asyncio.Event()
 
-    def _environments(self, revisions: Revisions, arming: Arming | NoVault) -> EnvironmentController:
+    def _environments(self, revisions: Revisions, arming: Arming | NoVault) -> Provisioning:
         """What makes and keeps Environments."""
         arguments, world = self._arguments, self._world
-        self._provisioner = Provisioner(self._client, world.queue.add)
         agents = Agents(
             world.settings.runner, arguments.service_account, arguments.lease_namespace, arguments.runs_role
         )
         patterns = tuple(filter(None, (one.strip() for one in arguments.environment_namespaces.split(","))))
-        options = Options(agents, patterns, arguments.deletion_wait)
-        tenancy = Tenancy(world)
-        vault: Probe = NoServers()
-        if isinstance(arming, Arming) and self._vaults is not None:
-            vault = VaultCheck(world, self._vaults, arming.keeper.ledger, arming)
-        targets: Probe = NoStorage()
-        if arguments.storage_image:
-            logins = arming if isinstance(arming, Arming) else NoLogins()
-            self._target_jobs = TargetJobs(world, logins, image=arguments.storage_image)
-            targets = Targets(tenancy, revisions, self._target_jobs)
-        return EnvironmentController(world, tenancy, self._provisioner, options, vault=vault, targets=targets)
+        ways = {name: Reach(one.host, one.port, one.peers) for name, one in self._servers.items()}
+        options = Options(agents, patterns, arguments.deletion_wait, ways)
+        secrets = None
+        if self._vaults is not None and self._keeper is not None and isinstance(arming, Arming):
+            secrets = Secrets(self._vaults, self._keeper, arming)
+        return Provisioning(world, revisions, options, secrets, arguments.storage_image)
 
     def _arming(self) -> Arming | NoVault:
         """What gets secrets for runs."""
@@ -234,11 +224,7 @@ class Operator:
             ]
             for informer in informers:
                 group.create_task(informer.run())
-            # Nobody waits for these: what their stores do not have is read live.
-            beside = self._provisioner.informers(world.settings.namespaces, world.settings.resync)
-            if self._target_jobs is not None:
-                beside += self._target_jobs.informers(world.settings.namespaces, world.settings.resync)
-            for informer in beside:
+            for informer in self._environment.informers():
                 group.create_task(informer.run())
             for informer in informers:
                 await informer.synced.wait()

@@ -10,6 +10,7 @@ import base64
 import os
 import sys
 import tempfile
+import time
 import traceback
 from pathlib import Path
 from types import TracebackType
@@ -38,6 +39,8 @@ class StoragePods:
         self.held = asyncio.Event()
         """Pods end only while it is set."""
         self.held.set()
+        self.seconds = 0.0
+        """How long they ran, all together."""
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._watch: asyncio.Task[None] | None = None
 
@@ -109,6 +112,7 @@ class StoragePods:
         result.touch()
         places = {"--secrets": folder / "secrets", "--targets": targets, "--result": result}
         environment = {one["name"]: one["value"].replace("$$", "$") for one in container["env"]}
+        began = time.monotonic()
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "dataops_operator.storage", action),
             *(word for pair in places.items() for word in map(str, pair)),
@@ -116,6 +120,7 @@ class StoragePods:
             stderr=asyncio.subprocess.PIPE,
         )
         _, told = await process.communicate()
+        self.seconds += time.monotonic() - began
         assert process.returncode != 2, told.decode()
         self.done.append(f"{pod['metadata']['namespace']} {action}")
         return process.returncode or 0, result.read_text()

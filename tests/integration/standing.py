@@ -8,6 +8,9 @@ from tests.harness.api import Object, condition
 from tests.harness.kinds import ENVIRONMENTS, NAMESPACES
 from tests.integration.support import Case
 
+BEGIN = ("NamespaceReady", "AccessReady", "QuotaReady", "NetworkReady")
+"""Parts without which no run begins; Vault and targets concern only who uses them."""
+
 
 async def stands(case: Case, name: str = "prod", project: str = "", **spec: Any) -> Object:
     """Create an Environment, wait until it is Ready and holds the case's namespace.
@@ -27,17 +30,17 @@ async def stands(case: Case, name: str = "prod", project: str = "", **spec: Any)
 
 
 async def ready(case: Case, environment: Object) -> Object:
-    """Wait until an Environment is Ready and holds the case's namespace."""
+    """Wait until an Environment holds the case's namespace, runs can begin in it, and all of it was looked into."""
     meta = environment["metadata"]
-    return await case.api.wait_for(
-        ENVIRONMENTS,
-        meta["namespace"],
-        meta["name"],
-        lambda found: (
-            condition(found, "Ready").get("status") == "True" and found["status"].get("namespace") == case.namespace
-        ),
-        timeout=20,
-    )
+
+    def stands_now(found: Object) -> bool:
+        parts = {
+            part: condition(found, part).get("status", "Unknown") for part in (*BEGIN, "VaultReady", "TargetsReady")
+        }
+        known = "Unknown" not in parts.values() and all(parts[part] == "True" for part in BEGIN)
+        return known and found["status"].get("namespace") == case.namespace
+
+    return await case.api.wait_for(ENVIRONMENTS, meta["namespace"], meta["name"], stands_now, timeout=20)
 
 
 async def edit(case: Case, environment: Object, **spec: Any) -> Object:

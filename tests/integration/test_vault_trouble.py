@@ -62,9 +62,9 @@ class Room:
                 records_in=name,
             )
             words = await flags(self.bao, case.logs, self.api, name)
-            await case.environment(**vault)
             async with case.operator(*words, "--log-level", "debug") as operator:
                 try:
+                    await case.environment(**vault)
                     yield case, operator
                     await case.nothing_left()
                 except (AssertionError, TimeoutError) as error:

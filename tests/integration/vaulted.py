@@ -36,12 +36,16 @@ class VaultCase(Case):
     """The operator's own namespace, where records are."""
     values: list[str] = field(default_factory=list)
     """Canaries that the case's secrets have."""
+    trials: int = 0
+    """Logins by which the operator tried whether the case's runs can."""
 
     async def environment(self, ttl: str = LIVES, rules: dict[str, list[str]] | None = None, **vault: Any) -> Object:
         """An Environment that stands, its role, and the secret `api` with the keys `token` and `url`."""
         await self.role(ttl, rules)
         await self.put("api", token=self.value("token"), url="https://api.example")
-        return await stands(self, vault={"role": self.namespace, **vault})
+        made = await stands(self, vault={"role": self.namespace, **vault})
+        self.trials = self.bao.logins(self.namespace)
+        return made
 
     async def role(self, ttl: str = LIVES, rules: dict[str, list[str]] | None = None, **more: Any) -> None:
         """The Vault role of the case; it may read what is below its name."""
@@ -101,7 +105,7 @@ class VaultCase(Case):
 
     def logins(self) -> int:
         """Logins of the case's runs so far."""
-        return self.bao.logins(self.namespace)
+        return self.bao.logins(self.namespace) - self.trials
 
     async def nothing_left(self, within: float = GONE_WITHIN) -> None:
         """Wait until nothing of the case's secrets is left anywhere."""

@@ -19,6 +19,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 from pydantic.alias_generators import to_camel
@@ -85,6 +86,11 @@ class Server:
     operator_role: str = "dataops-operator"
     timeout: float = 10.0
     peers: tuple[Mapping[str, Any], ...] = ()
+
+    @property
+    def host(self) -> str:
+        """The host of its address, a name or an IP address without brackets."""
+        return urlsplit(self.address).hostname or ""
 
     @property
     def port(self) -> int:
