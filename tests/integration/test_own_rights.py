@@ -19,6 +19,7 @@ from tests.harness.history import run_ended
 from tests.harness.kinds import (
     BINDINGS,
     CLAIMS,
+    CONFIGMAPS,
     ENVIRONMENTS,
     JOBS,
     LIMITS,
@@ -27,6 +28,7 @@ from tests.harness.kinds import (
     POLICIES,
     QUOTAS,
     RUNS,
+    SECRETS,
     SERVICE_ACCOUNTS,
     Kind,
 )
@@ -34,6 +36,7 @@ from tests.harness.player import Player
 from tests.harness.script import Outcome, Play, Rule, Script
 from tests.integration.rights import OTHER, PROJECT, Site, a_plane, a_site, audited, login
 from tests.integration.support import Operator, failed_because, row, spec, step, succeeded, until
+from tests.integration.vaulted import VAULT_RUN, a_vault, flags
 
 from chartcheck import NAMESPACE
 from localcluster.controlplane import ControlPlane
@@ -47,10 +50,13 @@ WHOLE: Object = {
     "access": [{"role": "Run", "subjects": [{"kind": "Group", "name": "engineers"}]}],
     "network": {"egress": [{"ports": [{"port": 443}]}]},
     "targets": [{"name": "scratch", "volume": {"size": "1Gi"}}],
+    "vault": {"role": "prod"},
 }
+SECRET: Object = {"name": "api", "vault": {"path": "secret/data/prod/api"}}
 
 RARE: dict[tuple[str, str], str] = {
     ("get", "pipelineruns"): "where somebody else wrote a run's status at the same moment",
+    ("get", "configmaps"): "where somebody else wrote a record at the same moment",
 }
 """Rights that this module's cases need not use, and when they are."""
 
@@ -66,9 +72,15 @@ async def site(plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) ->
     folder = tmp_path_factory.mktemp("own-rights")
     script = Script(default=Play(start=0.05, end=0.2))
     script.rules.append(Rule(Play(outcome=Outcome.HANG), "hang", 0, "", ""))
-    async with a_site(plane) as made, Player(made.api, script):
+    values = {"vault": {"servers": [{"name": "default", "address": "https://vault.example"}]}}
+    async with a_vault(plane, folder / "bao") as bao, a_site(plane, values) as made, Player(made.api, script):
         kubeconfig = await login(made, folder / "operator.kubeconfig")
-        words = ("--pipeline-wait", "8s", "--deletion-wait", "6s", "--service-account", FULLNAME)
+        words = ["--pipeline-wait", "8s", "--deletion-wait", "6s", "--service-account", FULLNAME]
+        words += ["--runs-role", f"{FULLNAME}-runs", *await flags(bao, folder, made.api, NAMESPACE)]
+        await bao.policy("prod", {"secret/data/prod/*": ["read"], "pki/issue/prod": ["update"]})
+        await bao.role("prod", PROD, ["prod"])
+        await bao.role("given", "given", ["prod"])
+        await bao.put("secret/data/prod/api", {"token": "value"})
         async with Operator(
             plane, folder / "operator.log", *words, lease_namespace=NAMESPACE, kubeconfig=kubeconfig
         ) as operator:
@@ -114,6 +126,17 @@ async def test_an_environment_its_runs_their_workspace_and_the_way_back(site: Si
     here = await api.wait_for(RUNS, PROJECT, "here", run_ended, timeout=60)
     assert here["status"]["requestedBy"] == "editor"
 
+    # A run with a secret: read with the runner's own token, put into a Secret of the run, both gone after.
+    keyed = spec(step("a", secrets=[{"name": "api"}]), secrets=[SECRET])
+    await api.create(PIPELINES, PROJECT, {"metadata": {"name": "keyed"}, "spec": keyed})
+    await api.create(RUNS, PROD, {"metadata": {"name": "k"}, "spec": {"pipeline": "keyed"}})
+    assert succeeded(await api.wait_for(RUNS, PROD, "k", run_ended, timeout=60))
+
+    async def taken_back() -> bool:
+        return not await api.list(SECRETS, PROD) and not await api.list(CONFIGMAPS, NAMESPACE, VAULT_RUN)
+
+    await until(taken_back, within=60)
+
     # Drift is mended, in each kind, and what is no longer wanted goes.
     drift: dict[tuple[Kind, str], Object] = {
         (QUOTAS, "dataops"): {"spec": {"hard": {"requests.cpu": "64"}}},
@@ -147,7 +170,7 @@ async def test_a_namespace_that_was_given_is_taken_and_given_back(site: Site) ->
     api = site.api
     labels = {"dataops.dev/allow-project": PROJECT}
     await api.create(NAMESPACES, None, {"metadata": {"name": "given", "labels": labels}})
-    await stands(api, "given", **WHOLE | {"namespace": "given"})
+    await stands(api, "given", **WHOLE | {"namespace": "given", "vault": {"role": "given"}})
     await api.delete(ENVIRONMENTS, PROJECT, "given")
     await gone(api, ENVIRONMENTS, PROJECT, "given")
     left = await api.get(NAMESPACES, None, "given")
