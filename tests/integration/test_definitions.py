@@ -22,6 +22,9 @@ from tests.integration.support import (
     verdict,
 )
 
+from dataops_operator.controllers.revisions import Revisions
+from dataops_operator.kube.client import KubeClient
+from dataops_operator.kube.config import load_credentials
 from localcluster.controlplane import ControlPlane
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -59,6 +62,24 @@ async def test_a_valid_pipeline_is_ready_with_a_revision_that_nobody_can_change(
     change: Object = {"data": {"spec": {"steps": []}}}
     text = await refused(case.api.patch(REVISIONS, case.namespace, status["activeRevision"], change))
     assert "immutable" in text
+
+
+@side_by_side
+async def test_a_revision_that_somebody_deleted_is_made_again_once_it_is_not_trusted_to_be_there(case: Case) -> None:
+    pipeline = await case.ready(spec(LAND))
+    (before,) = await case.revisions()
+    async with KubeClient(load_credentials(str(case.plane.kubeconfig))) as client:
+        revisions = Revisions(client, trust=1)
+        revision, _ = revisions.compile(pipeline)
+        assert revision is not None
+        await revisions.ensure(pipeline, revision)
+        await case.api.delete(REVISIONS, case.namespace, revision.name)
+        await asyncio.sleep(1.1)
+        await revisions.ensure(pipeline, revision)
+    (again,) = await case.revisions()
+    assert again["metadata"]["uid"] != before["metadata"]["uid"]
+    assert (again["metadata"]["name"], again["data"]) == (before["metadata"]["name"], before["data"])
+    assert again["metadata"]["ownerReferences"] == before["metadata"]["ownerReferences"]
 
 
 @side_by_side

@@ -16,7 +16,7 @@ import pytest_asyncio
 from tests.harness.history import Cluster
 from tests.harness.interpreter import interpreter
 from tests.harness.invariants import unchanged
-from tests.harness.kinds import JOBS, LEASES, PIPELINES, PODS, RUNS
+from tests.harness.kinds import JOBS, LEASES, PIPELINES, PODS, REVISIONS, RUNS
 from tests.harness.operator import ROOT
 from tests.harness.proxy import Answer, Call, Fault, Forward, Proxy
 from tests.harness.script import Outcome, Play, succeed
@@ -27,11 +27,13 @@ from tests.integration.support import (
     World,
     a_world,
     audit_lines,
+    phases,
     row,
     spec,
     step,
     succeeded,
     until,
+    verdict,
     writes,
 )
 
@@ -303,3 +305,40 @@ def start_wrongly(words: list[str], home: Path) -> tuple[int, list[str]]:
     done = subprocess.run(operator, env=environment, capture_output=True, text=True, check=False, timeout=60)
     assert done.stdout == ""
     return done.returncode, done.stderr.splitlines()
+
+
+@side_by_side
+async def test_a_revision_that_was_deleted_meanwhile_is_made_again_at_the_next_start(case: Case) -> None:
+    case.plays("a", succeed(rows=1))
+    async with case.operator() as operator:
+        name = (await case.ready(spec(*CHAIN)))["status"]["activeRevision"]
+        assert await operator.terminate() == 0
+        await case.api.delete(REVISIONS, case.namespace, name)
+        await operator.start()
+
+        async def made_again() -> bool:
+            return [one["metadata"]["name"] for one in await case.revisions()] == [name]
+
+        await until(made_again)
+        await case.run(revision=name)
+        assert succeeded(await case.ended())
+
+
+@side_by_side
+async def test_a_run_whose_revision_is_gone_for_good_keeps_the_steps_that_ended_well(case: Case) -> None:
+    case.plays("a", succeed(rows=1))
+    case.plays("b", Play(), end=2)
+    case.broken = {"I3", "I7"}  # the Pipeline that tells of its steps is gone; it fails, and not by a step
+    async with case.operator() as operator:
+        name = (await case.ready(spec(*CHAIN)))["status"]["activeRevision"]
+        await case.run()
+        await case.step_is("b", "Running")
+        operator.kill()
+        await case.api.delete(PIPELINES, case.namespace, "p")
+        await case.api.delete(REVISIONS, case.namespace, name)
+        await case.a_pod("b", "Succeeded")
+        await operator.start()
+        run = await case.ended()
+    assert verdict(run) == ("False", "RevisionNotFound")
+    assert phases(run) == {"a": "Succeeded", "b": "Succeeded", "c": "Skipped"}
+    assert run["status"]["progress"] == "2/3"

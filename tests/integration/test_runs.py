@@ -241,6 +241,16 @@ async def test_a_job_that_can_never_be_taken_fails_its_step_at_once(case: Case) 
 
 
 @side_by_side
+async def test_a_workspace_whose_claim_is_refused_says_that_it_is_the_claim(case: Case) -> None:
+    await case.ready(spec(step("a"), workspace={"size": "1Gi", "storageClass": "No_Such_Name"}))
+    await case.run()
+    run = await case.ended(within=20)
+    assert row(run, "a")["reason"] == "ClaimRefused"
+    assert "storageClassName" in row(run, "a")["message"]
+    assert await case.jobs() == []
+
+
+@side_by_side
 async def test_a_time_that_cannot_be_is_refused_and_one_with_an_offset_keeps_its_day(case: Case) -> None:
     await case.ready(spec(step("a"), parameters=[{"name": "day", "type": "Date", "default": "$(run.logicalDate)"}]))
     with pytest.raises(ApiError, match="logicalDate"):

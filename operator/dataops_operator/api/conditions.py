@@ -90,6 +90,7 @@ class Reason(StrEnum):
     QUOTA_EXCEEDED = "QuotaExceeded"
     POD_REFUSED = "PodRefused"
     JOB_REFUSED = "JobRefused"
+    CLAIM_REFUSED = "ClaimRefused"
     NOT_STARTED = "NotStarted"
     UPSTREAM_FAILED = "UpstreamFailed"
     # runs and their environment

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
+from ..api.conditions import Reason
 from ..core.accept import job_values
 from ..core.attempts import NOT_OURS, overstayed
 from ..core.names import JOB_NAME_LABEL
@@ -144,15 +145,16 @@ class Children:
         Raises:
             ApiError: it could not be known whether one was taken; everything taken is in the cache.
         """
-        namespace = run["metadata"]["namespace"]
+        namespace, why = run["metadata"]["namespace"], Reason.JOB_REFUSED
         try:
             await self.ensure_runner(namespace)
             if todo.claim is not None:
+                why = Reason.CLAIM_REFUSED
                 await self._create_one(PERSISTENT_VOLUME_CLAIMS, run, todo.claim)
         except ApiError as error:
             if not _refuses(error):
                 raise
-            return {job["metadata"]["name"]: _refusal(error) for job in todo.create}
+            return {job["metadata"]["name"]: _refusal(error, why) for job in todo.create}
         outcomes = await asyncio.gather(
             *(self._create_one(JOBS, run, job) for job in todo.create), return_exceptions=True
         )
@@ -241,5 +243,5 @@ def _refuses(error: ApiError) -> bool:
     return 400 <= error.status < 500 and not passing
 
 
-def _refusal(error: ApiError) -> Refusal:
-    return Refusal(error.message, hopeless=error.status in _HOPELESS)
+def _refusal(error: ApiError, reason: Reason = Reason.JOB_REFUSED) -> Refusal:
+    return Refusal(error.message, error.status in _HOPELESS, reason)

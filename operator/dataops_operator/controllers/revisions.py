@@ -57,9 +57,15 @@ class Recent(Generic[K, V]):
 class Revisions:
     """The revisions of all pipelines, and of all environments."""
 
-    def __init__(self, client: KubeClient) -> None:
-        """Begin with none known."""
+    def __init__(self, client: KubeClient, trust: float = _TRUST) -> None:
+        """Begin with none known.
+
+        Args:
+            client: to read and write them.
+            trust: seconds for which one that was seen counts as there.
+        """
         self._client = client
+        self._trust = trust
         self._compiled: Recent[tuple[str, int], Compiled] = Recent(_KEPT)
         self._seen: Recent[tuple[str, str, str], float] = Recent(_KEPT)
         self._loaded: Recent[tuple[str, str, str], Revision] = Recent(_KEPT)
@@ -105,7 +111,7 @@ class Revisions:
             build: the object, by its number in that history.
         """
         seen = self._seen.get(key)
-        if seen is not None and time.monotonic() < seen + _TRUST:
+        if seen is not None and time.monotonic() < seen + self._trust:
             return
         _, namespace, name = key
         try:

@@ -12,6 +12,7 @@ from ..api.conditions import Reason, truncate
 from ..core import accept, news
 from ..core import status as statuses
 from ..core.accept import Refused, Waiting
+from ..core.attempts import ended_well
 from ..core.credentials import Armed
 from ..core.inputs import Identity
 from ..core.plan import Plan, Refusal
@@ -100,7 +101,8 @@ class RunController:
             self._world.queue.add_after(run_key(run), max(why.until - now, 0) + 0.1)
             after = statuses.waiting(run["status"], why, generation, now)
         else:
-            after = statuses.refused(run["status"], why, generation, now)
+            done = ended_well(self._children.view(run)) if run["status"].get("steps") else ()
+            after = statuses.refused(run["status"], why, generation, now, done)
         about = self._about(run, self._acceptance.environment_of(run))
         await self._write(run, {**after, **about}, now)
 

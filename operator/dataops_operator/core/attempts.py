@@ -52,6 +52,16 @@ def overstayed(rows: Sequence[Row], view: View) -> tuple[str, ...]:
     )
 
 
+def ended_well(view: View) -> frozenset[str]:
+    """Jobs that are done, as they or their pods show."""
+    return frozenset(
+        name
+        for name, job in view.jobs.items()
+        if (job_condition(job) or {}).get("type") == "Complete"
+        or any(pod.get("status", {}).get("phase") == "Succeeded" for pod in view.pods.get(job["metadata"]["uid"], ()))
+    )
+
+
 def refusal(told: str, otherwise: Reason = Reason.POD_REFUSED) -> tuple[Reason, str]:
     """What the refusal of a Job or a pod means, without the pod's passing name."""
     text = _POD_NAME.sub("the pod", told)

@@ -16,7 +16,7 @@ import re2
 from ..api.base import shallow
 from ..api.environment import EnvironmentParameter
 from ..api.pipeline import Parameter, ParameterType
-from .templating import Reference, TemplateError, fill_deep
+from .templating import NUL, Reference, TemplateError, fill_deep
 
 VALUE_LIMIT: Final = 32 * 1024
 """Bytes of one value as JSON: environment variables of a process are bounded by the kernel (128 KiB each)."""
@@ -65,11 +65,15 @@ def coerce(value: Any, type_: ParameterType) -> Any:
     try:
         return _READERS[type_](value)
     except (ValueError, TypeError, InvalidOperation):
-        raise ValueError(f"{_show(value)} is not {_EXPECTED[type_]}") from None
+        raise ValueError(f"{_show(value)} {_wrong(value, type_)}") from None
+
+
+def _wrong(value: Any, type_: ParameterType) -> str:
+    return NUL if isinstance(value, str) and "\0" in value else f"is not {_EXPECTED[type_]}"
 
 
 def _string(value: Any) -> str:
-    if not isinstance(value, str):
+    if not isinstance(value, str) or "\0" in value:
         raise TypeError
     return value
 
@@ -166,7 +170,7 @@ def check(parameter: Parameter, value: Any, masked: bool = False) -> Any:
     try:
         typed = coerce(value, parameter.type)
     except ValueError:
-        raise ValueError(f"{show(value)} is not {_EXPECTED[parameter.type]}") from None
+        raise ValueError(f"{show(value)} {_wrong(value, parameter.type)}") from None
     if len(orjson.dumps(typed)) > VALUE_LIMIT:
         raise ValueError(f"the value is larger than {VALUE_LIMIT // 1024} KiB; pass a location instead of the data")
     if parameter.enum is not None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..api.conditions import Reason
 from ..api.run import Phase
 from .credentials import Armed, Hindrance
 from .observe import Object
@@ -14,10 +15,17 @@ from .rows import Row
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why the API server would not take a Job, and whether it ever would."""
+    """Why the API server would not take what a step needs to begin.
+
+    Attributes:
+        message: in the API server's words.
+        hopeless: whether it never would.
+        reason: what it would not take, where the message tells of nothing better known.
+    """
 
     message: str
     hopeless: bool = False
+    reason: Reason = Reason.JOB_REFUSED
 
 
 @dataclass(frozen=True, slots=True)

@@ -287,7 +287,7 @@ class _Planner:
 
     def _refused(self, row: Row, step: Step, attempt: int, told: Refusal) -> Row:
         """A Job that the API server would not take: tried again until startTimeout, where that can help."""
-        reason, message = refusal(told.message, Reason.JOB_REFUSED)
+        reason, message = refusal(told.message, told.reason)
         before = row.refused and row.reason not in UNARMED
         began = row.started_at if before and row.started_at else to_rfc3339(self.now)
         limit = step.start_timeout or self.inputs.revision.defaults.start_timeout

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -94,8 +94,11 @@ def held(row: Row, reason: Reason, message: str) -> Row:
     return Row(row.name, Phase.WAITING, reason, message)
 
 
-def cut_off(row: Row, reason: Reason, now: str) -> Row:
-    """The row of a step that the end of its run leaves unfinished."""
+def cut_off(row: Row, reason: Reason, now: str, done: Collection[str] = ()) -> Row:
+    """The row of a step that the end of its run leaves unfinished; one whose Job is done has succeeded all the same."""
+    if row.under_way and row.job in done:
+        message = "ended well; its outputs were not read, since the run could not go on"
+        return replace(row, phase=Phase.SUCCEEDED, reason=None, message=message, finished_at=now)
     message = "not finished, since the run could not go on"
     if row.attempt == 0:
         return skipped(row, reason, message)

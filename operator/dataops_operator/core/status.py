@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -81,8 +81,16 @@ def waiting(status: Mapping[str, Any], why: Waiting, generation: int, now: float
     }
 
 
-def refused(status: Mapping[str, Any], why: Refused, generation: int, now: float) -> Status:
-    """The status of a run that never starts."""
+def refused(status: Mapping[str, Any], why: Refused, generation: int, now: float, done: Collection[str] = ()) -> Status:
+    """The status of a run that never starts, or cannot go on.
+
+    Args:
+        status: as it stands; not changed.
+        why: what it is refused for.
+        generation: the metadata.generation looked at.
+        now: seconds since the epoch.
+        done: names of the run's Jobs that have ended well.
+    """
     conditions = _Conditions(status, generation, now)
     conditions.set(Type.ACCEPTED, False, why.reason, why.message)
     conditions.set(Type.SUCCEEDED, False, why.reason, why.message)
@@ -91,8 +99,9 @@ def refused(status: Mapping[str, Any], why: Refused, generation: int, now: float
     out = {key: value for key, value in status.items() if key != "waitingFor"}
     rows = [Row.from_status(one) for one in status.get("steps") or ()]
     if rows:
-        ended = [row if row.final else cut_off(row, why.reason, conditions.now) for row in rows]
+        ended = [row if row.final else cut_off(row, why.reason, conditions.now, done) for row in rows]
         out["steps"] = [row.to_status() for row in ended]
+        out["progress"] = _progress(ended)
     return {
         **out,
         "observedGeneration": generation,
@@ -129,7 +138,6 @@ def running(
         rows = [replace(row, message=hide(row.message, hidden)) if row.message else row for row in rows]
     conditions = _Conditions(status, generation, now)
     conditions.set(Type.ACCEPTED, True, Reason.ACCEPTED, f"runs revision {fixed.revision}")
-    done = sum(row.phase is Phase.SUCCEEDED for row in rows)
     if verdict is None:
         blocked = [row for row in rows if row.phase is Phase.WAITING]
         message = _doing(rows)
@@ -152,7 +160,7 @@ def running(
         "observedGeneration": generation,
         "conditions": conditions.items,
         "phase": str(phase),
-        "progress": f"{done}/{len(rows)}",
+        "progress": _progress(rows),
         "revision": fixed.revision,
         "logicalDate": fixed.logical_date,
         "startedAt": status.get("startedAt") or conditions.now,
@@ -172,6 +180,10 @@ def running(
     if verdict is not None:
         out["finishedAt"] = status.get("finishedAt") or conditions.now
     return out
+
+
+def _progress(rows: Sequence[Row]) -> str:
+    return f"{sum(row.phase is Phase.SUCCEEDED for row in rows)}/{len(rows)}"
 
 
 def _parameter(one: Resolved) -> dict[str, Any]:

@@ -15,6 +15,8 @@ import orjson
 
 ROOTS: Final = frozenset({"params", "env", "steps", "item", "run", "datasets", "targets"})
 
+NUL: Final = "holds a NUL character, which ends every argument and variable of a process; remove it"
+
 _PATTERN: Final = re.compile(r"\$\$\(|\$\(([a-zA-Z][\w-]*(?:\.[\w-]+)*)\)", re.ASCII)
 _EXPANDED: Final = re.compile(r"\$\$|\$\([^)]*\)|\$\(")
 """What Kubernetes' expansion reads: an escaped `$`, a whole `$(...)`, one that is never closed."""
@@ -74,7 +76,10 @@ def fill(text: str, resolve: Callable[[Reference], Any]) -> str:
         reference = _reference(match)
         if reference is None:
             return match[0]
-        values.append(kubernetes_literal(as_text(resolve(reference))))
+        value = as_text(resolve(reference))
+        if "\0" in value:
+            raise TemplateError(f"{reference.text}: the value {NUL}")
+        values.append(kubernetes_literal(value))
         return hole
 
     def settle(match: re.Match[str]) -> str:

@@ -17,11 +17,11 @@ from pydantic import ValidationError
 from ..api.base import parse_duration
 from ..api.pipeline import Defaults, Parameter, ParameterType, PipelineSpec, Resources, Retry, Step, Workspace
 from . import secretrules
-from .graph import dependencies, find_cycle, step_references
+from .graph import dependencies, find_cycle, step_references, templated_fields
 from .parameters import QUIET, Problem, check
 from .quantities import QUANTITY
 from .references import SAMPLE_RUN, check_reference, nearest
-from .templating import Reference, TemplateError, fill_deep, references
+from .templating import NUL, Reference, TemplateError, fill_deep, references
 
 SHOWN: Final = 5
 """How many problems a condition's message names; the rest is counted."""
@@ -256,6 +256,9 @@ def _step(path: str, step: Step, spec: PipelineSpec, names: _Names) -> Iterator[
     for index, variable in enumerate(step.env or ()):
         if variable.name.startswith(secretrules.RESERVED_VARIABLES):
             yield Problem(f"{path}.env[{index}].name", f"{variable.name!r} belongs to the step contract; rename it")
+    for field, text in (*templated_fields(step), ("script", step.script or "")):
+        if "\0" in text:
+            yield Problem(f"{path}.{field}", NUL)
     for field, reference in step_references(step):
         yield from _reference(f"{path}.{field}", reference, names)
 

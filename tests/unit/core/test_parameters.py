@@ -65,6 +65,7 @@ def test_a_value_of_the_type_is_read(type_: str, given_: Any, value: Any) -> Non
         ("String", 7, "a string; write it in quotes"),
         ("String", True, "a string"),
         ("String", None, "a string"),
+        ("String", "a\0b", "holds a NUL character, .* remove it"),
         ("Integer", "7.5", "a whole number"),
         ("Integer", 7.5, "a whole number"),
         ("Integer", True, "a whole number"),

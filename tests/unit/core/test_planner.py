@@ -6,7 +6,7 @@ from tests.builders import EPOCH, JobBuilder, PipelineBuilder, PodBuilder, a_job
 
 from dataops_operator.api.conditions import Reason
 from dataops_operator.api.run import Phase
-from dataops_operator.core.attempts import overstayed, refusal
+from dataops_operator.core.attempts import ended_well, overstayed, refusal
 from dataops_operator.core.inputs import Inputs
 from dataops_operator.core.names import job_name, workspace_claim_name
 from dataops_operator.core.outputs import OUTPUTS_LIMIT
@@ -332,6 +332,13 @@ def test_a_job_that_can_never_be_taken_is_not_waited_for() -> None:
     assert made.rows[0].message == "cannot start: quantities must match"
 
 
+def test_a_claim_that_is_not_taken_has_a_reason_of_its_own() -> None:
+    told = {name_of("a"): Refusal("no such class", hopeless=True, reason=Reason.CLAIM_REFUSED)}
+    assert planned(SLOW, [], View(refused=told), now=1).rows[0].reason == Reason.CLAIM_REFUSED
+    short = {name_of("a"): Refusal("exceeded quota: claims", reason=Reason.CLAIM_REFUSED)}
+    assert planned(SLOW, [], View(refused=short), now=1).rows[0].reason == Reason.QUOTA_EXCEEDED
+
+
 @pytest.mark.parametrize(
     ("row", "given_up"),
     [
@@ -344,6 +351,21 @@ def test_a_job_that_can_never_be_taken_is_not_waited_for() -> None:
 def test_only_the_job_of_an_attempt_that_was_given_up_is_deleted_where_no_pod_is_seen(row: Row, given_up: bool) -> None:
     view = attempt_of("a")
     assert overstayed([row], view) == ((name_of("a"),) if given_up else ())
+
+
+@pytest.mark.parametrize(
+    ("job", "pod", "well"),
+    [
+        pytest.param(a_job(), a_pod().succeeded(), True, id="its pod has succeeded"),
+        pytest.param(a_job().complete(), None, True, id="it is complete, and its pod is gone"),
+        pytest.param(a_job(), a_pod().running(0), False, id="its pod runs"),
+        pytest.param(a_job().failed(), a_pod().failed(1), False, id="it has failed"),
+        pytest.param(a_job(), None, False, id="nothing is known of its end"),
+    ],
+)
+def test_a_job_has_ended_well_as_it_or_its_pod_shows(job: JobBuilder, pod: PodBuilder | None, well: bool) -> None:
+    view = a_view((job, [pod] if pod else []))
+    assert bool(ended_well(view)) is well
 
 
 @pytest.mark.parametrize(

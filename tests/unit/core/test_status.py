@@ -274,3 +274,14 @@ def test_a_run_that_cannot_go_on_leaves_no_step_unfinished() -> None:
     assert steps["a"] == DONE.to_status(), "what has ended stays as it is"
     assert (steps["b"]["reason"], steps["b"]["finishedAt"]) == ("RevisionNotFound", at(30))
     assert "retryAt" not in steps["d"]
+
+
+def test_a_step_whose_job_has_ended_well_has_succeeded_even_where_its_run_cannot_go_on() -> None:
+    begun = go_on({}, DONE, RUNS, BACKOFF)
+    lost = Refused(Reason.REVISION_NOT_FOUND, "its revision was deleted")
+    status = refused(begun, lost, 1, EPOCH + 30, done=[str(RUNS.job), str(BACKOFF.job)])
+    steps = {one["name"]: one for one in status["steps"]}
+    assert {name: one["phase"] for name, one in steps.items()} == {"a": "Succeeded", "b": "Succeeded", "d": "Failed"}
+    assert "reason" not in steps["b"]
+    assert steps["b"]["message"] == "ended well; its outputs were not read, since the run could not go on"
+    assert status["progress"] == "2/3"

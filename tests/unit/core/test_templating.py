@@ -109,9 +109,15 @@ def test_references_come_in_the_order_written_and_without_the_escaped() -> None:
     assert [one.path for one in references(text)] == [("params", "day"), ("steps", "land", "outputs", "rows")]
 
 
+def test_a_part_of_a_value_that_no_process_can_be_given_is_an_error_that_names_it() -> None:
+    with pytest.raises(TemplateError, match=r"\$\(params\.a\.b\): the value holds a NUL character"):
+        fill("x=$(params.a.b)", lambda reference: descend({"params": {"a": {"b": "x\0y"}}}, reference.path, ""))
+    assert fill("$(params.a)", lambda _: {"b": "x\0y"}) == '{"b":"x\\u0000y"}', "as JSON it is written in letters"
+
+
 DOLLARS = st.text(alphabet="$()ab. {}", max_size=12)
 VALUES: st.SearchStrategy[Any] = st.one_of(
-    st.text(),
+    st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])),
     DOLLARS,
     st.sampled_from(["$(params.b)", "$(HOME)", "$$(params.b)", "$", "$$", ")$$", "$(", "a)$b"]),
     st.recursive(

@@ -268,6 +268,30 @@ WRONG: dict[str, Case] = {
         "'TRACEPARENT' belongs to the step contract",
         one(env=[{"name": "MY_TRACEPARENT", "value": "x"}]),
     ),
+    "a NUL in an argument": (
+        one(args=["x", "a\0b"]),
+        "spec.steps[0].args[1]",
+        "holds a NUL character, which ends every argument and variable of a process; remove it",
+        one(args=["x", "ab"]),
+    ),
+    "a NUL in a script": (
+        one(script="echo \0"),
+        "spec.steps[0].script",
+        "holds a NUL character",
+        one(script="echo"),
+    ),
+    "a NUL in a variable": (
+        one(env=[{"name": "A", "value": "\0"}]),
+        "spec.steps[0].env[0].value",
+        "holds a NUL character",
+        one(env=[{"name": "A", "value": ""}]),
+    ),
+    "a NUL in a default": (
+        with_parameter(default="a\0b"),
+        "spec.parameters[0].default",
+        "holds a NUL character",
+        with_parameter(default="ab"),
+    ),
     "an unknown parameter": (
         two(args=["x", "$(params.dya)"]),
         "spec.steps[1].args[1]",
