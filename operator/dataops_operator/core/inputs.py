@@ -71,6 +71,8 @@ class Inputs:
     def targets(self, step: Step) -> tuple[ResolvedTarget, ...]:
         """The environment's targets that a step names."""
         held = self.environment.targets if self.environment is not None else {}
+        if not held:
+            return ()
         named = dict.fromkeys(one.path[1] for one in self.references(step) if one.path[0] == "targets")
         return tuple(held[name] for name in named if name in held)
 
