@@ -93,13 +93,13 @@ test: ## Every tier, as CI runs it: lint, types, unit, chart, integration, fault
 	@$(TIER) --all lint types unit chart integration faults bench-smoke e2e
 
 unit: .venv/ready ## Decisions, models and rooms alone; no cluster
-	$(PY) -m pytest tests/unit -q
+	$(PY) -m pytest tests/unit -q --numprocesses logical --dist worksteal
 
 chart: .venv/ready ## Lint the chart and hold what it makes against the API server's own schemas
 	PYTHONPATH=tools $(PY) tools/chartcheck.py
 
 integration: .venv/ready ## Controllers against a real API server and Job controller, pods played
-	$(PY) -m pytest tests/integration -q
+	$(PY) -m pytest tests/integration -q --numprocesses 3 --dist loadfile
 
 faults: .venv/ready ## The operator killed at every write, and the API server failing: short form
 	$(PY) -m pytest tests/faults -q
