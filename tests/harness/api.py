@@ -92,12 +92,17 @@ class Api:
         data = body if isinstance(body, bytes | None) else orjson.dumps(body)
         headers = {"Content-Type": content_type} if data is not None else None
         timeout = aiohttp.ClientTimeout(total=60)
-        async with self._session.request(
-            method, self.server + path, data=data, params=query, headers=headers, timeout=timeout
-        ) as answer:
-            raw = await answer.read()
-            if answer.status >= 400:
-                raise _error(answer.status, raw)
+        for patience in range(50, -1, -1):
+            async with self._session.request(
+                method, self.server + path, data=data, params=query, headers=headers, timeout=timeout
+            ) as answer:
+                raw = await answer.read()
+                if answer.status < 400:
+                    break
+                # Admission policies learn of a new kind some seconds after it is served.
+                if answer.status != 503 or b"There can be a delay" not in raw or not patience:
+                    raise _error(answer.status, raw)
+            await asyncio.sleep(0.2)
         return orjson.loads(raw) if raw else {}
 
     async def get(self, kind: Kind, namespace: str | None, name: str) -> Object:

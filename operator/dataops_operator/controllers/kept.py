@@ -28,10 +28,15 @@ def _mapping(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _status(item: Object) -> dict[str, Any]:
-    """The status; an empty one where it has lists of something else, which is as if it had been wiped."""
+def _status(item: Object, *lists: str) -> dict[str, Any]:
+    """The status; an empty one where it has lists of something else, which is as if it had been wiped.
+
+    Args:
+        item: the object.
+        lists: the fields of its kind, beside the conditions, that are lists of objects.
+    """
     status = _mapping(item.get("status"))
-    for key in ("conditions", "steps", "waitingFor", "targets"):
+    for key in ("conditions", *lists):
         rows = status.get(key) or []
         if not isinstance(rows, list) or not all(isinstance(one, dict) for one in rows):
             return {}
@@ -40,7 +45,11 @@ def _status(item: Object) -> dict[str, Any]:
 
 def slim_environment(item: dict[str, Any]) -> dict[str, Any]:
     """An Environment, with its finalizers and those annotations that are ours."""
-    return slim_definition(item) | {"metadata": _meta(item, "finalizers") | _annotations(item)}
+    return {
+        "metadata": _meta(item, "finalizers") | _annotations(item),
+        "spec": _mapping(item.get("spec")),
+        "status": _status(item, "targets"),
+    }
 
 
 def _annotations(item: Object) -> dict[str, Any]:
@@ -56,11 +65,11 @@ def slim_definition(item: dict[str, Any]) -> dict[str, Any]:
 
 def slim_run(item: dict[str, Any]) -> dict[str, Any]:
     """A run; of one that has ended only what its pipeline and the metrics read."""
-    status, pipeline = _status(item), _mapping(item.get("spec")).get("pipeline")
+    status, pipeline = _status(item, "steps", "waitingFor"), _mapping(item.get("spec")).get("pipeline")
     if not isinstance(pipeline, str):
         item = item | {"spec": _mapping(item.get("spec")) | {"pipeline": ""}}
     if not statuses.is_final(status):
-        return slim_definition(item) | {"metadata": _meta(item) | _annotations(item)}
+        return {"metadata": _meta(item) | _annotations(item), "spec": _mapping(item["spec"]), "status": status}
     keep = {key: status[key] for key in ("phase", "finishedAt", "observedGeneration", "environment") if key in status}
     outcome = find_condition({"status": status}, Type.SUCCEEDED)
     return {

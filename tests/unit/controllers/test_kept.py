@@ -1,0 +1,25 @@
+from typing import Any
+
+import pytest
+
+from dataops_operator.controllers.kept import slim_definition, slim_environment, slim_run
+
+META = {"name": "x", "namespace": "n", "uid": "u", "resourceVersion": "1", "generation": 1}
+
+
+def an_object(status: Any, **spec: Any) -> dict[str, Any]:
+    return {"metadata": META, "spec": spec, "status": status}
+
+
+def test_a_pipelines_status_is_kept_whole() -> None:
+    status = {"observedGeneration": 1, "conditions": [{"type": "Ready"}], "steps": 3, "lastRun": "r"}
+    assert slim_definition(an_object(status))["status"] == status, "or it would be written again and again"
+
+
+@pytest.mark.parametrize(
+    ("slim", "field"),
+    [(slim_run, "steps"), (slim_run, "waitingFor"), (slim_run, "conditions"), (slim_environment, "targets")],
+)
+@pytest.mark.parametrize("junk", [7, "text", ["text"], {"a": 1}])
+def test_a_status_of_another_shape_is_as_if_it_had_been_wiped(slim: Any, field: str, junk: Any) -> None:
+    assert slim(an_object({"phase": "Running", field: junk}, pipeline="p"))["status"] == {}
