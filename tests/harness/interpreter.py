@@ -12,7 +12,7 @@ import sys
 import venv
 from pathlib import Path
 
-from localcluster.state import cache_home
+from localcluster.state import cache_home, exclusive
 
 ROOT = Path(__file__).resolve().parents[2]
 LOCK = ROOT / "requirements" / "operator.txt"
@@ -28,7 +28,9 @@ def interpreter() -> Path:
     folder = cache_home() / f"operator-python-{key}"
     python = folder / "bin" / "python"
     complete = folder / "complete"
-    if not complete.exists():
+    with exclusive(f".{folder.name}"):  # workers of one test run come here at the same time
+        if complete.exists():
+            return python
         venv.create(folder, clear=True, with_pip=True)
         install = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
         subprocess.run([*install, "--require-hashes", "-r", str(LOCK)], check=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -89,3 +91,17 @@ def test_an_engine_that_does_not_answer_does_not_count(tmp_path: Path) -> None:
     assert not kind.docker_answers()
     (tmp_path / "fakes" / "docker").unlink()
     assert not kind.docker_answers()
+
+
+@pytest.mark.parametrize(("engine", "collected"), [("exit 0", "kind"), ("exit 1", "node")])
+def test_the_tests_of_clusters_with_nodes_are_those_of_what_this_machine_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: str, collected: str
+) -> None:
+    (tmp_path / "docker").write_text(f"#!/bin/sh\n{engine}\n")
+    (tmp_path / "docker").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    root = Path(__file__).parents[2]
+    collect = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", "-k", "test_cluster_"]
+    done = subprocess.run([*collect, "tests/integration"], cwd=root, capture_output=True, text=True, check=True)
+    files = {line.partition("::")[0] for line in done.stdout.splitlines() if "::" in line}
+    assert files == {f"tests/integration/test_cluster_{one}.py" for one in ("tool", collected)}

@@ -1,5 +1,7 @@
+import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -41,6 +43,26 @@ def test_a_tier_passes_only_when_all_of_it_ran_and_passed(
 )
 def test_counts_are_those_of_the_closing_line(line: str, counts: dict[str, int]) -> None:
     assert tier.count(line) == counts
+
+
+def test_a_worker_that_dies_fails_its_tier_and_the_rest_still_counts(tmp_path: Path) -> None:
+    (tmp_path / "test_some.py").write_text(
+        """
+import os
+
+def test_that_takes_its_worker_along() -> None:
+    os._exit(3)
+
+def test_one() -> None: ...
+
+def test_two() -> None: ...
+"""
+    )
+    run = [sys.executable, "-m", "pytest", "-q", "-c", os.devnull, "--numprocesses", "2", str(tmp_path)]
+    done = subprocess.run(run, cwd=tmp_path, capture_output=True, text=True, check=False)
+    counts = next(filter(None, map(tier.count, reversed(done.stdout.splitlines()))))
+    assert counts == {"failed": 1, "passed": 2}
+    assert not tier.judge("unit", done.returncode, counts, 1.0).good
 
 
 def test_make_alone_lists_every_target_with_a_line() -> None:

@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Sequence
 
 from localcluster.errors import ClusterError, say
+from localcluster.state import exclusive
 
 
 def missing(packages: Sequence[str]) -> list[str]:
@@ -42,6 +43,13 @@ def ensure(packages: Sequence[str], why: str) -> None:
     line = f"apt-get install --no-install-recommends {' '.join(wanted)}"
     if os.geteuid() != 0:
         raise ClusterError(f"Debian packages are missing {why}; run: sudo {line}")
+    with exclusive(".debian"):
+        _install(missing(packages), why)
+
+
+def _install(wanted: Sequence[str], why: str) -> None:
+    if not wanted:
+        return  # by another process, while this one waited
     say(f"installing Debian packages {why}: {' '.join(wanted)}")
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     install = ["apt-get", "install", "--yes", "--no-install-recommends", *wanted]

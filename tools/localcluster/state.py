@@ -162,12 +162,13 @@ def load_all() -> list[Cluster]:
 def locked(name: str) -> Iterator[None]:
     """Hold the cluster's lock: one process at a time starts, mends or stops it."""
     cluster_path(name)  # refuses what is no name
-    with _lock(name):
+    with exclusive(name):
         yield
 
 
 @contextlib.contextmanager
-def _lock(name: str) -> Iterator[None]:
+def exclusive(name: str) -> Iterator[None]:
+    """Hold a lock of this machine's by name; one that begins with a dot is no cluster's."""
     folder = state_home() / "locks"
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     with (folder / name).open("w") as handle:
@@ -177,7 +178,7 @@ def _lock(name: str) -> Iterator[None]:
 
 def allocate(name: str, options: Options) -> Cluster:
     """Record a new cluster under the lowest index whose ports and addresses are free on this machine."""
-    with _lock(".index"):
+    with exclusive(".index"):
         taken = {cluster.index for cluster in load_all() if cluster.name != name}
         routes = _host_routes() if options.mode == "node" else []
         for index in range(MAX_INDEX):

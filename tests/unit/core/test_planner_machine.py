@@ -2,6 +2,7 @@
 
 import os
 from typing import Any
+from unittest import TestCase
 
 import pytest
 from hypothesis import Phase, settings
@@ -201,10 +202,19 @@ def _move(pod: Any, how: str, began: float) -> Any:
 
 
 THOROUGH = os.environ.get("HYPOTHESIS_PROFILE") == "thorough"
-Runs.TestCase.settings = settings(
-    max_examples=20_000 if THOROUGH else 2_000,
+SETTINGS = settings(
+    max_examples=5_000 if THOROUGH else 500,
     stateful_step_count=40,
     phases=[Phase.reuse, Phase.generate, Phase.shrink],
     report_multiple_bugs=False,
 )
-TestRuns = pytest.mark.timeout(3600 if THOROUGH else 300)(Runs.TestCase)
+
+
+def part(name: str) -> type[TestCase]:
+    """A share of the examples as a test of its own, so that the workers of a test run have something to share."""
+    case: type[TestCase] = type(name, (Runs,), {}).TestCase  # type: ignore[attr-defined]
+    case.settings = SETTINGS  # type: ignore[attr-defined]
+    return pytest.mark.timeout(3600 if THOROUGH else 300)(case)
+
+
+TestRunsOne, TestRunsTwo, TestRunsThree, TestRunsFour = map(part, ("RunsOne", "RunsTwo", "RunsThree", "RunsFour"))
