@@ -78,7 +78,8 @@ class Demo:
             "--namespace", SYSTEM, "--create-namespace", "--values", str(PLATFORM / "values.yaml"),
             # The image's tag stays the same when it is built anew; the pods must still be.
             "--set", f"podAnnotations.build={_digest(ROOT / 'operator', ROOT / 'requirements')}",
-            "--rollback-on-failure", "--wait", "--timeout", "2m",
+            # What the release was given before, replicas say, stays; what the chart has anew comes in.
+            "--reset-then-reuse-values", "--rollback-on-failure", "--wait", "--timeout", "2m",
         )  # fmt: skip
 
     def platform(self) -> None:

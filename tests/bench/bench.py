@@ -20,8 +20,8 @@ from tests.bench.load import Cost, Load, measure
 from tests.harness.interpreter import interpreter
 from tests.harness.operator import ROOT
 
-FULL = (Load("100 at once", 100), Load("300 at once", 300), Load("240 a minute", 240, per_minute=240))
-QUICK = (Load("30 at once", 30), Load("240 a minute", 60, per_minute=240))
+FULL = (Load("100 at once", 100), Load("300 at once", 300, idle=60), Load("240 a minute", 240, per_minute=240))
+QUICK = (Load("30 at once", 30, idle=10), Load("240 a minute", 60, per_minute=240, idle=10))
 OUT = ROOT / "build" / "bench"
 
 
@@ -32,13 +32,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--write-readme", action="store_true", help="put the table into README.md")
     parser.add_argument("--only", choices=("stock", "tuned"), help="one of the two Job controllers")
     given = parser.parse_args(arguments)
+    if given.write_readme and (given.quick or given.only):
+        parser.error(
+            "--write-readme: the README shows all loads with both Job controllers; leave --quick and --only out"
+        )
     worlds = [given.only == "tuned"] if given.only else [True] if given.quick else [False, True]
     loads = QUICK if given.quick else FULL
     python = interpreter()
     costs = []
     for tuned in worlds:
         for load in loads:
-            costs.append(_measure(load, tuned, python, idle_seconds=10 if given.quick else 60))
+            costs.append(_measure(load, tuned, python))
     _write(costs)
     text = report.table(costs)
     print(f"\n{text}\n")
@@ -50,12 +54,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if broken else 0
 
 
-def _measure(load: Load, tuned: bool, python: Path, idle_seconds: float) -> Cost:
+def _measure(load: Load, tuned: bool, python: Path) -> Cost:
     world = "tuned" if tuned else "stock"
     print(f"{load.name}, Job controller {world}: {load.runs} runs ...", flush=True)
     began = time.monotonic()
     directory = OUT / f"{load.name.replace(' ', '-')}-{world}"
-    cost = measure(load, tuned=tuned, python=python, directory=directory, idle_seconds=idle_seconds)
+    cost = measure(load, tuned=tuned, python=python, directory=directory)
     print(
         f"  {cost.runs_per_minute:,.0f} runs a minute, step delay p50 {cost.delay_p50 * 1000:,.0f} ms, "
         f"{cost.writes_mean:.1f} writes a run, {cost.operator_cpu_ms:.1f} ms of CPU a run "

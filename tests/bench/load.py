@@ -43,6 +43,8 @@ class Load:
     """0 for all at once."""
     within: float = 900
     """Seconds after which the bench gives up."""
+    idle: float = 15
+    """Seconds to watch for writes after all has ended and the operator was restarted."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ class Usage:
         return max(0.0, self.machine - sum(self.of.values()))
 
 
-def measure(load: Load, *, tuned: bool, python: Path, directory: Path, idle_seconds: float) -> Cost:
+def measure(load: Load, *, tuned: bool, python: Path, directory: Path) -> Cost:
     """Measure one load on a control plane of its own.
 
     Args:
@@ -105,7 +107,6 @@ def measure(load: Load, *, tuned: bool, python: Path, directory: Path, idle_seco
         tuned: whether the Job controller's stock limits are lifted.
         python: the operator's interpreter.
         directory: for logs.
-        idle_seconds: how long to watch for writes after all has ended and the operator was restarted.
 
     Raises:
         AssertionError: the runs did not end in time, or the operator died.
@@ -113,7 +114,7 @@ def measure(load: Load, *, tuned: bool, python: Path, directory: Path, idle_seco
     directory.mkdir(parents=True, exist_ok=True)
     with ControlPlane.start(f"bench-{os.getpid()}", tuned_jobs=tuned) as plane:
         player = PlayerProcess(plane.server, plane.token, plane.ca, Script(), directory)
-        return asyncio.run(_measure(plane, player, load, tuned, python, directory, idle_seconds))
+        return asyncio.run(_measure(plane, player, load, tuned, python, directory))
 
 
 async def _measure(
@@ -123,7 +124,6 @@ async def _measure(
     tuned: bool,
     python: Path,
     directory: Path,
-    idle_seconds: float,
 ) -> Cost:
     assert plane.audit_log, "the control plane was started without an audit log"
     server = plane.pids["kube-apiserver"]
@@ -152,7 +152,7 @@ async def _measure(
             since, began = datetime.now(UTC), time.monotonic()
             await operator.start()
             restart = time.monotonic() - began
-            await asyncio.sleep(idle_seconds)
+            await asyncio.sleep(load.idle)
             idle = audit.count(plane.audit_log, len(RUN_NAME.format(0)), since).idle
     delays = step_delays(player.times())
     p50, p95, p99 = (_quantile(delays, share) for share in (0.5, 0.95, 0.99))
@@ -177,7 +177,7 @@ async def _measure(
         rss_peak_mb=peak / 2**20,
         restart_seconds=restart,
         idle_writes=dict(idle),
-        idle_seconds=idle_seconds,
+        idle_seconds=load.idle,
         foreign_share=foreign,
     )
 

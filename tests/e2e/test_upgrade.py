@@ -74,6 +74,9 @@ def test_make_demo_shows_a_published_day_on_a_cluster_that_has_another_release(r
     ):
         assert words in said, said
     assert said.count("Succeeded") >= 7, "six steps and the run"
+    assert room.site.read("deployment", RELEASE, "-n", SYSTEM)["spec"]["replicas"] == 2, (
+        "values of the release are kept"
+    )
     bad = room.site.call("make", "-s", "bad-day", "NAME=e2e", within=300)
     assert "StepFailed: step audit: exit code 1" in bad
     assert "flights        684, of which 393 cancelled" in bad, "the readers keep what they had"

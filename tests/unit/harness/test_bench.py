@@ -8,7 +8,7 @@ from pathlib import Path
 
 import orjson
 import pytest
-from tests.bench import audit, report
+from tests.bench import audit, bench, report
 from tests.bench.load import Cost, step_delays
 from tests.harness.player import PodTimes
 
@@ -131,3 +131,28 @@ def test_a_readme_without_markers_is_refused(tmp_path: Path) -> None:
     readme.write_text("nothing")
     with pytest.raises(SystemExit, match="has no lines"):
         report.write_readme(readme, "new")
+
+
+@pytest.mark.parametrize("part", [["--quick"], ["--only", "tuned"]])
+def test_the_readme_takes_no_part_of_the_table(part: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        bench.main(["--write-readme", *part])
+    assert "leave --quick and --only out" in capsys.readouterr().err
+
+
+def test_the_whole_bench_takes_every_load_with_both_job_controllers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    readme = tmp_path / "README.md"
+    readme.write_text(f"before\n{report.START}\nold\n{report.END}\nafter\n")
+    monkeypatch.setattr(bench, "ROOT", tmp_path)
+    monkeypatch.setattr(bench, "OUT", tmp_path)
+    monkeypatch.setattr(bench, "interpreter", lambda: Path("python"))
+    monkeypatch.setattr(
+        bench, "measure", lambda load, tuned, **_: replace(COST, load=load.name, tuned=tuned, runs=load.runs)
+    )
+    assert bench.main(["--write-readme"]) == 0
+    rows = [line.split("|")[1:3] for line in readme.read_text().splitlines() if "DataOps" in line]
+    assert [(load.strip(), who.split()[-1]) for load, who in rows] == [
+        (load.name, world) for load in bench.FULL for world in ("stock", "tuned")
+    ]
