@@ -14,6 +14,7 @@ import json
 import os
 import subprocess
 import sys
+import textwrap
 import threading
 import time
 from datetime import datetime
@@ -244,12 +245,14 @@ def _section(title: str, text: str) -> None:
 
 def _environment(found: dict[str, Any]) -> str:
     status = found["status"]
-    lines = [f"namespace       {status['namespace']}"]
-    for one in status.get("targets", ()):
-        lines.append(f"target {one['name']:<9}{one['kind']:<9} reachable: {one['reachable']:<7} {one.get('url', '')}")
+    lines = []
     for one in status["conditions"]:
         if one["type"] not in ("Reconciling", "Stalled"):
-            lines.append(f"{one['type']:<16}{one['status']:<8}{one.get('message', '')}")
+            told = textwrap.shorten(one.get("message", ""), 96, placeholder=" ...")
+            lines.append(f"{one['type']:<16}{one['status']:<6}{told}".rstrip())
+    for one in status.get("targets", ()):
+        url = one.get("url", "").partition("?")[0]
+        lines.append(f"{one['name']:<16}{one['reachable']:<6}{url}")
     return "\n".join(lines)
 
 

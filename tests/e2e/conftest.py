@@ -16,11 +16,13 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from tests.e2e.leaks import Leaks
 from tests.e2e.observer import Observer
 from tests.e2e.platform import Platform
 from tests.e2e.replicas import Replicas
 from tests.e2e.room import Room
 from tests.e2e.site import Site, bring_up, take_down
+from tests.harness.canary import canary
 
 from localcluster import state
 
@@ -54,6 +56,7 @@ def site(request: pytest.FixtureRequest) -> Iterator[Site]:
             platform.apply()
             found.install()
             platform.wait()
+            platform.put("flights/signing", key=canary("signing"))
             yield found
         finally:
             if not KEEP:
@@ -104,11 +107,18 @@ def room(request: pytest.FixtureRequest, site: Site, observer: Observer, begun: 
         found.close()
 
 
+@pytest.fixture(scope="session")
+def leaks(site: Site, observer: Observer) -> Leaks:
+    """What looks for canaries."""
+    return Leaks(site, observer)
+
+
 @pytest.fixture(autouse=True)
-def invariants(request: pytest.FixtureRequest, room: Room) -> Iterator[None]:
+def invariants(request: pytest.FixtureRequest, room: Room, leaks: Leaks) -> Iterator[None]:
     """What holds after every test, however it went."""
     yield
     broken = room.violations(5 if request.node.stash.get(FAILED, False) else SETTLED_WITHIN)
+    broken += "\n".join(map(str, leaks.found()))
     assert not broken, f"after {request.node.name}:\n{broken}"
 
 

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from tests.e2e.site import PLATFORM, Site
 
 AUDIENCE = "vault"
+CANARIES: set[str] = set()
+"""Every value that tests have put into Vault: looked for where it must not be, after each of them."""
 ACCESSORS = """
 import json, pathlib, sys, urllib.request
 
@@ -72,8 +74,14 @@ class Platform:
         )  # fmt: skip
 
     def put(self, path: str, **values: str) -> None:
-        """Write a key-value secret (version 2)."""
+        """Write a key-value secret (version 2), whose values are canaries from now on."""
+        CANARIES.update(values.values())
         self.bao("kv", "put", "-mount=secret", path, "-", given=json.dumps(values))
+
+    def version(self, path: str) -> int:
+        """The latest version of a key-value secret."""
+        said = json.loads(self.bao("kv", "metadata", "get", "-mount=secret", "-format=json", path))
+        return int(said["data"]["current_version"])
 
     def leases(self, prefix: str = "database/creds/flights-loader") -> list[str]:
         """Ids of the leases below a prefix."""

@@ -28,6 +28,7 @@ class Room:
     Attributes:
         site: the cluster it is in.
         namespace: its name.
+        notes: what the function that begins a test leaves for it.
     """
 
     def __init__(self, site: Site, observer: Observer, namespace: str, project: str = "") -> None:
@@ -35,6 +36,7 @@ class Room:
         self.site = site
         self.namespace = namespace
         self._observer = observer
+        self.notes: dict[str, Any] = {}
         self._rooms: list[Room] = []
         if not project:
             labelled = {"metadata": {"name": namespace, "labels": RESTRICTED}}

@@ -81,7 +81,8 @@ class Site:
         """Install or upgrade the chart with two replicas, and wait until both are ready."""
         self.call(
             "helm", "upgrade", "--install", RELEASE, str(CHART), "--namespace", SYSTEM, "--create-namespace",
-            "--values", str(PLATFORM / "values.yaml"), "--set", "replicas=2", "--set", "log.format=text", *options,
+            "--values", str(PLATFORM / "values.yaml"), "--set", "replicas=2", "--set", "log.format=text",
+            "--set", "log.level=debug", *options,
             "--wait", "--timeout", "3m", within=240,
         )  # fmt: skip
 

@@ -35,9 +35,9 @@ def begin(room: Room) -> Object:
 
 def test_an_upgrade_with_other_values_keeps_definitions_and_runs(room: Room) -> None:
     before, done = definitions(room), begin(room)
-    room.site.install("--set", "log.level=debug", "--set", "operator.pipelineWait=3s")
+    room.site.install("--set", "log.level=info", "--set", "operator.pipelineWait=3s")
     deployment = room.site.read("deployment", RELEASE, "-n", SYSTEM)
-    assert "--log-level=debug" in deployment["spec"]["template"]["spec"]["containers"][0]["args"]
+    assert "--log-level=info" in deployment["spec"]["template"]["spec"]["containers"][0]["args"]
     assert definitions(room) == before
     room.succeeded("going")
     assert room.jobs("going") == [("one", 1), ("two", 1), ("three", 1)]

@@ -107,7 +107,7 @@ async def _places(
         for kind in LISTED:
             for item in await api.list(kind):
                 yield f"{kind.name} {item['metadata'].get('namespace')}/{item['metadata']['name']}", orjson.dumps(item)
-    async for key, value in etcd(plane):
+    async for key, value in etcd(plane.etcd):
         if not (secrets and key.startswith(SECRETS_IN_ETCD)):
             yield f"etcd {key.decode()}", key + b"\n" + value
     for operator in operators:
@@ -124,13 +124,13 @@ def _of_process(pid: int, name: str) -> bytes:
     return Path(f"/proc/{pid}/{name}").read_bytes()
 
 
-async def etcd(plane: ControlPlane) -> AsyncIterator[tuple[bytes, bytes]]:
+async def etcd(address: str) -> AsyncIterator[tuple[bytes, bytes]]:
     """Every key of a control plane's etcd with its value, by the JSON gateway of its client port."""
     key = b"\0"
     async with aiohttp.ClientSession() as session:
         while True:
             asked = {"key": _coded(key), "range_end": _coded(b"\0"), "limit": _PAGE}
-            async with session.post(f"{plane.etcd}/v3/kv/range", json=asked) as answer:
+            async with session.post(f"{address}/v3/kv/range", json=asked) as answer:
                 answer.raise_for_status()
                 page = orjson.loads(await answer.read())
             pairs = page.get("kvs", [])
