@@ -10,8 +10,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 from dataops_operator.api.environment import EnvironmentSpec
-from dataops_operator.api.pipeline import Parameter, PipelineSpec, Step
+from dataops_operator.api.parameter import Parameter
+from dataops_operator.api.pipeline import PipelineSpec
 from dataops_operator.api.run import PipelineRunSpec
+from dataops_operator.api.step import Step
 from dataops_operator.core.accept import Pinned, pin
 from dataops_operator.core.environment import Effective
 from dataops_operator.core.inputs import Identity, Inputs

@@ -23,8 +23,9 @@ from .base import (
     rules,
 )
 from .conditions import Condition
-from .pipeline import Quantity, Resources, Size
+from .pipeline import Size
 from .secret import Credentials
+from .step import Quantity, Resources
 
 Host = Annotated[
     str, StringConstraints(pattern=r"^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$", min_length=1, max_length=253)

@@ -11,8 +11,8 @@ from typing import Any, Final
 
 from ..api.conditions import Reason
 from ..api.environment import Vault
-from ..api.pipeline import Step
 from ..api.secret import Credentials, SecretVariable
+from ..api.step import Step
 from .inputs import Inputs
 from .secrets import CredentialError, check_source
 from .templating import Reference, TemplateError, as_text, fill_value

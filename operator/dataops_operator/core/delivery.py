@@ -24,8 +24,8 @@ import orjson
 
 from ..api.base import parse_duration
 from ..api.environment import Vault
-from ..api.pipeline import Step
 from ..api.secret import Credentials
+from ..api.step import Step
 from .credentials import Agent, Armed, order, wants
 from .inputs import Inputs
 from .names import AGENT_ANNOTATION

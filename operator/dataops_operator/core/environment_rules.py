@@ -18,8 +18,8 @@ from pydantic.alias_generators import to_camel
 from ..api.base import parse_duration
 from ..api.conditions import Reason
 from ..api.environment import Egress, EnvironmentSpec, IpBlock, PodDefaults, Selector, Target, VolumeTarget
-from ..api.pipeline import Quantity
 from ..api.secret import Credentials
+from ..api.step import Quantity
 from .parameters import Problem
 from .quantities import parse_quantity
 from .secretrules import OF_ENVIRONMENT, credential_problems

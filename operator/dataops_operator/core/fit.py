@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..api.conditions import Reason
-from ..api.pipeline import Step
+from ..api.step import Step
 from .credentials import order, wants
 from .graph import step_references
 from .images import ImageError

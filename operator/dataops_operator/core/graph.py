@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from ..api.pipeline import PipelineSpec, Step
+from ..api.pipeline import PipelineSpec
+from ..api.step import Step
 from .templating import Reference, references
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..api.base import API_VERSION
-from ..api.pipeline import Step
+from ..api.step import Step
 from . import names
 from .environment import Effective
 from .graph import step_references

@@ -14,7 +14,8 @@ from typing import Any, Final
 import orjson
 
 from ..api.base import parse_duration
-from ..api.pipeline import Resources, Step, Workspace
+from ..api.pipeline import Workspace
+from ..api.step import Resources, Step
 from . import names
 from .credentials import Armed
 from .delivery import agent_container, agent_order, secret_mounts, secret_variables, secret_volumes

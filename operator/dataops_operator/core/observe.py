@@ -15,7 +15,7 @@ from typing import Any, Final
 import orjson
 
 from ..api.conditions import UNARMED, Reason, truncate
-from ..api.pipeline import FailureClass, Step
+from ..api.step import FailureClass, Step
 from .names import AGENT_CONTAINER
 from .results import ResultError, read, read_message
 from .times import from_rfc3339

@@ -15,7 +15,7 @@ import re2
 
 from ..api.base import shallow
 from ..api.environment import EnvironmentParameter
-from ..api.pipeline import Parameter, ParameterType
+from ..api.parameter import Parameter, ParameterType
 from .templating import NUL, Reference, TemplateError, fill_deep
 
 VALUE_LIMIT: Final = 32 * 1024

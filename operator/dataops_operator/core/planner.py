@@ -13,8 +13,8 @@ from typing import Any, Final
 from ..api.base import parse_duration
 from ..api.conditions import UNARMED, Reason
 from ..api.environment import Vault
-from ..api.pipeline import FailureClass, Step
 from ..api.run import Phase
+from ..api.step import FailureClass, Step
 from .attempts import overstayed, refusal
 from .credentials import Armed, Hindrance, wants
 from .images import ImageError

@@ -10,7 +10,7 @@ import orjson
 
 from ..api.base import shallow
 from ..api.conditions import Reason, truncate
-from ..api.pipeline import Step
+from ..api.step import Step
 from .jobs import RESULT_LIMIT
 from .parameters import coerce
 

@@ -9,7 +9,8 @@ from typing import Any, Final
 import orjson
 
 from ..api.base import GROUP
-from ..api.pipeline import Defaults, PipelineSpec, Retry, Step
+from ..api.pipeline import Defaults, PipelineSpec
+from ..api.step import Retry, Step
 from .graph import dependencies
 
 PIPELINE_LABEL: Final = f"{GROUP}/pipeline"

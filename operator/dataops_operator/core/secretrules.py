@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from typing import Final
 
-from ..api.pipeline import PipelineSpec, Step
+from ..api.pipeline import PipelineSpec
 from ..api.secret import Credentials, StepSecret, VaultSource
+from ..api.step import Step
 from .parameters import Problem
 from .references import check_reference, nearest
 from .secrets import TEMPLATE, is_file_name, path_problem

@@ -15,7 +15,9 @@ import re2
 from pydantic import ValidationError
 
 from ..api.base import parse_duration
-from ..api.pipeline import Defaults, Parameter, ParameterType, PipelineSpec, Resources, Retry, Step, Workspace
+from ..api.parameter import Parameter, ParameterType
+from ..api.pipeline import Defaults, PipelineSpec, Workspace
+from ..api.step import Resources, Retry, Step
 from . import secretrules
 from .graph import dependencies, find_cycle, step_references, templated_fields
 from .parameters import QUIET, Problem, check

@@ -10,7 +10,7 @@ from tests.builders import a_step
 
 from dataops_operator.api.base import NESTING, shallow
 from dataops_operator.api.environment import EnvironmentParameter
-from dataops_operator.api.pipeline import Parameter, ParameterType
+from dataops_operator.api.parameter import Parameter, ParameterType
 from dataops_operator.core.parameters import coerce
 from dataops_operator.core.results import ResultError, read
 

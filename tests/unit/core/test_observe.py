@@ -5,7 +5,7 @@ import pytest
 from tests.builders import JobBuilder, PodBuilder, a_job, a_pod, a_step, at
 
 from dataops_operator.api.conditions import Reason
-from dataops_operator.api.pipeline import FailureClass, Step
+from dataops_operator.api.step import FailureClass, Step
 from dataops_operator.core.jobs import RESULT_LIMIT
 from dataops_operator.core.observe import Observation, State, job_condition, observe
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.builders import a_parameter
 
-from dataops_operator.api.pipeline import Parameter, ParameterType
+from dataops_operator.api.parameter import Parameter, ParameterType
 from dataops_operator.core.parameters import (
     TOTAL_LIMIT,
     VALUE_LIMIT,
