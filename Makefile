@@ -42,9 +42,15 @@ images: ## Build the images of the operator, the example and its servers, and lo
 	@$(MAKE) -s -j2 $(IMAGES:%=image-%) NAME=$(NAME)
 
 # Two at a time: downloads and processors take turns.
-image-%:
-	@$(CLUSTER) images-build localhost/dataops-$*:dev $(or $(DOCKERFILE_$*),$(FOLDER_$*)/Dockerfile) $(or $(FOLDER_$*),.)
+image-%: built-image-%
 	@$(CLUSTER) images-load localhost/dataops-$*:dev --name $(NAME)
+
+built-images:
+	@$(CLUSTER) images-build >/dev/null
+	@$(MAKE) -s -j2 $(IMAGES:%=built-image-%)
+
+built-image-%:
+	@$(CLUSTER) images-build localhost/dataops-$*:dev $(or $(DOCKERFILE_$*),$(FOLDER_$*)/Dockerfile) $(or $(FOLDER_$*),.)
 
 install: ## Install or upgrade the chart in the cluster
 	@$(PYTHON3) tools/demo.py --name $(NAME) --install-only
@@ -84,13 +90,22 @@ lock: .venv/ready ## Pin the dependencies of pyproject.toml again, with hashes
 	.venv/bin/pip install -q --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	@touch $@
 
-.PHONY: help demo bad-day down cluster images install kubeconfig env fmt lint types crds lock \
+.PHONY: help demo bad-day down cluster images built-images programs packages install kubeconfig env fmt lint types crds lock \
   test unit chart integration e2e faults bench bench-smoke
 
 ##@ Test it
 
 test: ## Every tier, as CI runs it: lint, types, unit, chart, integration, faults, bench smoke, e2e
-	@$(TIER) --all lint types unit chart integration faults bench-smoke e2e
+	@$(TIER) --all programs packages lint types built-images integration e2e chart unit faults bench-smoke
+
+programs: ## Build the programs of clusters and checks into the cache: once, about 8 minutes
+	@$(CLUSTER) binaries --all >/dev/null
+
+packages: .venv/ready ## Install what the tests need of Python and Debian
+	@PYTHONPATH=operator:tools:. $(PY) -m tests.harness.prepare
+
+# No test builds programs: it would need longer than a test may.
+unit chart integration faults e2e bench-smoke bench: programs
 
 unit: .venv/ready ## Decisions, models and rooms alone; no cluster
 	$(PY) -m pytest tests/unit -q --numprocesses logical --dist worksteal

@@ -2,6 +2,8 @@ import os
 import re
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -79,3 +81,107 @@ def test_the_readme_names_only_targets_that_exist() -> None:
     named = set(re.findall(r"make (?:-s )?([a-z-]+)`", text)) | set(re.findall(r"(?m)^make ([a-z-]+)", text))
     assert named
     assert named <= listed
+
+
+class Tiers:
+    """Tiers that are played, and when each of them began and ended."""
+
+    def __init__(self, *bad: str) -> None:
+        self.bad = bad
+        self.said: list[str] = []
+
+    def run(self, name: str) -> tier.Outcome:
+        self.said.append(f"{name} begins")
+        time.sleep(0.02)
+        self.said.append(f"{name} ends")
+        return tier.judge(name, int(name in self.bad), {"passed": 1}, 0.02)
+
+
+def test_a_tier_begins_when_all_that_it_needs_has_ended() -> None:
+    played = Tiers()
+    names = ["e2e", "unit", "built-images", "packages", "lint", "programs"]
+    outcomes = tier.run_all(names, played.run, go_on=True)
+    assert [one.name for one in outcomes] == names
+    assert all(one.good for one in outcomes)
+    for name in names:
+        for need in tier.NEEDS.get(name, ()):
+            assert played.said.index(f"{need} ends") < played.said.index(f"{name} begins")
+
+
+def test_two_tiers_run_side_by_side_and_never_three() -> None:
+    both = threading.Barrier(2)
+    running: list[str] = []
+
+    def run(name: str) -> tier.Outcome:
+        running.append(name)
+        assert len(running) <= 2
+        both.wait(10)  # each waits for another: one alone never ends
+        running.remove(name)
+        return tier.judge(name, 0, {"passed": 1}, 0)
+
+    assert len(tier.run_all(["unit", "chart", "faults", "integration"], run, go_on=True)) == 4
+
+
+@pytest.mark.parametrize("need", ["programs", "packages", "built-images"])
+def test_a_tier_whose_need_has_failed_has_failed_and_says_why(need: str) -> None:
+    played = Tiers(need)
+    outcomes = {one.name: one for one in tier.run_all([need, "e2e", "other"], played.run, go_on=True)}
+    assert outcomes["e2e"].why == f"not run, since {need} failed"
+    assert not outcomes["e2e"].good
+    assert outcomes["other"].good
+    assert "e2e begins" not in played.said
+
+
+def test_after_a_failure_no_other_begins_unless_all_are_asked_for() -> None:
+    names = ["lint", "types", "unit", "chart"]
+    stopped = tier.run_all(names, Tiers("lint").run, go_on=False, side_by_side=1)
+    assert [(one.name, one.good) for one in stopped] == [("lint", False)]
+    whole = tier.run_all(names, Tiers("lint").run, go_on=True, side_by_side=1)
+    assert [one.name for one in whole if one.good] == ["types", "unit", "chart"]
+
+
+def test_what_two_tiers_print_is_shown_one_after_the_other(capsys: pytest.CaptureFixture[str]) -> None:
+    screen = tier.Screen()
+    screen.begin("a")
+    screen.begin("b")
+    screen.line("b", "b1\n")
+    screen.line("a", "a1\n")
+    assert capsys.readouterr().out == "\n==> a\na1\n", "the first is shown as it comes"
+    screen.end("b", "passed")
+    screen.begin("c")
+    screen.line("c", "c1\n")
+    screen.line("a", "a2\n")
+    screen.end("a", "passed")
+    screen.line("c", "c2\n")
+    screen.end("c", "passed")
+    shown = capsys.readouterr().out
+    assert shown == "    (b passed: see below)\na2\n\n==> b\nb1\n\n==> c\nc1\nc2\n"
+
+
+def test_the_last_line_counts_the_tests_of_all_tiers() -> None:
+    outcomes = [
+        tier.judge("unit", 1, {"passed": 7, "failed": 1, "error": 1}, 2.0, 3.0),
+        tier.judge("lint", 0, {}, 1.0),
+        tier.judge("e2e", 0, {"passed": 3}, 9.0),
+    ]
+    lines = tier.table(outcomes, 10.4).splitlines()
+    assert lines[-1] == "10 passed, 2 failed"
+    assert lines[-2] == "2 of 3 tiers passed, 10 s in all"
+    assert lines[1].split() == ["unit", "FAILED", "7", "2", "3", "exit", "code", "1"]
+
+
+def test_a_tier_is_the_make_target_of_its_name(capsys: pytest.CaptureFixture[str]) -> None:
+    outcome = tier.run("help", tier.Screen())
+    assert outcome.good
+    assert capsys.readouterr().out.startswith("\n==> help\n\nSee it work\n")
+    assert tier.run("no-such-target", tier.Screen()).why == "exit code 2"
+
+
+def test_every_tier_that_make_test_names_is_a_target() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    named = re.findall(r"\$\(TIER\) --all (.+)", makefile)[0].split()
+    assert set(tier.NEEDS) | set(tier.TESTED) <= set(named)
+    for needs in tier.NEEDS.values():
+        assert set(needs) <= set(named)
+    dry = subprocess.run(["make", "-n", *named], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert dry.returncode == 0, dry.stderr

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from localcluster import binaries, clusters, images, state
+from localcluster import binaries, clusters, images, kind, state
 from localcluster.errors import ClusterError, say
 from localcluster.state import Cluster
 
@@ -38,6 +38,7 @@ def _parser() -> argparse.ArgumentParser:
 
     command = commands.add_parser("binaries", help="build the pinned programs into the cache")
     command.add_argument("--group", action="append", choices=sorted(binaries.GROUPS), help="default: those of a node")
+    command.add_argument("--all", action="store_true", help="those of this machine's clusters and of the checks")
     command.set_defaults(run=_binaries)
 
     command = commands.add_parser("up", help="bring a cluster up; safe to repeat")
@@ -93,7 +94,10 @@ def _known(name: str) -> Cluster:
 
 
 def _binaries(options: argparse.Namespace) -> int:
-    for group in options.group or ["kubernetes", "runc"]:
+    groups = options.group or ["kubernetes", "runc"]
+    if options.all:
+        groups = ["kubernetes", *(("clients", "kind") if kind.docker_answers() else ("runc",)), "checks", "s3"]
+    for group in groups:
         print(binaries.ensure(group))
     return 0
 
