@@ -1,4 +1,4 @@
-"""What an expression is made of: its syntax tree, and which names it uses.
+"""What an expression is made of: its syntax tree, and the names from outside that it uses.
 
 The CEL library parses; what it gives is the tree as `cel.expr.ParsedExpr`, a protobuf message whose field numbers are
 frozen (github.com/google/cel-spec, proto/cel/expr/syntax.proto). Macros are expanded in it: `exists`, `all`, `map`,
@@ -8,7 +8,7 @@ frozen (github.com/google/cel-spec, proto/cel/expr/syntax.proto). Macros are exp
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
@@ -19,23 +19,45 @@ INDEX: Final = "_[_]"
 
 @dataclass(frozen=True, slots=True)
 class Constant:
-    """A literal: a string, or None for any other, whose value matters to nobody here."""
+    """A literal.
+
+    Attributes:
+        at: where it begins.
+        text: of a string; None for any other.
+        length: characters of a string, or bytes.
+    """
 
     at: int
     text: str | None
+    length: int
 
 
 @dataclass(frozen=True, slots=True)
-class Name:
-    """A variable, a type's name, or what a loop binds."""
+class Bound:
+    """A name that a loop around it binds."""
 
     at: int
     name: str
 
 
 @dataclass(frozen=True, slots=True)
+class Outside:
+    """A name from outside, with all that is named under it: `steps.land.outputs.rows`, also as `steps["land"]...`.
+
+    Attributes:
+        at: where it begins.
+        path: its names; the first may be one that does not exist, or a type's.
+        test: it stands in `has(...)`.
+    """
+
+    at: int
+    path: Path
+    test: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Select:
-    """`operand.field`, or `has(operand.field)` where it is a test."""
+    """A field of a value that is not Outside; `has(operand.field)` where it is a test."""
 
     at: int
     operand: Node
@@ -58,7 +80,6 @@ class Literal:
 
     at: int
     elements: tuple[Node, ...]
-    is_map: bool
     message: str
 
 
@@ -76,9 +97,92 @@ class Loop:
     result: Node
 
 
-Node: TypeAlias = Constant | Name | Select | Call | Literal | Loop
+Node: TypeAlias = Constant | Bound | Outside | Select | Call | Literal | Loop
 
 _Fields: TypeAlias = dict[int, list[Any]]
+_Names: TypeAlias = frozenset[str]
+
+
+def decode(serialized: bytes) -> Node:
+    """The tree of a parsed expression, as the library serializes it: a `google.protobuf.Any` of a ParsedExpr."""
+    parsed = _fields(_fields(serialized)[2][0])
+    positions: dict[int, int] = {}
+    for entry in _fields(parsed[3][0]).get(4, ()):
+        pair = _fields(entry)
+        positions[pair.get(1, [0])[0]] = pair.get(2, [0])[0]
+    return _Decoder(positions).node(parsed[2][0], frozenset())
+
+
+def walk(node: Node) -> Iterator[Node]:
+    """Every node, in the order of the text but for loops."""
+    yield node
+    inner: tuple[Node, ...] = ()
+    if isinstance(node, Select):
+        inner = (node.operand,)
+    elif isinstance(node, Call):
+        inner = node.arguments
+    elif isinstance(node, Literal):
+        inner = node.elements
+    elif isinstance(node, Loop):
+        inner = (node.over, node.start, node.condition, node.step, node.result)
+    for one in inner:
+        yield from walk(one)
+
+
+@dataclass(frozen=True, slots=True)
+class _Decoder:
+    positions: Mapping[int, int]
+
+    def node(self, data: bytes, bound: _Names) -> Node:
+        fields = _fields(data)
+        at = self.positions.get(fields.get(2, [0])[0], 0)
+        if 4 in fields:
+            name = _text(_fields(fields[4][0]), 1)
+            # `.params` is the variable also where a loop binds that name.
+            return Bound(at, name) if name in bound else Outside(at, (name.removeprefix("."),), False)
+        if 5 in fields:
+            return self.select(at, _fields(fields[5][0]), bound)
+        if 6 in fields:
+            return self.call(at, _fields(fields[6][0]), bound)
+        if 7 in fields:
+            return Literal(at, self.all(_fields(fields[7][0]), 1, bound), "")
+        if 8 in fields:
+            body = _fields(fields[8][0])
+            entries = [_fields(one) for one in body.get(2, ())]
+            parts = [part for entry in entries for part in self.all(entry, 3, bound) + self.all(entry, 4, bound)]
+            return Literal(at, tuple(parts), _text(body, 1))
+        if 9 in fields:
+            return self.loop(at, _fields(fields[9][0]), bound)
+        constant = _fields(fields[3][0])
+        if 6 in constant:
+            text = _text(constant, 6)
+            return Constant(at, text, len(text))
+        return Constant(at, None, len(constant[7][0]) if 7 in constant else 0)
+
+    def all(self, fields: _Fields, number: int, bound: _Names) -> tuple[Node, ...]:
+        return tuple(self.node(one, bound) for one in fields.get(number, ()))
+
+    def select(self, at: int, fields: _Fields, bound: _Names) -> Node:
+        (operand,), field, test = self.all(fields, 1, bound), _text(fields, 2), 3 in fields
+        if isinstance(operand, Outside) and not operand.test:
+            return Outside(operand.at, (*operand.path, field), test)
+        return Select(at, operand, field, test)
+
+    def call(self, at: int, fields: _Fields, bound: _Names) -> Node:
+        function, arguments = _text(fields, 2), self.all(fields, 1, bound) + self.all(fields, 3, bound)
+        if function == INDEX and len(arguments) == 2:
+            operand, key = arguments
+            if isinstance(operand, Outside) and not operand.test and isinstance(key, Constant) and key.text is not None:
+                return Outside(operand.at, (*operand.path, key.text), False)
+        return Call(at, function, arguments)
+
+    def loop(self, at: int, fields: _Fields, bound: _Names) -> Loop:
+        variable, accumulator = _text(fields, 1), _text(fields, 3)
+        (over,), (start,) = self.all(fields, 2, bound), self.all(fields, 4, bound)
+        after = bound | {accumulator}
+        (condition,), (step,) = (self.all(fields, number, after | {variable}) for number in (5, 6))
+        (result,) = self.all(fields, 7, after)
+        return Loop(at, variable, over, accumulator, start, condition, step, result)
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:
@@ -112,100 +216,3 @@ def _fields(data: bytes) -> _Fields:
 
 def _text(fields: _Fields, number: int) -> str:
     return str(fields[number][0], "utf-8") if number in fields else ""
-
-
-def decode(serialized: bytes) -> Node:
-    """The tree of a parsed expression, as the library serializes it: a `google.protobuf.Any` of a ParsedExpr."""
-    parsed = _fields(_fields(serialized)[2][0])
-    positions: dict[int, int] = {}
-    for entry in _fields(parsed[3][0]).get(4, ()):
-        pair = _fields(entry)
-        positions[pair.get(1, [0])[0]] = pair.get(2, [0])[0]
-    return _node(parsed[2][0], positions)
-
-
-def _node(data: bytes, positions: Mapping[int, int]) -> Node:
-    fields = _fields(data)
-    at = positions.get(fields.get(2, [0])[0], 0)
-
-    def inner(of: _Fields, number: int) -> tuple[Node, ...]:
-        return tuple(_node(one, positions) for one in of.get(number, ()))
-
-    if 4 in fields:
-        return Name(at, _text(_fields(fields[4][0]), 1))
-    if 5 in fields:
-        body = _fields(fields[5][0])
-        return Select(at, inner(body, 1)[0], _text(body, 2), 3 in body)
-    if 6 in fields:
-        body = _fields(fields[6][0])
-        return Call(at, _text(body, 2), inner(body, 1) + inner(body, 3))
-    if 7 in fields:
-        return Literal(at, inner(_fields(fields[7][0]), 1), False, "")
-    if 8 in fields:
-        body = _fields(fields[8][0])
-        entries = [_fields(one) for one in body.get(2, ())]
-        elements = [part for entry in entries for part in inner(entry, 3) + inner(entry, 4)]
-        return Literal(at, tuple(elements), True, _text(body, 1))
-    if 9 in fields:
-        body = _fields(fields[9][0])
-        over, start, condition, step, result = (inner(body, number)[0] for number in (2, 4, 5, 6, 7))
-        return Loop(at, _text(body, 1), over, _text(body, 3), start, condition, step, result)
-    constant = _fields(fields[3][0])
-    return Constant(at, _text(constant, 6) if 6 in constant else None)
-
-
-def children(node: Node) -> Sequence[tuple[Node, frozenset[str]]]:
-    """What a node holds, each with the names that a loop binds there."""
-    free: frozenset[str] = frozenset()
-    if isinstance(node, Select):
-        return [(node.operand, free)]
-    if isinstance(node, Call):
-        return [(one, free) for one in node.arguments]
-    if isinstance(node, Literal):
-        return [(one, free) for one in node.elements]
-    if isinstance(node, Loop):
-        inside = frozenset({node.variable, node.accumulator})
-        bound = [(one, inside) for one in (node.condition, node.step)]
-        return [(node.over, free), (node.start, free), *bound, (node.result, frozenset({node.accumulator}))]
-    return []
-
-
-def walk(node: Node, bound: frozenset[str] = frozenset()) -> Iterator[tuple[Node, frozenset[str]]]:
-    """Every node, each with the names that loops around it bind."""
-    yield node, bound
-    for child, more in children(node):
-        yield from walk(child, bound | more)
-
-
-def global_name(node: Node, bound: frozenset[str]) -> str | None:
-    """The name of a node that stands for something from outside of the expression."""
-    if not isinstance(node, Name):
-        return None
-    if node.name.startswith("."):  # `.params` is the variable also where a loop binds that name
-        return node.name[1:]
-    return None if node.name in bound else node.name
-
-
-def path_of(node: Node, bound: frozenset[str]) -> Path | None:
-    """The names of `steps.load.outputs.rows`, also where one is written `["load"]`; None for anything else."""
-    if isinstance(node, Select):
-        inner = path_of(node.operand, bound)
-        return None if inner is None else (*inner, node.field)
-    if isinstance(node, Call) and node.function == INDEX:
-        inner, key = path_of(node.arguments[0], bound), node.arguments[1]
-        return (*inner, key.text) if inner is not None and isinstance(key, Constant) and key.text is not None else None
-    name = global_name(node, bound)
-    return None if name is None else (name,)
-
-
-def paths(node: Node, bound: frozenset[str] = frozenset()) -> Iterator[tuple[Path, int]]:
-    """The longest paths that an expression names, and where each stands in its text, in order."""
-    path = path_of(node, bound)
-    if path is not None:
-        first = node
-        while not isinstance(first, Name):
-            first = first.operand if isinstance(first, Select) else children(first)[0][0]
-        yield path, first.at
-        return
-    for child, more in children(node):
-        yield from paths(child, bound | more)

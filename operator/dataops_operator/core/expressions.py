@@ -1,12 +1,14 @@
 """Conditions and other expressions in CEL (cel.dev): compiled once, held against what they may name, evaluated bounded.
 
 A `when`, a success condition and an output of a resource are written by one person and evaluated inside the operator's
-one event loop, over data of others. The text is short, nested to 32 levels at most, and its loops have 10,000 turns in
-all (both the library's own bounds).
+one event loop, over data of others. Nothing of an expression can keep that loop: the text is short and nested to 32
+levels at most (the library's bound), its functions are those of `core/celcost.py`, and before each evaluation the most
+work that it can make of the values that it names is reckoned from their sizes. docs/expressions.md is for users.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -17,18 +19,18 @@ from typing import Any, Final
 from cel_expr_python import cel
 
 from . import celtree
-from .celtree import Node, Path
-from .references import nearest
+from .celcheck import ExpressionError as ExpressionError
+from .celcheck import check, environment_of, program_of
+from .celcost import BUDGET, COPY, Size, TooMuch, measure, work
+from .celmessages import compiler_message, type_name, value_message
+from .celtree import Node, Outside, Path
 
 MAX_LENGTH: Final = 1024
 """Characters of an expression."""
 
-_CACHED: Final = 4096
-_TYPES: Final = frozenset({"bool", "bytes", "double", "int", "list", "map", "null_type", "string", "type", "uint"})
-
-
-class ExpressionError(ValueError):
-    """An expression is wrong, or cannot be evaluated with what there is; the message says what, and where."""
+_CACHED: Final = 1024
+"""Expressions that are kept; each takes some 10 KiB, and a millisecond when it is made again."""
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,16 +40,26 @@ class Expression:
     Attributes:
         text: as written.
         references: each name from outside that it uses, as far as its text tells: `("steps", "land", "outputs",
-            "rows")`, and `("steps",)` where what follows is only known when it is evaluated.
+            "rows")`, and `("steps",)` where what follows is only known when it is evaluated. A name inside of `has()`
+            is one of them.
         type: what it gives: `BOOL`, `INT` and so on, or `DYN` where the values decide.
+        program: of the library.
+        tree: of its syntax.
+        measured: the names whose values it uses.
+        needed: those of them that hold the others.
+        tested: the names of which it only asks whether they are there, longest first.
+        patterns: instructions that RE2 makes of each.
     """
 
     text: str
     references: tuple[Path, ...]
     type: str
     program: Any = field(repr=False, compare=False)
-    needed: tuple[Path, ...] = field(repr=False, compare=False)
     tree: Node = field(repr=False, compare=False)
+    measured: tuple[Path, ...] = field(repr=False, compare=False)
+    needed: tuple[Path, ...] = field(repr=False, compare=False)
+    tested: tuple[Path, ...] = field(repr=False, compare=False)
+    patterns: Mapping[str, int] = field(repr=False, compare=False)
 
 
 def compile_expression(text: str, roots: Collection[str]) -> Expression:
@@ -62,7 +74,12 @@ def compile_expression(text: str, roots: Collection[str]) -> Expression:
     """
     if len(text) > MAX_LENGTH:
         raise ExpressionError(f"it has {len(text):,} characters; at most {MAX_LENGTH:,} are taken")
-    return _compile(text, frozenset(roots))
+    if not text.isascii() and _SURROGATE.search(text):
+        raise ExpressionError("it has half of a surrogate pair, which is no character")
+    compiled = _compiled(text, frozenset(roots))
+    if isinstance(compiled, str):
+        raise ExpressionError(compiled)
+    return compiled
 
 
 def compile_condition(text: str, roots: Collection[str]) -> Expression:
@@ -73,34 +90,48 @@ def compile_condition(text: str, roots: Collection[str]) -> Expression:
     """
     expression = compile_expression(text, roots)
     if expression.type not in ("BOOL", "DYN"):
-        raise ExpressionError(f"it gives {_type_name(expression.type)}; a condition must be true or false")
+        raise ExpressionError(f"it gives {type_name(expression.type)}; a condition must be true or false")
     return expression
 
 
 @lru_cache(maxsize=_CACHED)
+def _compiled(text: str, roots: frozenset[str]) -> Expression | str:
+    """An expression, or what is wrong with it: that is asked for as often."""
+    try:
+        return _compile(text, roots)
+    except ExpressionError as error:
+        return str(error)
+
+
 def _compile(text: str, roots: frozenset[str]) -> Expression:
-    environment = _environment(roots)
     try:
-        tree = celtree.decode(environment.compile(text, disable_check=True).serialize())
-    except (RuntimeError, UnicodeError) as error:
-        raise ExpressionError(_compiler_message(str(error))) from None
-    references: dict[Path, None] = {}
-    for path, at in celtree.paths(tree):
-        if path[0] in roots:
-            references[path] = None
-        elif path[0] not in _TYPES:
-            raise ExpressionError(f"no variable {path[0]!r} {_place(text, at)}{nearest(path[0], roots)}")
-    try:
-        program = environment.compile(text)
+        tree = celtree.decode(environment_of(roots).compile(text, disable_check=True).serialize())
     except RuntimeError as error:
-        raise ExpressionError(_compiler_message(str(error))) from None
-    needed = tuple(one for one in references if not any(one[:size] in references for size in range(1, len(one))))
-    return Expression(text, tuple(references), str(program.return_type()), program, needed, tree)
+        raise ExpressionError(compiler_message(str(error), text)) from None
+    nodes = list(celtree.walk(tree))
+    patterns: dict[str, int] = {}
+    for node in nodes:
+        check(node, text, roots, patterns)
+    program = program_of(text, roots)
+    named = [node for node in nodes if isinstance(node, Outside) and node.path[0] in roots]
+    measured = dict.fromkeys(node.path for node in named if not node.test)
+    tested = {node.path for node in named if node.test} - measured.keys()
+    return Expression(
+        text=text,
+        references=tuple(dict.fromkeys(node.path for node in named)),
+        type=str(program.return_type()),
+        program=program,
+        tree=tree,
+        measured=tuple(measured),
+        needed=tuple(path for path in measured if not _begun(path, measured)),
+        tested=tuple(sorted((path for path in tested if not _begun(path, measured)), key=len, reverse=True)),
+        patterns=patterns,
+    )
 
 
-@lru_cache(maxsize=32)
-def _environment(roots: frozenset[str]) -> Any:
-    return cel.NewEnv(variables=dict.fromkeys(roots, cel.Type.DYN))
+def _begun(path: Path, others: Collection[Path]) -> bool:
+    """Whether one of the others holds what is at the path."""
+    return any(path[:size] in others for size in range(1, len(path)))
 
 
 def evaluate(expression: Expression, variables: Mapping[str, Any]) -> Any:
@@ -113,13 +144,14 @@ def evaluate(expression: Expression, variables: Mapping[str, Any]) -> Any:
     Raises:
         ExpressionError: it cannot be evaluated with these values, or would take too long.
     """
+    _bound(expression, variables)
     try:
-        value = expression.program.eval(data=_named(variables, expression.needed))
+        value = expression.program.eval(data=_named(expression, variables))
         plain = value.plain_value()
     except (RuntimeError, UnicodeError) as error:
-        raise ExpressionError(str(error)) from None
+        raise ExpressionError(value_message(str(error), expression.text)) from None
     if value.type() == cel.Type.ERROR:
-        raise ExpressionError(str(plain))
+        raise ExpressionError(_missing(expression, variables, str(plain)) or value_message(str(plain), expression.text))
     return _as_json(plain)
 
 
@@ -131,67 +163,126 @@ def holds(expression: Expression, variables: Mapping[str, Any]) -> bool:
     """
     value = evaluate(expression, variables)
     if not isinstance(value, bool):
-        raise ExpressionError(f"it gives {value!r:.60}, {_type_of(value)}; a condition must be true or false")
+        raise ExpressionError(f"it gives {type_name(_KINDS[type(value)])}; a condition must be true or false")
     return value
 
 
-def _named(variables: Mapping[str, Any], references: Collection[Path]) -> dict[str, Any]:
-    """What the expression names, and nothing else: the library copies all that it is handed.
+_ABSENT: Final = object()
 
-    Args:
-        variables: all that there is.
-        references: of which none begins another.
-    """
+
+def _at(variables: Mapping[str, Any], path: Path) -> tuple[Any, int]:
+    """The value at a path, and how many of its names there are; _ABSENT where the last is not there."""
+    value: Any = variables
+    for position, key in enumerate(path):
+        if not isinstance(value, Mapping) or key not in value:
+            return _ABSENT, position
+        value = value[key]
+    return value, len(path)
+
+
+def _bound(expression: Expression, variables: Mapping[str, Any]) -> None:
+    """See that an evaluation stays within the budget of work."""
+    sizes: dict[Path, Size] = {}
+    left = BUDGET // COPY
+    for path in expression.measured:
+        value, _ = _at(variables, path)
+        if value is _ABSENT:
+            continue
+        try:
+            sizes[path] = measure(value, left)
+        except TooMuch:
+            raise ExpressionError(f"{'.'.join(path)} is too large for an expression; name a part of it") from None
+        except ValueError as error:
+            raise ExpressionError(f"{'.'.join(path)} has {error}, which no expression takes") from None
+        except TypeError as error:
+            raise ExpressionError(f"{'.'.join(path)} is no JSON value but {error}") from None
+        left -= sizes[path].weight
+    try:
+        work(expression.tree, sizes, expression.patterns)
+    except TooMuch as error:
+        raise ExpressionError(
+            f"with these values it could take {error.units:,} steps, and at most {BUDGET:,} are done; "
+            "loop over less, or in fewer loops"
+        ) from None
+
+
+def _named(expression: Expression, variables: Mapping[str, Any]) -> dict[str, Any]:
+    """What the expression names, and nothing else: the library copies all that it is handed."""
     named: dict[str, Any] = {}
-    for path in references:
-        source: Any = variables
-        target = named
-        for position, key in enumerate(path):
-            if key not in source:
-                break
-            source = source[key]
-            if position + 1 == len(path) or not isinstance(source, Mapping):
-                target[key] = source
-                break
-            target = target.setdefault(key, {})
+    for path in expression.needed:
+        _hand_over(named, variables, path, True)
+    for path in expression.tested:
+        _hand_over(named, variables, path, False)
     return named
+
+
+def _hand_over(named: dict[str, Any], variables: Mapping[str, Any], path: Path, whole: bool) -> None:
+    """Put the value at a path among those named: whole, or only that it is there."""
+    source: Any = variables
+    for position, key in enumerate(path):
+        if key not in source:
+            return
+        source = source[key]
+        if position + 1 == len(path):
+            named.setdefault(key, source if whole else True)
+        elif isinstance(source, Mapping):
+            named = named.setdefault(key, {})
+        else:
+            named.setdefault(key, True)  # has no fields either, whatever its size
+            return
+
+
+def _missing(expression: Expression, variables: Mapping[str, Any], message: str) -> str | None:
+    """What an expression names and is not there, if that is why it has no value."""
+    for path in (*expression.measured, *expression.tested):
+        value, there = _at(variables, path)
+        if value is not _ABSENT:
+            continue
+        inside, _ = _at(variables, path[:there])
+        name = ".".join(path[:there])
+        if not isinstance(inside, Mapping):
+            if "SELECT" in message or "overload" in message:
+                return f"{name} is {type_name(_KINDS.get(type(inside), 'DYN'))} and has no {path[there]!r}"
+        elif message.endswith(f'"{path[there]}"') or f'name "{path[there]}"' in message:
+            full = f"{name}.{path[there]}" if there else path[there]
+            return f"there is no {full}" + (f"; has({full}) tells whether it is there" if there else "")
+    return None
+
+
+_KINDS: Final = {
+    type(None): "NULL",
+    bool: "BOOL",
+    int: "INT",
+    float: "DOUBLE",
+    str: "STRING",
+    list: "LIST",
+    dict: "MAP",
+}
 
 
 def _as_json(value: Any) -> Any:
     if isinstance(value, datetime):
         return value.isoformat().replace("+00:00", "Z")
     if isinstance(value, timedelta):
-        return f"{value.total_seconds():g}s"
+        return _duration(value)
     if isinstance(value, list):
         return [_as_json(one) for one in value]
     if isinstance(value, dict):
+        if not all(isinstance(key, str) for key in value):
+            raise ExpressionError("it gives a map with a key that is no string; use string()")
         return {key: _as_json(one) for key, one in value.items()}
-    return value
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise ExpressionError("it gives a number that is not finite")
+        return value
+    raise ExpressionError(f"it gives {'bytes' if isinstance(value, bytearray) else 'a type'}; use string()")
 
 
-_NAMES: Final = {
-    "BOOL": "a boolean", "INT": "an integer", "UINT": "an unsigned integer", "DOUBLE": "a number", "STRING": "a string",
-    "BYTES": "bytes", "NULL": "null", "TIMESTAMP": "a timestamp", "DURATION": "a duration",
-}  # fmt: skip
-
-
-def _type_name(name: str) -> str:
-    return _NAMES.get(name, {"L": "a list", "M": "a map"}.get(name[:1], name.lower()))
-
-
-def _type_of(value: Any) -> str:
-    kinds = {type(None): "NULL", int: "INT", float: "DOUBLE", str: "STRING", list: "LIST", dict: "MAP"}
-    return _type_name(kinds.get(type(value), "DYN"))
-
-
-def _place(text: str, at: int) -> str:
-    line = text.count("\n", 0, at) + 1
-    column = at - (text.rfind("\n", 0, at) + 1) + 1
-    return f"at line {line}, column {column}" if "\n" in text else f"at column {column}"
-
-
-def _compiler_message(message: str) -> str:
-    found = re.search(r"ERROR: <input>:(-?\d+):(-?\d+): (.*)", message)
-    if found is None:
-        return message.split(": ", 1)[-1].removesuffix("]")
-    return f"{found[3]} at line {found[1]}, column {found[2]}"
+def _duration(value: timedelta) -> str:
+    """As CEL and protobuf write one: `108000s`, `-1.5s`."""
+    micro = value // timedelta(microseconds=1)
+    whole, part = divmod(abs(micro), 1_000_000)
+    fraction = f".{part:06d}".rstrip("0") if part else ""
+    return f"{'-' if micro < 0 else ''}{whole}{fraction}s"
