@@ -201,7 +201,7 @@ def _bound(expression: Expression, variables: Mapping[str, Any]) -> None:
         work(expression.tree, sizes, expression.patterns)
     except TooMuch as error:
         raise ExpressionError(
-            f"with these values it could take {error.units:,} steps, and at most {BUDGET:,} are done; "
+            f"with these values it could take {error.units:,} units of work, and at most {BUDGET:,} are done; "
             "loop over less, or in fewer loops"
         ) from None
 

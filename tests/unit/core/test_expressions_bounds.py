@@ -93,7 +93,9 @@ def cpu(expression: Expression, values: Any) -> tuple[float, str]:
 
 
 def refused(reason: str) -> bool:
-    return "steps, and at most" in reason or "is too large for an expression" in reason or "10,000 times" in reason
+    return (
+        "units of work, and at most" in reason or "is too large for an expression" in reason or "10,000 times" in reason
+    )
 
 
 @pytest.mark.parametrize("case", WORST)
