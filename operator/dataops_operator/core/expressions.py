@@ -270,7 +270,8 @@ def _as_json(value: Any) -> Any:
     if isinstance(value, dict):
         if not all(isinstance(key, str) for key in value):
             raise ExpressionError("it gives a map with a key that is no string; use string()")
-        return {key: _as_json(one) for key, one in value.items()}
+        # The library's maps have another order each time; what is written to a status must not.
+        return {key: _as_json(value[key]) for key in sorted(value)}
     if value is None or isinstance(value, bool | int | str):
         return value
     if isinstance(value, float):
