@@ -277,7 +277,7 @@ def test_what_it_names_is_not_changed_by_evaluating() -> None:
 def test_a_map_comes_out_in_the_order_of_its_keys() -> None:
     keys = [f"k{index}" for index in range(10)]
     for _ in range(20):
-        assert list(value("item", {"item": dict.fromkeys(reversed(keys), [])})) == keys
+        assert list(value("item", {"item": {key: [] for key in reversed(keys)}})) == keys
 
 
 def test_a_condition_is_known_to_be_none_when_it_is_compiled() -> None:
