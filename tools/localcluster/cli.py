@@ -14,6 +14,9 @@ from localcluster import binaries, clusters, images, kind, state
 from localcluster.errors import ClusterError, say
 from localcluster.state import Cluster
 
+_COMMANDS = Path(__file__).resolve().parent.parent / "bin"
+"""Where the checkout's own commands are: `dataops`, also as a plugin of kubectl."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code: 0 done, 1 refused or failed (with a message on stderr)."""
@@ -135,7 +138,8 @@ def _env(options: argparse.Namespace) -> int:
     cluster = _known(options.name)
     group = "clients" if cluster.options.mode == "kind" else "kubernetes"
     print(f"export KUBECONFIG={shlex.quote(str(cluster.kubeconfig))}")
-    print(f'export PATH={shlex.quote(str(binaries.folder(group)))}:"$PATH"')
+    folders = f"{binaries.folder(group)}:{_COMMANDS}"
+    print(f'export PATH={shlex.quote(folders)}:"$PATH"')
     return 0
 
 

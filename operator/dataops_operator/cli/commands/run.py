@@ -1,0 +1,145 @@
+"""`dataops run`: start a run."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Annotated, Any, Final
+
+import typer
+
+from ...api.base import API_VERSION
+from ...api.run import PipelineRunSpec
+from ...core.accept import logical_date as checked_date
+from ...core.parameters import RunContext, resolve
+from ...core.validate import parse
+from ..app import command
+from ..cluster import PIPELINES, RUNS, Cluster, Object
+from ..errors import CliError, Exit
+from ..kubeconfig import connect
+from ..options import Context, Kubeconfig, Namespace, Output, PipelineName, Timeout, seconds
+from ..output import Format, note, plain, print_object
+from ..projects import project_of
+from ..watching import watch
+
+_LETTERS: Final = "bcdfghjklmnpqrstvwxz2456789"
+"""What Kubernetes makes random names of: no vowels, so no words."""
+_NAME_LIMIT: Final = 63
+
+
+@command(
+    "run",
+    "dataops run flights-daily -p day=2013-02-09 --watch",
+    'dataops run flights-daily -p \'carriers=["AA","DL"]\' --logical-date 2013-02-09T00:00:00Z -o name',
+)
+def run(
+    pipeline: PipelineName,
+    parameter: Annotated[
+        list[str] | None,
+        typer.Option("--param", "-p", metavar="NAME=VALUE", help="A parameter's value, read by its type; repeatable."),
+    ] = None,
+    watch_it: Annotated[
+        bool, typer.Option("--watch", "-w", help="Watch it to its end, and exit with 1 if it fails.")
+    ] = False,
+    logical_date: Annotated[
+        str | None, typer.Option(help="The time that the run stands for, such as 2013-02-09T00:00:00Z.")
+    ] = None,
+    revision: Annotated[str | None, typer.Option(help="Revision to run; the active one where unset.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the run; made of the pipeline's where unset.")] = None,
+    timeout: Timeout = None,
+    output: Output = Format.TEXT,
+    namespace: Namespace = None,
+    context: Context = None,
+    kubeconfig: Kubeconfig = None,
+) -> Exit:
+    """Start a run of a pipeline, and watch it if you like."""
+    limit = seconds(timeout, "--timeout")
+    given = _values(parameter or [])
+    spec: Object = {"pipeline": pipeline}
+    spec |= {"revision": revision} if revision else {}
+    spec |= {"logicalDate": _date(logical_date)} if logical_date else {}
+    spec |= {"parameters": [{"name": key, "value": value} for key, value in given.items()]} if given else {}
+    body = {
+        "apiVersion": API_VERSION,
+        "kind": "PipelineRun",
+        "metadata": {"name": name or _name(pipeline, logical_date)},
+        "spec": spec,
+    }
+    cluster = connect(kubeconfig, context, namespace)
+    _look_ahead(cluster, pipeline, given, revision)
+    made = cluster.create(RUNS, cluster.namespace, body)
+    if output is not Format.TEXT and output is not Format.WIDE:
+        print_object(made, output)
+    elif watch_it:
+        note(f"started {made['metadata']['name']} in namespace {cluster.namespace}")
+    else:
+        plain(
+            f"{made['metadata']['name']} started; watch it: dataops watch {made['metadata']['name']}{_where(namespace)}"
+        )
+    return watch(cluster, made["metadata"]["name"], limit).exit_code if watch_it else Exit.OK
+
+
+def _where(namespace: str | None) -> str:
+    return f" -n {namespace}" if namespace else ""
+
+
+def _values(texts: list[str]) -> dict[str, str]:
+    out: dict[str, str] = {}
+    for text in texts:
+        key, sign, value = text.partition("=")
+        if not sign or not key:
+            raise typer.BadParameter(f"{text!r} is not NAME=VALUE", param_hint="--param")
+        if key in out:
+            raise typer.BadParameter(f"{key!r} is given twice", param_hint="--param")
+        out[key] = value
+    return out
+
+
+def _date(text: str) -> str:
+    """A logical date; a day alone is its midnight in UTC."""
+    whole = f"{text}T00:00:00Z" if len(text) == 10 else text
+    try:
+        PipelineRunSpec.model_validate({"pipeline": "x", "logicalDate": whole})
+        return checked_date(PipelineRunSpec(pipeline="x", logical_date=whole), whole)
+    except ValueError:
+        cure = "write it as 2013-02-09, or with time and offset as 2013-02-09T00:00:00Z"
+        raise typer.BadParameter(f"{text!r} is no time; {cure}", param_hint="--logical-date") from None
+
+
+def _name(pipeline: str, date: str | None) -> str:
+    """A name for a run: its pipeline, the day that it stands for, and something random."""
+    tail = "".join(secrets.choice(_LETTERS) for _ in range(5))
+    day = f"-{date[:10].replace('-', '')}" if date else ""
+    return f"{pipeline[: _NAME_LIMIT - len(day) - 6].rstrip('-')}{day}-{tail}"
+
+
+def _look_ahead(cluster: Cluster, pipeline: str, given: dict[str, str], revision: str | None) -> None:
+    """Refuse at once what the operator would refuse, as far as this person may read the pipeline.
+
+    Raises:
+        CliError: there is no such pipeline, or a value does not fit its parameter.
+    """
+    try:
+        project = project_of(cluster)
+        found = cluster.find(PIPELINES, project, pipeline)
+    except CliError as error:
+        if error.status == 403:
+            return
+        raise
+    if found is None:
+        known = sorted(
+            row["object"]["metadata"]["name"]
+            for page in cluster.pages(PIPELINES, project, table=True)
+            for row in page["rows"]
+        )
+        names = f"; there are: {', '.join(known[:10])}" if known else ""
+        raise CliError(f"there is no pipeline {pipeline!r} in namespace {project}{names}", status=404)
+    spec, problems = parse(found["spec"])
+    if revision is not None or spec is None or problems:
+        return  # what stands in another revision is the operator's to say; so is what is wrong with the pipeline
+    values: dict[str, Any] = dict(given)
+    context = RunContext("run", "0", "2013-02-09T00:00:00Z")
+    _, problems = resolve(tuple(spec.parameters or ()), values, context)
+    # Others concern what nobody gave, which the environment may.
+    wrong = [one.message for one in problems if one.path.startswith("spec.parameters[")]
+    if wrong:
+        raise typer.BadParameter("; ".join(wrong), param_hint="--param")
