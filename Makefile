@@ -42,14 +42,14 @@ images: ## Build the images of the operator, the example and its servers, and lo
 	@$(MAKE) -s -j2 $(IMAGES:%=image-%) NAME=$(NAME)
 
 # Two at a time: downloads and processors take turns.
-image-%: built-image-%
+$(IMAGES:%=image-%): image-%: built-image-%
 	@$(CLUSTER) images-load localhost/dataops-$*:dev --name $(NAME)
 
 built-images:
 	@$(CLUSTER) images-build >/dev/null
 	@$(MAKE) -s -j2 $(IMAGES:%=built-image-%)
 
-built-image-%:
+$(IMAGES:%=built-image-%): built-image-%:
 	@$(CLUSTER) images-build localhost/dataops-$*:dev $(or $(DOCKERFILE_$*),$(FOLDER_$*)/Dockerfile) $(or $(FOLDER_$*),.)
 
 install: ## Install or upgrade the chart in the cluster
@@ -90,6 +90,7 @@ lock: .venv/ready ## Pin the dependencies of pyproject.toml again, with hashes
 	.venv/bin/pip install -q --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	@touch $@
 
+.PHONY: $(IMAGES:%=image-%) $(IMAGES:%=built-image-%)
 .PHONY: help demo bad-day down cluster images built-images programs packages install kubeconfig env fmt lint types crds lock \
   test unit chart integration e2e faults bench bench-smoke
 
