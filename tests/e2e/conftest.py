@@ -108,9 +108,9 @@ def room(request: pytest.FixtureRequest, site: Site, observer: Observer, begun: 
 
 
 @pytest.fixture(scope="session")
-def leaks(site: Site, observer: Observer) -> Leaks:
+def leaks(observer: Observer) -> Leaks:
     """What looks for canaries."""
-    return Leaks(site, observer)
+    return Leaks(observer)
 
 
 @pytest.fixture(autouse=True)

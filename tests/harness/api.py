@@ -88,6 +88,22 @@ class Api:
         Raises:
             ApiError: the answer's status is 400 or more.
         """
+        raw = await self.raw(method, path, body, query, content_type)
+        return orjson.loads(raw) if raw else {}
+
+    async def raw(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        query: Mapping[str, str] | None = None,
+        content_type: str = "application/json",
+    ) -> bytes:
+        """Send one request, as `request` does, for an answer that is no object: a log, metrics.
+
+        Raises:
+            ApiError: the answer's status is 400 or more.
+        """
         assert self._session, "use `async with Api(...)`"
         data = body if isinstance(body, bytes | None) else orjson.dumps(body)
         headers = {"Content-Type": content_type} if data is not None else None
@@ -98,12 +114,12 @@ class Api:
             ) as answer:
                 raw = await answer.read()
                 if answer.status < 400:
-                    break
+                    return raw
                 # Admission policies learn of a new kind some seconds after it is served.
                 if answer.status != 503 or b"There can be a delay" not in raw or not patience:
                     raise _error(answer.status, raw)
             await asyncio.sleep(0.2)
-        return orjson.loads(raw) if raw else {}
+        raise AssertionError("the last answer was given back or raised")
 
     async def get(self, kind: Kind, namespace: str | None, name: str) -> Object:
         """Read one object."""

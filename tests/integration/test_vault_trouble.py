@@ -16,7 +16,7 @@ import orjson
 import pytest
 import pytest_asyncio
 from tests.harness.api import Api, Object
-from tests.harness.canary import leaks
+from tests.harness.canary import leaks, revision
 from tests.harness.history import Recorder
 from tests.harness.kinds import CONFIGMAPS, PODS, RUNS
 from tests.harness.openbao import OpenBao
@@ -49,6 +49,7 @@ class Room:
     @asynccontextmanager
     async def case(self, name: str, **vault: Any) -> AsyncIterator[tuple[VaultCase, Operator]]:
         """A case with an operator of its own that watches nothing else; at its end nothing is left or has leaked."""
+        since = await revision(self.api)
         await self.api.make_namespace(name)
         async with Recorder(self.api, name) as seen:
             case = VaultCase(
@@ -71,7 +72,7 @@ class Room:
                     error.add_note(f"the operator's log ends:\n{operator.tail(3000)}")
                     raise
                 await case.check()
-                found = await leaks(case.values, self.plane, operators=[operator])
+                found = await leaks(case.values, self.plane, operators=[operator], since=since)
                 assert not found, "\n".join(map(str, found))
 
 

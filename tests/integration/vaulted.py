@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 from tests.harness.api import Api, Object
-from tests.harness.canary import canary, leaks
+from tests.harness.canary import canary, leaks, revision
 from tests.harness.kinds import CONFIGMAPS, RUN_UID, SECRETS, SERVICE_ACCOUNTS
 from tests.harness.openbao import OpenBao
 from tests.harness.vaultadmin import OPERATOR, token_of
@@ -134,6 +134,7 @@ class VaultWorld(World):
     @asynccontextmanager
     async def case(self, name: str) -> AsyncIterator[VaultCase]:
         """A case; at its end nothing is left, and its canaries are nowhere."""
+        since = await revision(self.api)
         async with super().case(name) as plain:
             case = VaultCase(**vars(plain), bao=self.bao, records_in=self.records_in)
             yield case
@@ -141,7 +142,7 @@ class VaultWorld(World):
             self.values += case.values
             operators = [self.operator] if self.operator is not None else []
             # Other cases go on beside: their Secrets may be there.
-            found = await leaks(case.values, self.plane, operators=operators, secrets=True)
+            found = await leaks(case.values, self.plane, operators=operators, secrets=True, since=since)
             assert not found, "\n".join(map(str, found))
 
 

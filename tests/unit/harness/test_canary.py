@@ -35,6 +35,16 @@ def test_it_is_found(clothes: str) -> None:
     assert leak.value == VALUE
 
 
+def test_each_of_many_is_found_among_bytes_that_are_no_text() -> None:
+    values = [canary(f"number-{number}") for number in range(100)]
+    noise = bytes(range(256))
+    for value in values:
+        (leak,) = search("here", noise + value.encode() + noise, values)
+        assert (leak.value, leak.encoding) == (value, "plain")
+    assert search("here", noise * 100, values) == []
+    assert search("here", noise, []) == []
+
+
 def test_what_is_no_canary_is_no_leak() -> None:
     assert search("here", b"canary-one is a name, and canary-two", [VALUE]) == []
 
