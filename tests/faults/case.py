@@ -66,6 +66,7 @@ class Bench:
                 lease_namespace=namespace,
                 namespaces=[namespace],
                 identity=identity,
+                preloaded=True,
             )
             if make_fault:
                 proxy.fault = make_fault(operator)

@@ -14,8 +14,8 @@ from types import TracebackType
 from typing import Self
 
 import aiohttp
-from tests.harness import process
-from tests.harness.interpreter import interpreter
+from tests.harness import preload, process
+from tests.harness.interpreter import compiled, interpreter
 from tests.harness.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,6 +33,7 @@ class OperatorProcess:
         pod.
         python: the interpreter; the one with the operator's packages alone where None.
         environment: more environment variables.
+        preloaded: start it from a process that has imported it (see `tests.harness.preload`).
     """
 
     def __init__(
@@ -45,16 +46,18 @@ class OperatorProcess:
         identity: str = "operator-0",
         python: Path | None = None,
         environment: Mapping[str, str] | None = None,
+        preloaded: bool = False,
     ) -> None:
         self.log = log
         self.port = free_port()
-        self._command = [str(python or interpreter()), "-m", "dataops_operator.main"]
-        self._command += ["--kubeconfig", str(kubeconfig), "--listen", f"127.0.0.1:{self.port}"]
+        self._preloaded = preloaded
+        self._program = [str(python or interpreter()), "-m", "dataops_operator.main"]
+        self._command = ["--kubeconfig", str(kubeconfig), "--listen", f"127.0.0.1:{self.port}"]
         self._command += ["--lease-namespace", lease_namespace, "--log-format", "text"]
         if namespaces:
             self._command += ["--namespaces", ",".join(namespaces)]
         self._environment = {"POD_NAME": identity, **(environment or {})}
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | preload.Forked | None = None
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -83,15 +86,19 @@ class OperatorProcess:
             AssertionError: it ended, or was not ready in time; the message carries the end of its log.
         """
         assert not self.alive, "it runs already"
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(  # noqa: ASYNC220 - takes a millisecond, and kill() must not wait
-                self._command,
-                cwd=ROOT,
-                env={**os.environ, "PYTHONPATH": str(ROOT / "operator"), **self._environment},
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                stdin=subprocess.DEVNULL,
-            )
+        environment = {**os.environ, **compiled(), "PYTHONPATH": str(ROOT / "operator"), **self._environment}
+        if self._preloaded:
+            self._process = preload.start(self._command, environment, self.log)
+        else:
+            with self.log.open("ab") as log:
+                self._process = subprocess.Popen(  # noqa: ASYNC220 - takes a millisecond, and kill() must not wait
+                    [*self._program, *self._command],
+                    cwd=ROOT,
+                    env=environment,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    stdin=subprocess.DEVNULL,
+                )
         await self._until_ready(ready_within)
 
     async def _until_ready(self, seconds: float) -> None:
