@@ -150,8 +150,8 @@ def marked(step: str, node: Node, width: int) -> Text:
     """A step's mark, name, and what is known of it."""
     style = STYLES[node.phase] if node.phase is not None else ""
     mark = MARKS[node.phase] if node.phase is not None else _NODE
-    words = [f"{node.phase}  {node.told}".rstrip() if node.phase is not None else node.told]
-    more = (f"{step:<{width}}  {words[0]}" if words[0] else step).rstrip()
+    words = f"{node.phase:<9}  {node.told}" if node.phase is not None else node.told
+    more = (f"{step:<{width}}  {words}" if words else step).rstrip()
     return Text.assemble((mark, style), (more, style if node.phase in (Phase.FAILED, Phase.RUNNING) else ""))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
@@ -9,13 +10,16 @@ from typing import Any, Final
 
 import orjson
 import yaml
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.text import Text
 
 from ..api.base import GROUP
 from ..api.run import Phase
 
 Object = dict[str, Any]
+
+_WIDEST: Final = 4000
+"""Characters; a message in a status has 1,024."""
 
 STYLES: Final = {
     Phase.SUCCEEDED: "green",
@@ -51,6 +55,18 @@ def errors() -> Console:
 def note(message: str) -> None:
     """A word beside the result, on standard error."""
     errors().print(Text(message))
+
+
+def show(what: RenderableType) -> None:
+    """A drawing: as wide as the terminal, and as wide as it needs to be anywhere else, where nothing may be folded."""
+    screen = console()
+    if screen.is_terminal:
+        screen.print(what)
+        return
+    wide = Console(highlight=False, file=io.StringIO(), width=_WIDEST)
+    wide.print(what)
+    for line in wide.file.getvalue().splitlines():  # type: ignore[attr-defined]
+        plain(line.rstrip())
 
 
 def phase_text(phase: str) -> Text:

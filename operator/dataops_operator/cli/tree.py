@@ -43,7 +43,7 @@ def tree(run: RunView, *, height: int = 0, plain: bool = False) -> RenderableTyp
     lines = Table.grid(padding=(0, 2))
     for _ in range(4):
         lines.add_column(no_wrap=True)
-    lines.add_column(overflow="fold", ratio=1)
+    lines.add_column(overflow="fold")
     shown = _chosen(run.steps, height - _OVERHEAD) if height else run.steps
     for number, step in enumerate(shown):
         last = number == len(shown) - 1 and len(shown) == len(run.steps)

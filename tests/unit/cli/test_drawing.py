@@ -107,7 +107,7 @@ def test_a_thousand_steps_are_ordered_and_drawn() -> None:
 
 def test_a_graph_that_is_too_wide_is_told_in_words() -> None:
     text = listed({"b": ["a"], "a": []}, lambda step: marked(step, Node(Phase.RUNNING, "3s"), 4))
-    assert text.plain == "●  a     Running  3s\n●  b     Running  3s  needs a"
+    assert text.plain == "●  a     Running    3s\n●  b     Running    3s  needs a"
 
 
 def test_mermaid_has_phases_and_no_markup_of_others() -> None:

@@ -12,7 +12,7 @@ from ..app import command
 from ..cluster import RUNS
 from ..kubeconfig import connect
 from ..options import Context, Kubeconfig, Namespace, Output, RunName
-from ..output import STYLES, Format, console, print_object, table
+from ..output import STYLES, Format, console, print_object, show, table
 from ..runview import brief, view
 from ..tree import tree
 
@@ -34,7 +34,7 @@ def get(
         print_object(found, output)
         return
     screen = console()
-    screen.print(tree(view(found, time.time())))
+    show(tree(view(found, time.time())))
     for title, heads, rows in _parts(found, wide=output is Format.WIDE):
         screen.print()
         screen.print(Text(title, "bold"))
