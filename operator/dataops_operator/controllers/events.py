@@ -1,10 +1,14 @@
-"""Kubernetes Events on transitions: told once, in the background, and never at the cost of the work."""
+"""Kubernetes Events on transitions: told once, in the background, and never at the cost of the work.
+
+The namespaces take turns, so that the thousand events of one hold up nobody else's.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import os
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -21,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 COMPONENT: Final = "dataops-operator"
 BACKLOG: Final = 2000
-"""Events that may wait to be told; what comes beyond is dropped, and counted in the log."""
+"""Events of a namespace that may wait to be told; what comes beyond is dropped, and counted in the log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +51,11 @@ class Recorder:
     def __init__(self, client: KubeClient) -> None:
         """Begin with nothing to tell."""
         self._client = client
-        self._backlog: asyncio.Queue[tuple[str, dict[str, Any]]] = asyncio.Queue(BACKLOG)
+        self._backlog: dict[str, deque[dict[str, Any]]] = {}
+        """By namespace, that whose turn is next first."""
+        self._something = asyncio.Event()
+        self._nothing = asyncio.Event()
+        self._nothing.set()
         self._dropped = 0
 
     def tell(self, kind: str, obj: Mapping[str, Any], news: News, now: float) -> None:
@@ -78,17 +86,21 @@ class Recorder:
             "reportingComponent": COMPONENT,
             "reportingInstance": os.environ.get("POD_NAME", COMPONENT),
         }
-        try:
-            self._backlog.put_nowait((meta["namespace"], body))
-        except asyncio.QueueFull:
-            self._dropped += 1
-            if self._dropped % 100 == 1:
-                logger.warning("Too many events wait to be written; %d dropped so far", self._dropped)
+        waiting = self._backlog.setdefault(meta["namespace"], deque())
+        if len(waiting) < BACKLOG:
+            waiting.append(body)
+            self._something.set()
+            self._nothing.clear()
+            return
+        self._dropped += 1
+        if self._dropped % 100 == 1:
+            logger.warning("Too many events wait to be written; %d dropped so far", self._dropped)
 
     async def run(self) -> None:
         """Write Events until cancelled."""
         while True:
-            namespace, body = await self._backlog.get()
+            await self._something.wait()
+            namespace, body = self._next()
             try:
                 await self._client.create(EVENTS, namespace, body)
             except AlreadyExists:
@@ -96,9 +108,19 @@ class Recorder:
             except ApiError as error:
                 about = body["involvedObject"]["name"]
                 logger.info("Event %s of %s was not written: %s", body["reason"], about, error)
-            finally:
-                self._backlog.task_done()
+            if not self._backlog:
+                self._something.clear()
+                self._nothing.set()
+
+    def _next(self) -> tuple[str, dict[str, Any]]:
+        """The first Event of the namespace whose turn it is."""
+        namespace = next(iter(self._backlog))
+        waiting = self._backlog.pop(namespace)
+        body = waiting.popleft()
+        if waiting:
+            self._backlog[namespace] = waiting  # behind the others
+        return namespace, body
 
     async def flush(self) -> None:
-        """Wait until everything queued so far is written."""
-        await self._backlog.join()
+        """Wait until everything queued is written."""
+        await self._nothing.wait()
