@@ -109,6 +109,10 @@ def with_workspace(**fields: Any) -> Object:
     return a_pipeline("p").step("a").having(workspace=fields).build()
 
 
+def with_concurrency(**fields: Any) -> Object:
+    return a_pipeline("p").step("a").having(concurrency={"limit": 1, **fields}).build()
+
+
 def run(name: str = "r", **fields: Any) -> Object:
     return a_run(name).having(**fields).build()
 
@@ -304,6 +308,11 @@ CREATED: dict[tuple[str, str], list[tuple[str, Object, Object]]] = {
             with_workspace(size="1Gi", accessMode="ReadWriteMany"),
         ),
     ],
+    (P, "a key is a template of params, env or run"): [
+        ("spec.concurrency.key", with_concurrency(key="all"), with_concurrency(key="$(params.day)")),
+        ("spec.concurrency.key", with_concurrency(key="$(steps.a.outputs.n)"), with_concurrency(key="x-$(env.name)")),
+        ("spec.concurrency.key", with_concurrency(key="$(date)"), with_concurrency(key="$(run.logicalDate)")),
+    ],
     (R, "a run's name is a DNS label of at most 63 characters"): [
         ("<nil>", run("r" * 64), run("r" * 63)),
         ("<nil>", run("r.s"), run("r-s")),
@@ -336,6 +345,11 @@ CHANGED: dict[tuple[str, str], list[tuple[str, Object, Object, Object]]] = {
         ("spec.logicalDate", run(logicalDate=DATE), run(logicalDate=OTHER_DATE), run(logicalDate=DATE)),
         ("spec.logicalDate", run(), run(logicalDate=DATE), run()),
         ("spec.logicalDate", run(logicalDate=DATE), run(), run(logicalDate=DATE)),
+    ],
+    (R, "a run's priority cannot change"): [
+        ("spec.priority", run(priority="Low"), run(priority="High"), run(priority="Low")),
+        ("spec.priority", run(), run(priority="Normal"), run()),
+        ("spec.priority", run(priority="High"), run(), run(priority="High")),
     ],
     (R, "a run's parameters cannot change"): [
         ("spec.parameters", run(parameters=ONE), run(parameters=OTHER), run(parameters=ONE)),
@@ -485,7 +499,7 @@ async def test_an_environment_at_its_upper_bound_is_taken(api: Api) -> None:
     ("kind", "body"),
     [
         pytest.param(PIPELINES, pipeline(retries=3), id="Pipeline"),
-        pytest.param(RUNS, run(priority="High"), id="PipelineRun"),
+        pytest.param(RUNS, run(urgency="High"), id="PipelineRun"),
         pytest.param(ENVIRONMENTS, environment(vault={"role": "r", "address": "https://v.example"}), id="Environment"),
     ],
 )
@@ -550,7 +564,7 @@ def test_kubectl_get_prints_what_a_person_looks_for(kubectl: Kubectl) -> None:
     assert header(runs) == ["NAME", "PIPELINE", "PHASE", "STEPS", "REASON", "AGE"]
     assert "Running" in runs
     wide = header(kubectl("get", "drun", "-n", NAMESPACE, "-o", "wide"))
-    assert wide[-5:] == ["REVISION", "ENVIRONMENT", "REQUESTED BY", "LOGICAL DATE", "MESSAGE"]
+    assert wide[-6:] == ["REVISION", "ENVIRONMENT", "REQUESTED BY", "PRIORITY", "LOGICAL DATE", "MESSAGE"]
     kubectl("apply", "-n", NAMESPACE, "-f", "-", stdin=json.dumps(environment("prod", ttl="72h")))
     environments = kubectl("get", "denv", "-n", NAMESPACE, "-o", "wide")
     assert header(environments) == ["NAME", "READY", "NAMESPACE", "RUNS", "FROM", "AGE", "EXPIRES", "MESSAGE"]

@@ -69,6 +69,7 @@ class Reason(StrEnum):
     RUNNING = "Running"
     SUCCEEDED = "Succeeded"
     STEP_FAILED = "StepFailed"
+    CONCURRENCY_LIMIT = "ConcurrencyLimit"
     # steps
     COMPLETED = "Completed"
     STARTED = "Started"

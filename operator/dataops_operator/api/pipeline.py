@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, StringConstraints
 
 from .base import LIST_BY_NAME, LIST_BY_TYPE, ApiModel, Duration, Image, Text, rule, rules
+from .concurrency import Concurrency
 from .conditions import Condition
 from .parameter import Parameter
 from .secret import Secret
@@ -71,6 +72,8 @@ class PipelineSpec(ApiModel):
     """What a step has that does not say otherwise."""
     workspace: Workspace | None = None
     """Volume shared by the steps of a run."""
+    concurrency: Concurrency | None = None
+    """How many of its runs may be under way at once in one environment; any number where unset."""
     secrets: Annotated[list[Secret], Field(max_length=32, json_schema_extra=LIST_BY_NAME)] | None = None
     """Secrets that steps may use; read as the run, in the environment's Vault role, and revoked at the run's end."""
     steps: Annotated[list[Step], Field(min_length=1, max_length=1000, json_schema_extra=LIST_BY_NAME)]

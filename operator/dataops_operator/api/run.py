@@ -20,6 +20,7 @@ from .base import (
     rule,
     rules,
 )
+from .concurrency import Priority
 from .conditions import Condition
 
 
@@ -83,6 +84,12 @@ class PipelineRunSpec(ApiModel):
                 "a run's parameters cannot change; start another run",
                 ".parameters",
             ),
+            rule(
+                "has(self.priority) == has(oldSelf.priority)"
+                " && (!has(self.priority) || self.priority == oldSelf.priority)",
+                "a run's priority cannot change; start another run",
+                ".priority",
+            ),
         )
     }
 
@@ -95,6 +102,8 @@ class PipelineRunSpec(ApiModel):
     """Values for the pipeline's parameters."""
     logical_date: LogicalDate | None = None
     """The time this run stands for, RFC 3339; the run's creation where unset."""
+    priority: Priority | None = None
+    """Which of several runs that wait for one place gets it: the higher first, then the older; Normal where unset."""
 
 
 class ResolvedParameter(ApiModel):
@@ -131,9 +140,9 @@ class WaitingFor(ApiModel):
     since: Timestamp | None = None
     """Since when, RFC 3339."""
     holder: ObjectName | None = None
-    """Who holds what the run waits for."""
+    """Who holds what the run waits for; not told of a run far behind in a line."""
     position: int | None = None
-    """The run's place among those that wait, from 1."""
+    """The run's place among those that wait, from 1; beyond 10 rounded up to 30, 100, 300 and so on."""
 
 
 class StepStatus(ApiModel):
@@ -184,6 +193,8 @@ class PipelineRunStatus(ApiModel):
     """Who created the run, as the API server knows them."""
     parameters: Annotated[list[ResolvedParameter], Field(max_length=64, json_schema_extra=LIST_ATOMIC)] | None = None
     """Parameters as resolved at the start."""
+    concurrency_key: Annotated[str, StringConstraints(max_length=253)] | None = None
+    """The pipeline's concurrency.key as this run has it: with which other runs it counts together."""
     waiting_for: Annotated[list[WaitingFor], Field(max_length=16, json_schema_extra=LIST_ATOMIC)] | None = None
     """What the run waits for, while it does."""
     secrets: Annotated[list[SecretVersion], Field(max_length=64, json_schema_extra=LIST_ATOMIC)] | None = None
@@ -228,6 +239,7 @@ CRD: dict[str, Any] = {
         ("Revision", "string", ".status.revision", 1, "Revision that the run executes"),
         ("Environment", "string", ".status.environment", 1, "Environment that the run belongs to"),
         ("Requested By", "string", ".status.requestedBy", 1, "Who created the run"),
+        ("Priority", "string", ".spec.priority", 1, "Which of those that wait comes first"),
         ("Logical Date", "string", ".status.logicalDate", 1, "The time this run stands for"),
         ("Message", "string", '.status.conditions[?(@.type=="Succeeded")].message', 1, "What to know"),
     ],

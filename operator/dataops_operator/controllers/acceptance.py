@@ -13,11 +13,12 @@ from ..api.conditions import Reason
 from ..api.run import PipelineRunSpec
 from ..core import accept
 from ..core.accept import Pinned, Refused, Waiting
+from ..core.concurrency import UNBOUND, Bound, UnusableKeyError, bound, without_key
 from ..core.environment import Effective
 from ..core.fit import unfit
 from ..core.inputs import Identity
 from ..core.masking import hide
-from ..core.quota import waiting_reason
+from ..core.quota import lined_up
 from ..core.revision import Revision
 from ..core.validate import shape_problems, summarise
 from ..kube.errors import NotFound
@@ -28,9 +29,10 @@ from .revisions import Recent, Revisions
 from .tenancy import Home, NotYet, Tenancy
 from .world import Object, World
 
-_IN_LINE: Final = (Reason.FROZEN, Reason.RUN_QUOTA)
 _TURNS: Final = 3
 """Times that a run is looked at when its environment changes meanwhile."""
+_SHORTLY: Final = 2.0
+"""Seconds after which it is looked at again where it changed each time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +43,13 @@ class Begun:
         fixed: what its status keeps.
         revision: what it executes.
         environment: where, as it was when the run began; None where the run's namespace belongs to none.
+        bound: what bounds it among the runs of its pipeline; of no concern once it has begun.
     """
 
     fixed: Pinned
     revision: Revision
     environment: Effective | None
+    bound: Bound = UNBOUND
 
 
 class Acceptance:
@@ -59,6 +63,7 @@ class Acceptance:
         self._admission = admission
         self._values: Recent[str, Mapping[str, Any]] = Recent(2000)
         """Values of live runs with masked parameters, by the run's uid: their status does not keep them."""
+        world.lines.bound_of = self._bound_of
 
     async def of(self, run: Object, identity: Identity, children: Children) -> Begun | Waiting | Refused:
         """What the run was, or is now, accepted with."""
@@ -66,13 +71,13 @@ class Acceptance:
         if fixed is not None:
             return await self._resumed(run, identity, fixed, children)
         home = self._tenancy.of(identity.namespace)
-        if isinstance(home, Home) and not _in_line(run):
+        if isinstance(home, Home) and not lined_up(run):
             home = await self._read_live(home, identity.namespace)
         for _ in range(_TURNS):
             if isinstance(home, NotYet):
                 return self._not_yet(run, home)
             # One in line was looked at when it lined up, and will be again when its turn comes.
-            wait = self._admission.wait(run, home, time.time()) if home is not None and _in_line(run) else None
+            wait = self._admission.wait(run, home, None, time.time()) if lined_up(run) else None
             if wait is not None:
                 return wait
             begun = await self._prepared(run, identity, home)
@@ -80,11 +85,11 @@ class Acceptance:
                 return begun
             now = self._tenancy.of(identity.namespace)
             if _same(home, now):
-                break
+                # Nothing is awaited between this and the run counting as begun.
+                return self._admission.let_in(run, home, begun.bound, time.time()) or begun
             home = now  # it changed under our hands
-        # Nothing is awaited between this and the run counting as begun.
-        wait = self._admission.wait(run, home, time.time()) if isinstance(home, Home) else None
-        return wait or begun
+        text = "the environment changes faster than the run can be held against it"
+        return Waiting(Reason.ENVIRONMENT_NOT_READY, text, time.time() + _SHORTLY)
 
     async def _read_live(self, home: Home, namespace: str) -> Home | NotYet | None:
         """The environment as it stands now: a freeze, or an edit, right before the run must not be overlooked."""
@@ -142,7 +147,35 @@ class Acceptance:
                     return self._not_yet(run, why)
             await self._revisions.ensure_environment(home.object, home.effective)
         self._keep(run, fixed)
-        return Begun(fixed, revision, environment)
+        return Begun(fixed, revision, environment, bound(inputs))
+
+    def _bound_of(self, run: Object) -> Bound:
+        """What bounds a run that was not looked at, as far as it can be known without a request."""
+        home = self._tenancy.of(run["metadata"]["namespace"])
+        environment = home.effective if isinstance(home, Home) else None
+        try:
+            spec = PipelineRunSpec.model_validate(run["spec"])
+        except ValidationError:
+            return UNBOUND
+        project = environment.project if environment is not None else run["metadata"]["namespace"]
+        if spec.revision is not None:
+            revision = self._revisions.known(project, spec.pipeline, spec.revision)
+        else:
+            pipeline = self._world.pipelines.get(project, spec.pipeline)
+            revision = self._revisions.compile(pipeline)[0] if pipeline is not None else None
+        if revision is None:
+            return UNBOUND
+        if (alike := without_key(revision.spec.concurrency)) is not None:
+            return alike
+        meta = run["metadata"]
+        identity = Identity(meta["namespace"], meta["name"], meta["uid"], spec.pipeline)
+        fixed = accept.pin(identity, spec, meta["creationTimestamp"], revision, environment)
+        if isinstance(fixed, Refused):
+            return UNBOUND
+        try:
+            return bound(accept.inputs(identity, revision, fixed, self._world.settings.runner, environment))
+        except UnusableKeyError:
+            return UNBOUND
 
     async def _workspace(self, run: Object, revision: Revision) -> Waiting | Refused | None:
         """What keeps a run from the claim that its pipeline names; None where nothing does."""
@@ -256,10 +289,6 @@ class Acceptance:
             return None
         await self._revisions.ensure(pipeline, revision)
         return revision
-
-
-def _in_line(run: Object) -> bool:
-    return waiting_reason(run) in _IN_LINE
 
 
 def _same(home: Home | None, other: Home | NotYet | None) -> bool:

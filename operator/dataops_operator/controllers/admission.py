@@ -1,4 +1,4 @@
-"""The bounds of an environment: freeze, runs at once, Jobs at once.
+"""What bounds runs and Jobs: an environment's freeze and quota, a pipeline's concurrency.
 
 All of it is derived from what lives in the cluster, so that a restart changes nothing. What is decided and not yet
 written is remembered here, since other reconciles go on meanwhile.
@@ -11,10 +11,12 @@ from contextlib import contextmanager
 from typing import Final
 
 from ..api.conditions import Reason
-from ..core.accept import Waiting
-from ..core.quota import turn
+from ..core.accept import Refused, Waiting
+from ..core.concurrency import Bound
+from ..core.line import Line
+from ..core.quota import EXACT, in_words, order, told
 from .tenancy import Home, Tenancy
-from .world import AT_WORK, LIVE_IN, Object, World, has_ended, run_key
+from .world import AT_WORK, Object, World, has_ended, run_key
 
 _LOOK_AGAIN: Final = 300.0
 """Seconds after which a waiting run looks again, whatever it heard; nothing waits for it."""
@@ -29,44 +31,55 @@ class Admission:
         """Look at what the world holds."""
         self._world = world
         self._tenancy = tenancy
-        self._let_in: set[str] = set()
         self._coming: dict[str, int] = {}
 
-    def wait(self, run: Object, home: Home, now: float) -> Waiting | None:
-        """What keeps a run from beginning; None lets it in, from this moment on.
+    def wait(self, run: Object, home: Home | None, bound: Bound | None, now: float) -> Waiting | Refused | None:
+        """What keeps a run from beginning now; it stands in line until it is let in.
 
         Args:
             run: one that has not begun.
-            home: its environment.
+            home: its environment; None where it belongs to none.
+            bound: what bounds it among those of its pipeline; None for what was known before.
             now: seconds since the epoch.
         """
-        if self._begun(run):
+        lines = self._world.lines
+        if lines.begun(run):
             return None
-        spec, name = home.effective.spec, home.effective.key
-        if home.object["spec"].get("freeze"):
-            text = f"environment {name} is frozen: new runs wait until its spec.freeze is false"
+        if home is not None and home.object["spec"].get("freeze"):
+            text = f"environment {home.effective.key} is frozen: new runs wait until its spec.freeze is false"
             return Waiting(Reason.FROZEN, text, now + _LOOK_AGAIN)
-        limit = spec.quota.runs if spec.quota is not None else None
-        if limit is not None:
-            live = self._world.runs.by_index(LIVE_IN, run["metadata"]["namespace"])
-            place = turn(run, live, limit, self._begun)
-            if place.position:
-                text = f"environment {name} has {limit} runs at once (spec.quota.runs); place {place.position} in line"
-                until = now + min(_SOON + place.position, _LOOK_AGAIN)
-                return Waiting(Reason.RUN_QUOTA, text, until, place.holder, place.position)
-            self._remember(run)
-        return None
+        quota = home.effective.spec.quota if home is not None else None
+        turn = lines.turn(run, bound, quota.runs if quota is not None else None)
+        if not turn.position:
+            return None
+        if turn.reason is Reason.CONCURRENCY_LIMIT:
+            text = self._bound_in_words(run)
+        else:
+            assert home is not None and quota is not None  # noqa: S101, PT018 - nothing else bounds runs
+            text = f"environment {home.effective.key} has {quota.runs} runs at once (spec.quota.runs)"
+        if turn.refused:
+            text = f"{text}, and refuses more while run {turn.holder} goes on"
+            cure = "start it again when that has ended, or give the pipeline the policy Wait"
+            return Refused(Reason.CONCURRENCY_LIMIT, f"{text}; {cure}")
+        # A holder is told of those whose place is: for all others it would change with each end of a run.
+        holder = turn.holder if turn.position <= EXACT else None
+        until = now + min(_SOON + turn.position, _LOOK_AGAIN)
+        text = f"{text}; {in_words(turn.position)}"
+        return Waiting(turn.reason or Reason.WAITING, text, until, holder, told(turn.position))
 
-    def _begun(self, run: Object) -> bool:
-        """Whether a run is under way: by its status, by its Jobs, or because it was let in a moment ago."""
-        uid = run["metadata"]["uid"]
-        return bool(run["status"].get("revision")) or uid in self._let_in or bool(self._world.jobs.by_owner(uid))
+    def let_in(self, run: Object, home: Home | None, bound: Bound, now: float) -> Waiting | Refused | None:
+        """Do as `wait`, and have the run count as under way from this moment on where nothing keeps it."""
+        found = self.wait(run, home, bound, now)
+        if found is None and not self._world.lines.begun(run):
+            self._world.lines.begin(run)
+        return found
 
-    def _remember(self, run: Object) -> None:
-        if len(self._let_in) > 1000:
-            held = (self._world.runs.by_uid(uid) for uid in self._let_in)
-            self._let_in = {one["metadata"]["uid"] for one in held if one and not one["status"].get("revision")}
-        self._let_in.add(run["metadata"]["uid"])
+    def _bound_in_words(self, run: Object) -> str:
+        entry = self._world.lines.entry(run)
+        assert entry is not None  # noqa: S101 - it was just asked for its turn
+        runs = f"{entry.limit} run{'s' if entry.limit != 1 else ''} at once"
+        key = f" with the key {entry.key!r}" if entry.key is not None else ""
+        return f"pipeline {entry.pipeline} has {runs}{key} (spec.concurrency)"
 
     # Jobs.
 
@@ -81,13 +94,10 @@ class Admission:
         limit = content.spec.quota.jobs if content is not None and content.spec.quota is not None else None
         if limit is None:
             return None
-        world, key = self._world, run_key(run)
+        world = self._world
         at_work = sum(not self._pods_ended(job) for job in world.jobs.by_index(AT_WORK, namespace))
-        before = 0
-        for other in world.job_line.get(namespace, ()):
-            if other == key:
-                break
-            before += 1
+        line = world.job_line.get(namespace)
+        before = line.before(order(run)) if line is not None else 0
         return max(limit - at_work - self._coming.get(namespace, 0) - before, 0)
 
     def _pods_ended(self, job: Object) -> bool:
@@ -110,10 +120,9 @@ class Admission:
                 self._world.place_for_job(namespace)  # for a moment they counted twice
 
     def line_up(self, run: Object, *, waits: bool) -> None:
-        """Have a run stand in line for Jobs, where it stands if it does already; or leave it."""
-        namespace, key = run["metadata"]["namespace"], run_key(run)
-        line = self._world.job_line
+        """Have a run stand in line for Jobs, or leave it."""
         if waits:
-            line.setdefault(namespace, {}).setdefault(key)
-        elif namespace in line and key in line[namespace]:
-            self._world.leave_line(key)
+            line = self._world.job_line.setdefault(run["metadata"]["namespace"], Line())
+            line.add(order(run), run_key(run))
+        else:
+            self._world.leave_line(run)

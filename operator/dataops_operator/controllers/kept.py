@@ -9,6 +9,7 @@ from ..api.base import GROUP
 from ..api.conditions import Type, find_condition
 from ..core import status as statuses
 from ..core.names import RUN_LABEL, RUN_UID_LABEL
+from ..core.revision import PIPELINE_LABEL
 
 Object = Mapping[str, Any]
 
@@ -110,4 +111,4 @@ def slim_pod(item: dict[str, Any]) -> dict[str, Any]:
 
 def _routing(item: Object) -> dict[str, str]:
     labels = item["metadata"].get("labels") or {}
-    return {key: labels[key] for key in (RUN_LABEL, RUN_UID_LABEL) if key in labels}
+    return {key: labels[key] for key in (PIPELINE_LABEL, RUN_LABEL, RUN_UID_LABEL) if key in labels}

@@ -123,6 +123,10 @@ class Revisions:
                 await self._client.create(CONTROLLER_REVISIONS, namespace, build(number))
         self._seen.put(key, time.monotonic())
 
+    def known(self, namespace: str, pipeline: str, name: str) -> Revision | None:
+        """A revision of a pipeline that was seen before; None where it was not, whether there is one or not."""
+        return self._loaded.get((namespace, pipeline, name))
+
     async def load(self, namespace: str, pipeline: str, name: str) -> Revision | None:
         """A revision of a pipeline by its name; None where the pipeline has none of that name."""
         key = (namespace, pipeline, name)

@@ -13,6 +13,7 @@ from ..core import accept, news
 from ..core import status as statuses
 from ..core.accept import Refused, Waiting
 from ..core.attempts import ended_well
+from ..core.concurrency import key_of
 from ..core.credentials import Armed
 from ..core.inputs import Identity
 from ..core.plan import Plan, Refusal
@@ -87,23 +88,27 @@ class RunController:
             return
         text = f"reconciling the run fails and is tried again: {type(error).__name__}: {error}"
         now = time.time()
-        self._world.leave_line(key)  # others may go first
+        self._world.leave_line(run)  # others may go first
+        self._world.lines.withdraw(run)
         trouble = Waiting(Reason.OPERATOR_ERROR, truncate(text, 500), now)
         await self._write(run, statuses.waiting(run["status"], trouble, run["metadata"]["generation"], now), now)
 
-    def _about(self, run: Object, environment: str | None) -> Mapping[str, Any]:
-        """What a run's status always says: who asked for it, and to which environment it belongs."""
-        return statuses.belonging(run["status"], run["metadata"].get("annotations") or {}, environment)
+    def _about(self, run: Object, environment: str | None, key: str | None) -> Mapping[str, Any]:
+        """What a run's status always says: who asked for it, to which environment it belongs, with whom it counts."""
+        told = statuses.belonging(run["status"], run["metadata"].get("annotations") or {}, environment)
+        return told if key is None else {**told, "concurrencyKey": key}
 
     async def _not_begun(self, run: Object, why: Waiting | Refused) -> None:
         now, generation = time.time(), run["metadata"]["generation"]
         if isinstance(why, Waiting):
             self._world.queue.add_after(run_key(run), max(why.until - now, 0) + 0.1)
+            self._world.lines.withdraw(run)
             after = statuses.waiting(run["status"], why, generation, now)
         else:
             done = ended_well(self._children.view(run)) if run["status"].get("steps") else ()
             after = statuses.refused(run["status"], why, generation, now, done)
-        about = self._about(run, self._acceptance.environment_of(run))
+        entry = self._world.lines.entry(run)
+        about = self._about(run, self._acceptance.environment_of(run), entry.key if entry is not None else None)
         await self._write(run, {**after, **about}, now)
 
     # Progress.
@@ -149,7 +154,8 @@ class RunController:
             hidden=inputs.hidden,
             secrets=view.armed.versions if isinstance(view.armed, Armed) else (),
         )
-        after |= self._about(run, fixed.environment or None)
+        key_then = run["status"].get("concurrencyKey") if run["status"].get("revision") else key_of(inputs)
+        after |= self._about(run, fixed.environment or None, key_then)
         if next_step.wake_at is not None:
             self._world.queue.add_after(key, max(next_step.wake_at - now, 0) + 0.05)
         if await self._write(run, after, now) and next_step.delete:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
-import itertools
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -13,25 +11,25 @@ from ..api.conditions import Reason
 from ..api.run import Phase
 from ..core import status as statuses
 from ..core.environment import execution_namespace
+from ..core.line import Line
 from ..core.names import RUN_LABEL, RUN_UID_LABEL
 from ..core.observe import job_condition
-from ..core.quota import order, waiting_reason
+from ..core.quota import lined_up, order, waiting_reason
 from ..kube.cache import Store
 from ..kube.client import KubeClient
 from ..kube.queue import WorkQueue
 from ..kube.resources import ENVIRONMENTS, JOBS, PIPELINE_RUNS, PIPELINES, PODS
 from ..kube.watch import OnChange
-from ..metrics.registry import Metrics, RunKind
+from ..metrics.registry import Metrics, RunKind, WaitKind
 from .events import Recorder
 from .kept import slim_definition, slim_environment, slim_job, slim_pod, slim_run
+from .lines import Lines
 
 Object = Mapping[str, Any]
 
 BY_PIPELINE = "pipeline"
 LIVE_IN: Final = "live-in"
 """Index of the runs that have not ended, by their namespace."""
-IN_LINE: Final = "in-line"
-"""Index of the runs that wait for their environment to have a place for them, by their namespace."""
 AT_WORK: Final = "at-work"
 """Index of the Jobs that have not ended, by their namespace."""
 BY_EXECUTION: Final = "execution"
@@ -42,7 +40,8 @@ BY_PARENT: Final = "parent"
 """Index of Environments by the one that they branch off, as `<namespace>/<name>`."""
 
 _AT_ONCE: Final = 8
-"""How many of those in line look again when a place may be free: the next ones, and some behind who see it move."""
+"""How many of those in line for Jobs look again when a place may be free."""
+_REASONS: Final = frozenset(map(str, Reason))
 SETTLE: Final = 0.5
 """Seconds in which the lesser news of a run's children become one reconcile."""
 
@@ -94,8 +93,10 @@ class World:
     pods: Store = field(init=False)
     pod_ends: dict[Key, float] = field(default_factory=dict)
     """When the news came that a run's pod has ended, in monotonic seconds; for the transition metric."""
-    job_line: dict[str, dict[Key, None]] = field(default_factory=dict)
-    """By namespace, the runs that wait for a place for a Job, the first in line first."""
+    lines: Lines = field(init=False)
+    """Whose turn it is to begin."""
+    job_line: dict[str, Line[Key]] = field(default_factory=dict)
+    """By namespace, the runs that wait for a place for a Job."""
 
     run_gone: Callable[[str], None] = _nobody
     """Told the uid of a run that was deleted, or is being."""
@@ -109,10 +110,18 @@ class World:
         self.jobs.index(AT_WORK, lambda job: () if job_condition(job) else (job["metadata"]["namespace"],))
         self.runs.index(BY_PIPELINE, lambda run: (f"{project_of(run)}/{run['spec']['pipeline']}",))
         self.runs.index(LIVE_IN, _live_in)
-        self.runs.index(IN_LINE, lambda run: _live_in(run) if waiting_reason(run) == Reason.RUN_QUOTA else ())
+        self.lines = Lines(self.jobs, self.pods, self._look)
         self.environments.index(BY_EXECUTION, lambda one: filter(None, (one["status"].get("namespace"),)))
         self.environments.index(BY_CLAIM, lambda one: (execution_namespace(one),))
         self.environments.index(BY_PARENT, _parent)
+
+    def _look(self, namespace: str, name: str, seconds: float) -> None:
+        """Have a run looked at in so many seconds."""
+        key = Key("PipelineRun", namespace, name)
+        if seconds > 0:
+            self.queue.add_after(key, seconds)
+        else:
+            self.queue.add(key)
 
     def definitions(self) -> tuple[tuple[Store, OnChange], ...]:
         """The kinds that people write, each with what its changes mean; in the order in which they are listed."""
@@ -152,8 +161,11 @@ class World:
         if after is not None:
             self.queue.add(Key("Pipeline", meta["namespace"], meta["name"]))
         if before is None or after is None or before["metadata"]["generation"] != after["metadata"]["generation"]:
-            for run in self.runs.by_index(BY_PIPELINE, f"{meta['namespace']}/{meta['name']}"):
-                if not (run.get("status") or {}).get("revision") and not statuses.is_final(run.get("status") or {}):
+            found = self.runs.by_index(BY_PIPELINE, f"{meta['namespace']}/{meta['name']}")
+            waiting = [run for run in found if _live_in(run) and not run["status"].get("revision")]
+            self.lines.bounds_changed(waiting)
+            for run in waiting:
+                if not lined_up(run):  # else its turn is looked after
                     self.queue.add(run_key(run))
 
     def environment_changed(self, before: Object | None, after: Object | None) -> None:
@@ -166,29 +178,42 @@ class World:
         if before is not None and after is not None and _matters(before) == _matters(after):
             return
         family = [one for one in (before, after) if one is not None]
+        edited = len({(one["metadata"]["generation"], one["metadata"].get("deletionTimestamp")) for one in family}) > 1
         for branch in self.environments.by_index(BY_PARENT, f"{meta['namespace']}/{meta['name']}"):
             self.queue.add(environment_key(branch))
             family.append(branch)
         for namespace in {
             name for one in family for name in (one["status"].get("namespace"), execution_namespace(one))
         }:
-            self.wake_runs(namespace)
+            self.wake_runs(namespace, everyone=edited or before is None or after is None)
             if after is None:
                 # A namespace that one lets go of another may have.
                 for other in self.environments.by_index(BY_CLAIM, namespace or ""):
                     self.queue.add(environment_key(other))
 
-    def wake_runs(self, namespace: str | None) -> None:
-        """Look again at the runs of a namespace that have not begun, or that wait."""
+    def wake_runs(self, namespace: str | None, *, everyone: bool = True) -> None:
+        """Look again at the runs of a namespace that have not begun, or that wait.
+
+        Args:
+            namespace: theirs.
+            everyone: also those whose turn has not come, besides the first of them.
+        """
         for run in self.runs.by_index(LIVE_IN, namespace or ""):
-            if not run["status"].get("revision") or run["status"].get("phase") == Phase.WAITING:
+            if run["status"].get("revision"):
+                concerned = run["status"].get("phase") == Phase.WAITING
+            else:
+                concerned = everyone or not lined_up(run)
+            if concerned:
                 self.queue.add(run_key(run))
+        self.lines.look(namespace or "")
         for key in self.job_line.get(namespace or "", ()):
             self.queue.add(key)
 
     def run_changed(self, before: Object | None, after: Object | None) -> None:
-        """Reconcile the run; tell its pipeline when it has ended, and the next in line when it left a place."""
+        """Reconcile the run, and the next in line when it left a place."""
         self.metrics.runs.moved(_kind(before), _kind(after))
+        self.metrics.waiting.moved(_waits(before), _waits(after))
+        self.lines.run_changed(before, after)
         if after is not None:
             self.queue.add(run_key(after))
         else:
@@ -198,26 +223,23 @@ class World:
         if _standing(before) != _standing(after):
             for holder in self.environments.by_index(BY_EXECUTION, (after or before or {})["metadata"]["namespace"]):
                 self.queue.add_after(environment_key(holder), SETTLE)
-        if before is not None and _standing(before) != _standing(after):
-            namespace = before["metadata"]["namespace"]
-            for run in heapq.nsmallest(_AT_ONCE, self.runs.by_index(IN_LINE, namespace), key=order):
-                self.queue.add(run_key(run))
-            if after is None or statuses.is_final(after["status"]):
-                self.leave_line(run_key(before))
+        if before is not None and (after is None or statuses.is_final(after["status"])):
+            self.leave_line(before)
 
-    def leave_line(self, key: Key) -> None:
+    def leave_line(self, run: Object) -> None:
         """Take a run out of the line for Jobs; those behind it may have a place now."""
-        line = self.job_line.get(key.namespace, {})
-        if key in line:
-            del line[key]
-            self.place_for_job(key.namespace)
+        namespace = run["metadata"]["namespace"]
+        line = self.job_line.get(namespace)
+        if line is not None and line.leave(order(run)):
+            self.place_for_job(namespace)
             if not line:
-                del self.job_line[key.namespace]
+                del self.job_line[namespace]
 
     def place_for_job(self, namespace: str) -> None:
         """Have the first in line for Jobs look again."""
-        for key in itertools.islice(self.job_line.get(namespace, ()), _AT_ONCE):
-            self.queue.add(key)
+        line = self.job_line.get(namespace, ())
+        for index in range(min(_AT_ONCE, len(line))):
+            self.queue.add(line[index])
 
     def child_changed(self, before: Object | None, after: Object | None) -> None:
         """Reconcile the run that a Job or a pod belongs to, by its label."""
@@ -227,6 +249,7 @@ class World:
         name = (meta.get("labels") or {}).get(RUN_LABEL)
         if name is None or _same(before, after):
             return
+        self.lines.child_changed(self.runs.by_uid(meta["labels"].get(RUN_UID_LABEL, "")), child)
         if "initContainerStatuses" in child["status"]:
             self.pod_with_init(child)
         key = Key("PipelineRun", meta["namespace"], name)
@@ -289,6 +312,14 @@ def _kind(run: Object | None) -> RunKind | None:
         return None
     phase = run["status"].get("phase") or str(Phase.PENDING)
     return run["spec"]["pipeline"], environment_label(run), phase
+
+
+def _waits(run: Object | None) -> WaitKind | None:
+    """What a run is counted under that waits: its environment, and what for."""
+    if run is None or run["status"].get("phase") != Phase.WAITING:
+        return None
+    reason = waiting_reason(run)
+    return environment_label(run), reason if reason in _REASONS else "Other"
 
 
 def _standing(run: Object | None) -> tuple[Any, ...]:

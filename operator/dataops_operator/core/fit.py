@@ -7,6 +7,7 @@ from typing import Any
 
 from ..api.conditions import Reason
 from ..api.step import Step
+from .concurrency import UnusableKeyError, bound
 from .credentials import order, wants
 from .graph import step_references
 from .images import ImageError
@@ -28,7 +29,27 @@ def unfit(inputs: Inputs) -> list[Found]:
     """
     steps = inputs.revision.spec.steps
     found = [one for index, step in enumerate(steps) for one in _step(inputs, index, step)]
+    found += _concurrency(inputs)
     return found or list(_credentials(inputs))
+
+
+def _concurrency(inputs: Inputs) -> Iterator[Found]:
+    """A key that the run has no value for."""
+    concurrency = inputs.revision.spec.concurrency
+    if concurrency is None or concurrency.key is None:
+        return
+    where = f"pipeline {inputs.identity.pipeline}: spec.concurrency.key"
+    missing = [
+        found
+        for reference in references(concurrency.key)
+        if reference.path[0] == "env"
+        for found in _parameter(inputs, where, reference)
+    ]
+    try:
+        bound(inputs)
+    except UnusableKeyError as error:
+        missing = missing or [(Reason.INVALID_PARAMETERS, Problem(where, str(error)))]
+    yield from missing
 
 
 def _step(inputs: Inputs, index: int, step: Step) -> Iterator[Found]:

@@ -1,36 +1,45 @@
-"""Which runs of an environment may begin: at most so many at once, in the order of their creation."""
+"""The order in which runs get places, and how a place is told."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any, Final
 
+from ..api.concurrency import Priority
 from ..api.conditions import Reason
+from .line import Place
 
 Run = Mapping[str, Any]
 
-_ITS_OWN: Final = frozenset({Reason.PIPELINE_NOT_FOUND, Reason.REVISION_NOT_FOUND, Reason.OPERATOR_ERROR})
+ITS_OWN: Final = frozenset(
+    {
+        Reason.PIPELINE_NOT_FOUND,
+        Reason.REVISION_NOT_FOUND,
+        Reason.CLAIM_NOT_FOUND,
+        Reason.TARGET_UNREACHABLE,
+        Reason.OPERATOR_ERROR,
+    }
+)
 """What a run waits for by itself: it holds up nobody behind it."""
+LINED_UP: Final = frozenset({Reason.FROZEN, Reason.RUN_QUOTA, Reason.CONCURRENCY_LIMIT})
+"""What runs wait for that have been looked at and could begin."""
+
+EXACT: Final = 10
+"""Places from the first on that are told as they are; those behind are told by these bounds, so that a line of
+thousands that moves up by one costs no write a run."""
+_BOUNDS: Final = (30, 100, 300, 1_000, 3_000, 10_000, 30_000, 100_000)
+TOLD: Final = (*range(1, EXACT + 1), *_BOUNDS)
+"""Places at which what is told changes when a line moves up."""
+
+_RANKS: Final = {priority.value: rank for rank, priority in enumerate(Priority)}
+_NORMAL: Final = _RANKS[Priority.NORMAL.value]
 
 
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """Where a run stands in line.
-
-    Attributes:
-        position: from 1 among those that wait; 0 where it may begin.
-        holder: name of a run that holds what it waits for; None where it may begin.
-    """
-
-    position: int
-    holder: str | None = None
-
-
-def order(run: Run) -> tuple[str, str]:
-    """The place in line: by creation, then name, since creations are told in whole seconds."""
-    meta = run["metadata"]
-    return meta["creationTimestamp"], meta["name"]
+def order(run: Run) -> Place:
+    """The place in line: by priority, then creation, then name, since creations are told in whole seconds."""
+    meta, priority = run["metadata"], run["spec"].get("priority")
+    rank = _RANKS.get(priority, _NORMAL) if isinstance(priority, str) else _NORMAL
+    return rank, meta["creationTimestamp"], meta["name"], meta["uid"]
 
 
 def waiting_reason(run: Run) -> str | None:
@@ -39,31 +48,21 @@ def waiting_reason(run: Run) -> str | None:
     return first.get("reason")
 
 
-def turn(run: Run, live: Iterable[Run], limit: int, begun: Callable[[Run], bool]) -> Turn:
-    """Whether a run may begin.
-
-    Args:
-        run: one that has not begun.
-        live: the runs of the environment that have not ended, itself among them or not.
-        limit: how many may be under way at once.
-        begun: whether a run is under way.
-    """
-    uid, mine = run["metadata"]["uid"], order(run)
-    active: list[Run] = []
-    ahead: list[Run] = []
-    for other in live:
-        if other["metadata"]["uid"] == uid:
-            continue
-        if begun(other):
-            active.append(other)
-        elif order(other) < mine and _in_line(other):
-            ahead.append(other)
-    free = limit - len(active)
-    if len(ahead) < free:
-        return Turn(0)
-    holder = min(active or ahead, key=order)["metadata"]["name"]
-    return Turn(len(ahead) - max(free, 0) + 1, holder)
+def in_line(run: Run) -> bool:
+    """Whether a run that has not begun has a place in line: neither does it go away, nor is it itself in the way."""
+    return "deletionTimestamp" not in run["metadata"] and waiting_reason(run) not in ITS_OWN
 
 
-def _in_line(run: Run) -> bool:
-    return "deletionTimestamp" not in run["metadata"] and waiting_reason(run) not in _ITS_OWN
+def lined_up(run: Run) -> bool:
+    """Whether a run was looked at and could begin, but for its turn."""
+    return waiting_reason(run) in LINED_UP
+
+
+def told(position: int) -> int:
+    """The place as it is told: exact for the first, rounded up for those far behind."""
+    return position if position <= EXACT else next((bound for bound in _BOUNDS if position <= bound), position)
+
+
+def in_words(position: int) -> str:
+    """The same for people."""
+    return f"place {position} in line" if position <= EXACT else f"among the next {told(position)} in line"

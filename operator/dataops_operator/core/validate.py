@@ -18,7 +18,7 @@ from ..api.base import parse_duration
 from ..api.parameter import Parameter, ParameterType
 from ..api.pipeline import Defaults, PipelineSpec, Workspace
 from ..api.step import Resources, Retry, Step
-from . import secretrules
+from . import keyrules, secretrules
 from .graph import dependencies, find_cycle, step_references, templated_fields
 from .parameters import QUIET, Problem, check
 from .quantities import QUANTITY
@@ -66,6 +66,8 @@ def problems_of(spec: PipelineSpec) -> Iterator[Problem]:
     yield from _parameters(spec.parameters or ())
     yield from _unique("spec.steps", [step.name for step in spec.steps])
     yield from _workspace(spec.workspace)
+    hidden = {parameter.name for parameter in spec.parameters or () if parameter.masked}
+    yield from keyrules.problems_of(spec.concurrency, names.parameters, hidden)
     if spec.defaults is not None:
         yield from _defaults(spec.defaults, names)
     for index, step in enumerate(spec.steps):

@@ -20,16 +20,25 @@ _SHORT = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
 RunKind = tuple[str, str, str]
 """Pipeline, environment, phase."""
+WaitKind = tuple[str, str]
+"""Environment, reason."""
 
 
 class RunTally(Collector):
-    """Runs by pipeline, environment and phase: counted as they change, so that a scrape costs no walk."""
+    """Runs by what they are: counted as they change, so that a scrape costs no walk."""
 
-    def __init__(self) -> None:
-        """Begin at nothing."""
-        self._counts: Tally[RunKind] = Tally()
+    def __init__(self, name: str, help_text: str, labels: tuple[str, ...]) -> None:
+        """Begin at nothing.
 
-    def moved(self, before: RunKind | None, after: RunKind | None) -> None:
+        Args:
+            name: of the gauge.
+            help_text: what it counts.
+            labels: what tells the kinds of runs apart.
+        """
+        self._name, self._help, self._labels = name, help_text, labels
+        self._counts: Tally[tuple[str, ...]] = Tally()
+
+    def moved(self, before: tuple[str, ...] | None, after: tuple[str, ...] | None) -> None:
         """Count a run out of one kind and into another; None where it was not, or is not, there."""
         if before == after:
             return
@@ -41,10 +50,8 @@ class RunTally(Collector):
             self._counts[after] += 1
 
     def collect(self) -> Iterator[Metric]:
-        """Give the gauge `dataops_runs`."""
-        family = GaugeMetricFamily(
-            "dataops_runs", "Runs that exist, by where they stand.", labels=("pipeline", "environment", "phase")
-        )
+        """Give the gauge."""
+        family = GaugeMetricFamily(self._name, self._help, labels=self._labels)
         for labels, count in self._counts.items():
             family.add_metric(labels, count)
         yield family
@@ -57,8 +64,14 @@ class Metrics:
         """Register the metrics in a fresh registry."""
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
-        self.runs = RunTally()
+        self.runs = RunTally(
+            "dataops_runs", "Runs that exist, by where they stand.", ("pipeline", "environment", "phase")
+        )
         self.registry.register(self.runs)
+        self.waiting = RunTally(
+            "dataops_runs_waiting", "Runs that wait, by what they wait for first.", ("environment", "reason")
+        )
+        self.registry.register(self.waiting)
         self.run_duration = Histogram(
             "dataops_run_duration_seconds",
             "From a run's acceptance to its end.",

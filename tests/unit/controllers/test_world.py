@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any, cast
 
 import pytest
 
 from dataops_operator.controllers.admission import Admission
+from dataops_operator.controllers.lines import LAST_BREATH
 from dataops_operator.controllers.tenancy import PARTS, Home, Tenancy
 from dataops_operator.controllers.world import Key, Settings, World
+from dataops_operator.core.accept import Refused
+from dataops_operator.core.concurrency import UNBOUND, Bound
+from dataops_operator.core.times import to_rfc3339
 from dataops_operator.kube.queue import WorkQueue
 from dataops_operator.metrics.registry import Metrics
 
@@ -107,14 +112,16 @@ def test_a_run_is_counted_under_its_environment_once_it_says_so(world: World) ->
     assert counted == {("p", "team/prod", "Succeeded"): 1, ("p", "team", "Running"): 1}
 
 
-def test_the_end_of_a_run_wakes_the_next_in_line_in_their_order(world: World) -> None:
+def test_the_end_of_a_run_wakes_the_one_whose_turn_has_come_and_no_other(world: World) -> None:
+    settle(world, quota={"runs": 1})
     put(world, run("active", phase="Running", revision="p-1"))
-    for number in range(12):
-        put(world, run(f"r{number:02d}", at=number, **waits("RunQuota")))
+    for number in (2, 0, 1):
+        put(world, run(f"r{number}", at=number, **waits("RunQuota")))
     put(world, run("other", **waits("PipelineNotFound")))
+    assert let_in(Admission(world, Tenancy(world)), world, run("r2", at=2)) == (3, "active")
     queue(world).taken()
     put(world, run("active", **ended()))
-    assert queue(world).taken() == ["active", *(f"r{number:02d}" for number in range(8))]
+    assert queue(world).taken() == ["r0", "active"]
 
 
 def test_what_runs_do_on_their_way_wakes_nobody(world: World) -> None:
@@ -153,7 +160,32 @@ def test_an_environment_that_only_counts_its_runs_anew_wakes_nobody(world: World
     assert queue(world).taken() == []
 
 
+def test_an_edit_of_a_pipeline_wakes_those_that_wait_for_it_and_of_those_in_line_the_ones_whose_turn_it_makes(
+    world: World,
+) -> None:
+    bounds = {"limit": 1}
+    world.lines.bound_of = lambda _run: Bound(bounds["limit"])
+    put(world, run("active", phase="Running", revision="p-1"))
+    put(world, run("stuck", **waits("PipelineNotFound")))
+    for number in range(40):
+        put(world, run(f"r{number:02d}", at=number, **waits("ConcurrencyLimit")))
+    queue(world).taken()
+    meta = {"name": "p", "namespace": "team", "uid": "uid-p", "generation": 1, "resourceVersion": "1"}
+    world.pipeline_changed(None, {"metadata": meta, "spec": {}, "status": {}})
+    assert queue(world).taken() == ["stuck"]
+    bounds["limit"] = 3
+    world.pipeline_changed({"metadata": meta}, {"metadata": {**meta, "generation": 2}})
+    assert sorted(queue(world).taken()) == ["r00", "r01", "stuck"]
+
+
 # Places, among reconciles that go on side by side.
+
+
+def let_in(admission: Admission, world: World, one: Object, bound: Bound = UNBOUND) -> tuple[Any, Any] | None:
+    """Place and holder of a run that waits; None where it was let in."""
+    found = admission.let_in(one, home(world), bound, 0)
+    assert not isinstance(found, Refused)
+    return None if found is None else (found.position, found.holder)
 
 
 def test_of_runs_that_ask_at_once_no_more_are_let_in_than_there_are_places(world: World) -> None:
@@ -162,27 +194,22 @@ def test_of_runs_that_ask_at_once_no_more_are_let_in_than_there_are_places(world
     runs = [run(f"r{number}") for number in range(5)]
     for one in runs:
         put(world, one)
-    places = [admission.wait(one, home(world), 0) for one in runs]
-    assert [None if wait is None else (wait.position, wait.holder) for wait in places] == [
-        None,
-        None,
-        (1, "r0"),
-        (2, "r0"),
-        (3, "r0"),
-    ]
-    assert admission.wait(runs[0], home(world), 0) is None, "who was let in stays in"
+    places = [let_in(admission, world, one) for one in runs]
+    assert places == [None, None, (1, "r0"), (2, "r0"), (3, "r0")]
+    assert let_in(admission, world, runs[0]) is None, "who was let in stays in"
+    world.lines.withdraw(runs[0])
+    assert let_in(admission, world, runs[2]) == (1, "r1"), "a place is free, for the one before it"
+    assert let_in(admission, world, runs[0]) is None
 
 
 def test_a_run_by_whose_job_it_has_begun_counts_after_a_restart(world: World) -> None:
     settle(world, quota={"runs": 1})
     put(world, run("late", at=9))
     put(world, run("early"))
-    world.jobs.put(job("late"))
+    put_child(world, job("late"))
     admission = Admission(world, Tenancy(world))
-    wait = admission.wait(run("early"), home(world), 0)
-    assert wait is not None
-    assert wait.holder == "late"
-    assert admission.wait(run("late", at=9), home(world), 0) is None
+    assert let_in(admission, world, run("early")) == (1, "late")
+    assert let_in(admission, world, run("late", at=9)) is None
 
 
 def job(owner: str, name: str = "j") -> Object:
@@ -191,10 +218,127 @@ def job(owner: str, name: str = "j") -> Object:
         "namespace": "team",
         "uid": f"uid-{name}",
         "resourceVersion": str(next(VERSIONS)),
-        "labels": {"dataops.dev/run": owner, "dataops.dev/run-uid": f"uid-{owner}"},
+        "creationTimestamp": "2026-01-05T06:00:01Z",
+        "labels": {
+            "dataops.dev/pipeline": "p",
+            "dataops.dev/run": owner,
+            "dataops.dev/run-uid": f"uid-{owner}",
+        },
         "ownerReferences": [{"uid": f"uid-{owner}", "controller": True}],
     }
     return {"metadata": meta, "status": {}}
+
+
+def pod(owner: str, phase: str = "Running", **meta: Any) -> Object:
+    made = job(owner, f"{owner}-pod")
+    made["metadata"] |= meta
+    return {**made, "spec": {}, "status": {"phase": phase}}
+
+
+def put_child(world: World, child: Object) -> None:
+    store = world.jobs if "phase" not in child["status"] else world.pods
+    change = store.put(child)
+    if change is not None:
+        world.child_changed(*change)
+
+
+# A place is free when its holder's last pod has ended: two that must not run at once do not.
+
+
+ONE = Bound(1)
+
+
+def holds(world: World) -> bool:
+    """Whether somebody holds the pipeline's one place."""
+    return let_in(Admission(world, Tenancy(world)), world, run("mine", at=30), ONE) is not None
+
+
+@pytest.fixture
+def held(world: World) -> World:
+    settle(world)
+    put(world, run("active", phase="Running", revision="p-1"))
+    put_child(world, pod("active"))
+    put(world, run("mine", at=30))
+    assert holds(world)
+    return world
+
+
+def delete(world: World, name: str) -> None:
+    world.run_changed(world.runs.take(run(name)), None)
+
+
+@pytest.mark.parametrize("gone", [True, False], ids=["deleted", "ended"])
+def test_a_run_that_is_over_holds_its_place_until_its_pod_has_ended(held: World, gone: bool) -> None:
+    delete(held, "active") if gone else put(held, run("active", **ended()))
+    assert holds(held)
+    queue(held).taken()
+    put_child(held, pod("active", "Failed"))
+    assert queue(held).taken()[0] == "mine"
+    assert not holds(held)
+
+
+def test_a_run_that_is_deleted_holds_its_place_until_its_pod_is_gone(held: World) -> None:
+    delete(held, "active")
+    queue(held).taken()
+    held.child_changed(held.pods.take(pod("active")), None)
+    assert "mine" in queue(held).taken()
+    assert not holds(held)
+
+
+def test_a_run_without_pods_frees_its_place_at_once(held: World) -> None:
+    put_child(held, pod("active", "Succeeded"))
+    queue(held).taken()
+    delete(held, "active")
+    assert "mine" in queue(held).taken()
+    assert not holds(held)
+
+
+@pytest.mark.parametrize(("ago", "expected"), [(LAST_BREATH - 10, True), (LAST_BREATH + 10, False)])
+def test_a_pod_whose_node_is_dead_holds_a_place_no_longer_than_its_grace(
+    held: World, ago: float, expected: bool
+) -> None:
+    delete(held, "active")
+    put_child(held, pod("active", deletionTimestamp=to_rfc3339(time.time() - ago)))
+    assert holds(held) is expected
+
+
+def test_a_pod_that_outlives_its_run_holds_its_place_after_a_restart(world: World) -> None:
+    settle(world)
+    put(world, run("mine", at=30))
+    put_child(world, pod("gone-meanwhile"))
+    assert let_in(Admission(world, Tenancy(world)), world, run("mine", at=30), ONE) == (1, "gone-meanwhile")
+    put_child(world, pod("gone-meanwhile", "Succeeded"))
+    assert not holds(world)
+
+
+def test_a_pod_seen_before_its_run_is_the_runs(world: World) -> None:
+    """The two come by watches of their own."""
+    settle(world)
+    put_child(world, pod("active"))
+    put(world, run("active", phase="Running", revision="p-1", concurrencyKey="x"))
+    put(world, run("mine", at=30))
+    admission = Admission(world, Tenancy(world))
+    assert let_in(admission, world, run("mine", at=30), Bound(1, "x")) == (1, "active")
+    put_child(world, pod("active", "Succeeded"))
+    assert let_in(admission, world, run("mine", at=30), Bound(1, "x")) == (1, "active"), "the run goes on"
+    assert let_in(admission, world, run("mine", at=30), Bound(1, "y")) is None, "its key is known by now"
+
+
+def test_a_forged_pod_without_an_owner_holds_nothing(world: World) -> None:
+    settle(world)
+    put(world, run("mine", at=30))
+    put_child(world, pod("nobody", ownerReferences=[]))
+    assert not holds(world)
+
+
+def test_what_many_runs_wait_for_is_counted_under_few_names(world: World) -> None:
+    put(world, run("a", **waits("ConcurrencyLimit")))
+    put(world, run("b", **waits("ConcurrencyLimit")))
+    put(world, run("c", **waits("forged by hand")))
+    put(world, run("d", phase="Running", revision="p-1"))
+    (family,) = world.metrics.waiting.collect()
+    counted = {tuple(sample.labels.values()): sample.value for sample in family.samples}
+    assert counted == {("team", "ConcurrencyLimit"): 2, ("team", "Other"): 1}
 
 
 def test_jobs_that_are_about_to_be_created_take_their_places_at_once(world: World) -> None:
