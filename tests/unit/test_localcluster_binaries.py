@@ -105,7 +105,25 @@ def test_every_group_has_a_complete_lock_that_names_its_programs() -> None:
         lock = (binaries.LOCKS / group.module / "go.mod").read_text()
         assert (binaries.LOCKS / group.module / "go.sum").stat().st_size > 0
         for package in group.packages:
-            assert f"\t{package}\n" in lock or f"tool {package}\n" in lock
+            own = package.startswith("./") and (binaries.LOCKS / group.module / package / "main.go").is_file()
+            assert own or f"\t{package}\n" in lock or f"tool {package}\n" in lock
+
+
+def test_a_program_of_our_own_is_built_anew_when_it_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "some" / "own").mkdir(parents=True)
+    for name in ("go.mod", "go.sum", "own/main.go"):
+        (tmp_path / "some" / name).write_text("a")
+    monkeypatch.setattr(binaries, "LOCKS", tmp_path)
+    before = binaries.Group("some", ("./own",)).key()
+    (tmp_path / "some" / "own" / "main.go").write_text("b")
+    assert binaries.Group("some", ("./own",)).key() != before
+
+
+def test_checks_are_locked_to_the_clusters_own_modules_of_kubernetes() -> None:
+    """The largest that both need: at one version, Go compiles them once."""
+    lock = (binaries.LOCKS / "checks" / "go.mod").read_text()
+    for module in ("api", "apimachinery", "client-go"):
+        assert f"k8s.io/{module} v0.{binaries.KUBERNETES_VERSION.removeprefix('v1.')} " in lock
 
 
 def test_the_version_that_programs_tell_is_the_one_in_the_lock() -> None:

@@ -59,8 +59,8 @@ class Group:
         """A digest of all that decides what comes out: lock, flags, platform."""
         folder = LOCKS / self.module
         digest = hashlib.sha256()
-        for name in ("go.mod", "go.sum"):
-            digest.update((folder / name).read_bytes())
+        for path in (folder / "go.mod", folder / "go.sum", *sorted(folder.rglob("*.go"))):
+            digest.update(path.read_bytes())
         if self.pause:
             digest.update(_PAUSE_SOURCE.read_bytes())
         flags = [self.packages, self.ldflags, self.tags, self.cgo, sys.platform, platform.machine()]
@@ -84,8 +84,7 @@ GROUPS: dict[str, Group] = {
             f"{_CONTAINERD}/containerd-shim-runc-v2",
             f"{_CONTAINERD}/ctr",
             "helm.sh/helm/v4/cmd/helm",
-            "github.com/coredns/coredns",
-            "sigs.k8s.io/kwok/cmd/kwok",
+            "./coredns",
         ),
         ldflags=_KUBERNETES_FLAGS,
         tags="no_btrfs no_zfs no_devmapper",
