@@ -93,10 +93,13 @@ class TestNode:
         assert list(volumes.iterdir()) == []
 
     def test_up_again_changes_nothing_and_takes_no_second(self) -> None:
+        began = time.monotonic()
         before = pids(status(A))
+        asked = time.monotonic() - began
         began = time.monotonic()
         assert tool("up", "--name", A).returncode == 0
-        assert time.monotonic() - began < 3  # 0.4 s by itself; other work may share the machine
+        # 0.4 s by itself; where other work shares the machine, about what asking for its health takes there.
+        assert time.monotonic() - began < 3 + 2 * asked
         assert pids(status(A)) == before
 
     def test_another_cluster_stands_beside_it(self) -> None:
