@@ -382,6 +382,9 @@ async def test_jobs_share_the_places_of_the_environment(case: Case) -> None:
     case.plays("", Play(), end=0.6)
     await asyncio.gather(*(case.run(f"r{number}") for number in range(3)))
     await until(lambda: waits_for_jobs(case))
+    runs = await case.api.list(RUNS, case.namespace)
+    waits = [one for run in runs for one in run["status"].get("waitingFor", ()) if one["reason"] == "JobQuota"]
+    assert {one["position"] for one in waits} <= {1, 2, 3}, waits
     most = 0
 
     async def over() -> bool:

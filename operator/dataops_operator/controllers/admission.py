@@ -126,3 +126,8 @@ class Admission:
             line.add(order(run), run_key(run))
         else:
             self._world.leave_line(run)
+
+    def place(self, run: Object) -> int | None:
+        """Where a run stands in line for Jobs, from 1, as it is told; None where it stands in none."""
+        line, own = self._world.job_line.get(run["metadata"]["namespace"]), order(run)
+        return told(line.before(own) + 1) if line is not None and own in line else None

@@ -153,6 +153,7 @@ class RunController:
             now,
             hidden=inputs.hidden,
             secrets=view.armed.versions if isinstance(view.armed, Armed) else (),
+            place=self._admission.place(run),
         )
         key_then = run["status"].get("concurrencyKey") if run["status"].get("revision") else key_of(inputs)
         after |= self._about(run, fixed.environment or None, key_then)

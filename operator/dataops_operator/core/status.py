@@ -121,6 +121,7 @@ def running(
     *,
     hidden: Sequence[str] = (),
     secrets: Sequence[Version] = (),
+    place: int | None = None,
 ) -> Status:
     """The status of an accepted run.
 
@@ -133,6 +134,7 @@ def running(
         now: seconds since the epoch.
         hidden: texts that no message may show.
         secrets: what was read of Vault; empty where nothing was, or nothing is at hand any more.
+        place: where the run stands in line for Jobs, from 1; None where it stands in none.
     """
     if hidden:
         rows = [replace(row, message=hide(row.message, hidden)) if row.message else row for row in rows]
@@ -176,7 +178,8 @@ def running(
     if fixed.environment:
         out |= {"environment": fixed.environment, "environmentRevision": fixed.environment_revision}
     if blocked:
-        out["waitingFor"] = [_waiting_for(row, conditions.now) for row in blocked[:16]]
+        told = {(one.get("reason"), one.get("message")): one.get("since") for one in status.get("waitingFor") or ()}
+        out["waitingFor"] = [_waiting_for(row, conditions.now, told, place) for row in blocked[:16]]
     if verdict is not None:
         out["finishedAt"] = status.get("finishedAt") or conditions.now
     return out
@@ -200,18 +203,24 @@ def _doing(rows: Sequence[Row]) -> str:
     return "; ".join(parts + blocked[:3]) or "starting"
 
 
-def _waiting_for(row: Row, now: str) -> dict[str, Any]:
+def _waiting_for(row: Row, now: str, told: Mapping[tuple[Any, Any], str | None], place: int | None) -> dict[str, Any]:
+    """What a step waits for. One that cannot say since when has waited since that was told first."""
+    reason: str
+    since: str | None
     if row.held is not None:
-        reason, message = row.held
-        return {"reason": str(reason), "message": f"step {row.name}: {message}", "since": row.retry_at or now}
-    if row.retry_at is not None:
-        text = f"step {row.name}: attempt {row.attempt} ended ({row.reason}); the next begins at {row.retry_at}"
-        return {"reason": str(Reason.BACKOFF), "message": text, "since": row.finished_at or now}
-    return {
-        "reason": str(row.reason),
-        "message": f"step {row.name}: {row.message}"[:1024],
-        "since": row.started_at or now,
+        (reason, message), since = row.held, row.retry_at
+    elif row.retry_at is not None:
+        reason, since = Reason.BACKOFF, row.finished_at
+        message = f"attempt {row.attempt} ended ({row.reason}); the next begins at {row.retry_at}"
+    else:
+        reason, message, since = row.reason or Reason.WAITING, row.message or "", row.started_at
+    text = f"step {row.name}: {message}"[:1024]
+    entry: dict[str, Any] = {
+        "reason": str(reason),
+        "message": text,
+        "since": since or told.get((str(reason), text)) or now,
     }
+    return entry | {"position": place} if reason == Reason.JOB_QUOTA and place is not None else entry
 
 
 def difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:

@@ -372,6 +372,19 @@ def test_who_stands_in_line_for_jobs_comes_before_who_does_not(world: World) -> 
     assert admission.room(second) == 1
 
 
+def test_a_run_in_line_for_jobs_is_told_its_place(world: World) -> None:
+    settle(world, quota={"jobs": 1})
+    runs = [run(f"r{number}") for number in range(3)]
+    admission = Admission(world, Tenancy(world))
+    for one in runs:
+        put(world, one)
+        assert admission.place(one) is None, "it stands in no line yet"
+        admission.line_up(one, waits=True)
+    assert [admission.place(one) for one in runs] == [1, 2, 3]
+    admission.line_up(runs[0], waits=False)
+    assert [admission.place(one) for one in runs] == [None, 1, 2]
+
+
 @pytest.mark.parametrize("gone", [True, False], ids=["it is deleted", "it ends"])
 def test_a_run_that_is_over_leaves_the_line_for_jobs(world: World, gone: bool) -> None:
     settle(world, quota={"jobs": 1})

@@ -340,6 +340,16 @@ def test_a_step_that_waits_for_room_begins_with_its_first_attempt_when_there_is_
     assert [(row.phase, row.attempt) for row in after.rows] == [(Phase.RUNNING, 1)] * 3
 
 
+def test_a_run_that_waits_for_room_says_its_place_and_is_not_written_while_that_stays() -> None:
+    rows = with_room(2).rows
+    first = running({}, Pinned("r", (), at(0)), rows, None, 1, EPOCH, place=3)
+    (waits,) = first["waitingFor"]
+    assert (waits["reason"], waits["position"], waits["since"]) == ("JobQuota", 3, at(0))
+    assert running(first, Pinned("r", (), at(0)), rows, None, 1, EPOCH + 60, place=3) == first
+    later = running(first, Pinned("r", (), at(0)), rows, None, 1, EPOCH + 60, place=1)
+    assert later["waitingFor"] == [waits | {"position": 1}], "and has waited since it began to"
+
+
 def test_a_retry_that_waits_for_room_still_tells_how_the_last_attempt_ended() -> None:
     pipeline = a_pipeline().step("a", retry={"limit": 1})
     failed = Row("a", Phase.WAITING, Reason.ERROR, "exit code 1", 1, at(0), at(5), retry_at=at(15), job="j")
