@@ -31,6 +31,12 @@ def parse_arguments(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=32, help="reconciles at once")
     parser.add_argument("--pipeline-wait", default="2m", help="how long a run waits for a Pipeline that is not there")
     parser.add_argument("--runner-service-account", default="dataops-runner", help="ServiceAccount that steps run as")
+    parser.add_argument(
+        "--revision-grace",
+        default="5m",
+        metavar="TIME",
+        help="how long a revision that nobody needs stays after it was made or last used",
+    )
     parser.add_argument("--resync", default="5m", help="time between two lists beside the watches")
     _of_environments(parser)
     arguments = parser.parse_args(words)
@@ -83,7 +89,7 @@ def _check(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> No
     port = arguments.listen.rpartition(":")[2]
     if not port.isdecimal() or int(port) > _LAST_PORT:
         parser.error(f"--listen: {arguments.listen!r} is not an address and a port, such as 0.0.0.0:8080")
-    for name in ("pipeline_wait", "resync", "deletion_wait"):
+    for name in ("pipeline_wait", "resync", "deletion_wait", "revision_grace"):
         option = f"--{name.replace('_', '-')}"
         try:
             setattr(arguments, name, parse_duration(getattr(arguments, name)))

@@ -15,7 +15,6 @@ import logging
 import os
 import signal
 import sys
-import time
 import uuid
 from collections.abc import Coroutine
 from pathlib import Path
@@ -28,6 +27,7 @@ from .arguments import parse_arguments
 from .controllers.children import Children
 from .controllers.environment import EnvironmentController, Options
 from .controllers.events import Recorder
+from .controllers.history import HistoryController
 from .controllers.leases import Keeper
 from .controllers.ledger import Ledger
 from .controllers.pipeline import PipelineController
@@ -113,7 +113,7 @@ class Operator:
             names, arguments.workers, arguments.pipeline_wait, arguments.runner_service_account, arguments.resync
         )
         self._world = World(self._client, settings, metrics, Recorder(self._client), queue)
-        revisions = Revisions(self._client)
+        revisions = Revisions(self._client, grace=arguments.revision_grace)
         arming = self._arming()
         self._runs = RunController(self._world, revisions, arming)
         self._environment = self._environments(revisions, arming)
@@ -122,6 +122,10 @@ class Operator:
             "Pipeline": PipelineController(self._world, revisions),
             "PipelineRun": self._runs,
         }
+        keeper = self._keeper
+        self._history = HistoryController(
+            self._world, revisions, lambda uid: keeper is not None and keeper.ledger.get(uid) is not None
+        )
         # A pod's container that starts again takes its own Lease up at once: the process that held it is dead.
         identity = os.environ.get("POD_NAME") or f"local_{uuid.uuid4().hex[:8]}"
         self._elector = LeaderElector(self._lease_client, arguments.lease_namespace, arguments.lease_name, identity)
@@ -280,28 +284,30 @@ class Operator:
             self._world.metrics.leader.set(1)
             keeping = group.create_task(self._keeper.run() if self._keeper is not None else asyncio.sleep(0))
             workers = group.create_task(run_workers(self._world.queue, self._world.settings.workers, self._reconcile))
+            clean_up = group.create_task(run_workers(self._world.clean_up, 1, self._clean_up))
             await asyncio.wait({renewals, workers}, return_when=asyncio.FIRST_COMPLETED)
             if not self._stop.is_set():
                 raise Stopped("leadership")
-            renewals.cancel()
-            keeping.cancel()
+            for task in (renewals, keeping, clean_up):
+                task.cancel()
 
     async def _reconcile(self, key: Key) -> None:
         """Reconcile one key, and count how it went."""
         if not self._elector.is_leader:
             return  # the process stood still for longer than its Lease, and is about to end
-        metrics, begun = self._world.metrics, time.perf_counter()
-        result = "error"
-        try:
-            await self._controllers[key.kind].reconcile(key)
-            result = "success"
-        except Exception as error:
-            if key.kind == "PipelineRun" and self._world.queue.failures(key) == PATIENCE:
-                await self._runs.tell_trouble(key, error)
-            raise
-        finally:
-            metrics.reconciles.labels(key.kind, result).inc()
-            metrics.reconcile_seconds.labels(key.kind).observe(time.perf_counter() - begun)
+        with self._world.metrics.reconciling(key.kind):
+            try:
+                await self._controllers[key.kind].reconcile(key)
+            except Exception as error:
+                if key.kind == "PipelineRun" and self._world.queue.failures(key) == PATIENCE:
+                    await self._runs.tell_trouble(key, error)
+                raise
+
+    async def _clean_up(self, key: Key) -> None:
+        """Delete what the history of one key lets go."""
+        if self._elector.is_leader:
+            with self._world.metrics.reconciling("History"):
+                await self._history.reconcile(key)
 
     async def _shell(self) -> None:
         """kopf, with watches on our own kinds that feed the stores."""

@@ -174,8 +174,8 @@ async def test_an_edit_makes_a_new_revision_and_editing_back_returns_to_the_old_
     ]
     assert names[0] == names[2] != names[1]
     kept = await case.revisions()
-    assert [one["metadata"]["name"] for one in kept] == names[:2]
-    assert [one["revision"] for one in kept] == [1, 2]
+    assert [one["metadata"]["name"] for one in kept] == [names[1], names[0]]
+    assert [one["revision"] for one in kept] == [2, 3], "the active one has the highest number"
 
 
 @side_by_side

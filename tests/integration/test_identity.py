@@ -10,7 +10,18 @@ import pytest
 import pytest_asyncio
 from tests.harness.api import ApiError, Object
 from tests.harness.chart import ACCOUNT, MUTATING_BINDINGS, eventually
-from tests.harness.kinds import BINDINGS, CONFIGMAPS, ENVIRONMENTS, JOBS, NAMESPACES, QUOTAS, RUNS, SECRETS, Kind
+from tests.harness.kinds import (
+    BINDINGS,
+    CONFIGMAPS,
+    ENVIRONMENTS,
+    JOBS,
+    NAMESPACES,
+    QUOTAS,
+    REVISIONS,
+    RUNS,
+    SECRETS,
+    Kind,
+)
 from tests.integration.rights import OTHER, PROJECT, Site, a_plane, a_site, give
 from tests.integration.support import refused
 
@@ -169,6 +180,41 @@ async def test_the_operator_deletes_what_it_made_and_nothing_else(site: Site, ki
     labels = {UID: "u", "app.kubernetes.io/managed-by": "dataops-operator"}
     await site.api.create(kind, PROJECT, {"metadata": {"name": "own", "labels": labels}, **body})
     await delete(site, kind, PROJECT, "own")
+
+
+async def test_the_operator_deletes_runs_that_have_ended_and_no_others(site: Site) -> None:
+    for name in ("under-way", "over", "wanted"):
+        await create(site, "alice", RUNS, name)
+    for name in ("over", "wanted"):
+        told = {"type": "Succeeded", "status": "False", "reason": "Invalid", "message": ""}
+        told |= {"lastTransitionTime": "2026-01-05T06:00:00Z", "observedGeneration": 1}  # type: ignore[dict-item]
+        body = {"status": {"observedGeneration": 1, "conditions": [told]}}
+        await site.api.patch(RUNS, PROJECT, name, body, subresource="status")
+    await site.api.patch(RUNS, PROJECT, "wanted", {"metadata": {"labels": {"dataops.dev/keep": "true"}}})
+    for name in ("under-way", "wanted"):
+        assert "deletes runs that have ended" in await refused(delete(site, RUNS, PROJECT, name))
+    await delete(site, RUNS, PROJECT, "over")
+    # One under way goes with its Environment, whose status names it where the namespace is the project's own.
+    body = {"status": {"environment": f"{PROJECT}/own"}}
+    await site.api.patch(RUNS, PROJECT, "under-way", body, subresource="status")
+    await delete(site, RUNS, PROJECT, "under-way")
+    await site.api.create(NAMESPACES, None, {"metadata": {"name": "held", "labels": {UID: "u"}}})
+    await site.api.create(RUNS, "held", {"metadata": {"name": "r"}, "spec": {"pipeline": "p"}})
+    await delete(site, RUNS, "held", "r")
+
+
+async def test_the_operator_numbers_and_deletes_revisions_that_it_made_and_nobody_wants(site: Site) -> None:
+    managed = {"app.kubernetes.io/managed-by": "dataops-operator"}
+    for name, labels in (("foreign", {}), ("wanted", managed | {"dataops.dev/keep": "true"}), ("own-1", managed)):
+        body = {"metadata": {"name": name, "labels": labels}, "revision": 1, "data": {}}
+        await site.api.create(REVISIONS, PROJECT, body)
+    number = {"revision": 2}
+    assert "only what it made" in await refused(patch(site, ACCOUNT, REVISIONS, "foreign", number))
+    assert "only what it made" in await refused(delete(site, REVISIONS, PROJECT, "foreign"))
+    await patch(site, ACCOUNT, REVISIONS, "wanted", number)
+    assert "dataops.dev/keep" in await refused(delete(site, REVISIONS, PROJECT, "wanted"))
+    await patch(site, ACCOUNT, REVISIONS, "own-1", number)
+    await delete(site, REVISIONS, PROJECT, "own-1")
 
 
 async def test_the_operator_changes_no_quota_that_somebody_else_made(site: Site) -> None:

@@ -27,6 +27,8 @@ from tests.harness.kinds import (
     PIPELINES,
     POLICIES,
     QUOTAS,
+    REVISIONS,
+    RUN_UID,
     RUNS,
     SECRETS,
     SERVICE_ACCOUNTS,
@@ -75,7 +77,16 @@ async def site(plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) ->
     values = {"vault": {"servers": [{"name": "default", "address": "https://vault.example"}]}}
     async with a_vault(plane, folder / "bao") as bao, a_site(plane, values) as made, Player(made.api, script):
         kubeconfig = await login(made, folder / "operator.kubeconfig")
-        words = ["--pipeline-wait", "8s", "--deletion-wait", "6s", "--service-account", FULLNAME]
+        words = [
+            "--revision-grace",
+            "2s",
+            "--pipeline-wait",
+            "8s",
+            "--deletion-wait",
+            "6s",
+            "--service-account",
+            FULLNAME,
+        ]
         words += ["--runs-role", f"{FULLNAME}-runs", *await flags(bao, folder, made.api, NAMESPACE)]
         await bao.policy("prod", {"secret/data/prod/*": ["read"], "pki/issue/prod": ["update"]})
         await bao.role("prod", PROD, ["prod"])
@@ -198,6 +209,42 @@ async def test_a_job_without_a_pod_is_explained_and_removed(site: Site) -> None:
         return await api.list(JOBS, OTHER) == []
 
     await until(removed, within=60)
+
+
+async def test_finished_runs_and_unused_revisions_go(site: Site) -> None:
+    """And an old revision becomes the newest."""
+    api = site.api
+
+    async def apply(word: str) -> str:
+        body = spec(step("a", command=[word]), history={"succeeded": 0, "revisions": 0})
+        if await api.find(PIPELINES, PROJECT, "h") is None:
+            await api.create(PIPELINES, PROJECT, {"metadata": {"name": "h"}, "spec": body})
+        else:
+            await api.patch(PIPELINES, PROJECT, "h", {"spec": body})
+        seen = await api.wait_for(
+            PIPELINES,
+            PROJECT,
+            "h",
+            lambda one: one.get("status", {}).get("observedGeneration") == one["metadata"]["generation"],
+        )
+        return str(seen["status"]["activeRevision"])
+
+    first = await apply("one")
+    await apply("two")
+    assert await apply("one") == first
+    bare = spec(step("a"), history={"logs": "0s"})
+    await api.create(PIPELINES, PROJECT, {"metadata": {"name": "bare"}, "spec": bare})
+    for name, pipeline in (("gone", "h"), ("bare", "bare")):
+        await api.create(RUNS, PROJECT, {"metadata": {"name": name}, "spec": {"pipeline": pipeline}})
+
+    async def pruned() -> bool:
+        left = await api.list(REVISIONS, PROJECT, "dataops.dev/pipeline=h")
+        return [(one["metadata"]["name"], one["revision"]) for one in left] == [(first, 3)]
+
+    await gone(api, RUNS, PROJECT, "gone")
+    await until(pruned, within=60)
+    run = await api.wait_for(RUNS, PROJECT, "bare", lambda one: "logsDeletedAt" in one.get("status", {}), timeout=60)
+    assert await api.list(JOBS, PROJECT, f"{RUN_UID}={run['metadata']['uid']}") == []
 
 
 # Last: what the cases before have used.

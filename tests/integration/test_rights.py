@@ -78,7 +78,7 @@ OPERATOR: dict[str, str] = {
     "pipelineruns/status.dataops.dev": "patch",
     "jobs.batch": f"{READ} create delete",
     "pods": "list watch",
-    "controllerrevisions.apps": "get list create",
+    "controllerrevisions.apps": "get list create patch delete",
     "serviceaccounts": MADE,
     "persistentvolumeclaims": MADE,
     "resourcequotas": MADE,

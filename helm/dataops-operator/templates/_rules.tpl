@@ -9,7 +9,8 @@ Secrets, so a step's credentials stay between the step's pod and whoever made th
 - apiGroups: [dataops.dev]
   resources: [environments/status, pipelines/status, pipelineruns/status]
   verbs: [patch]
-# Its finalizer, and the end of an Environment whose time is over; with it the runs under way end.
+# Its finalizer, and the end of an Environment whose time is over; with it the runs under way end. Finished runs go as
+# their pipeline's history has it: the policy <fullname>-guard holds deletions to these two.
 - apiGroups: [dataops.dev]
   resources: [environments]
   verbs: [patch, delete]
@@ -23,10 +24,11 @@ Secrets, so a step's credentials stay between the step's pod and whoever made th
 - apiGroups: [""]
   resources: [pods]
   verbs: [list, watch]
-# Revisions of pipelines and environments: immutable, so made and never changed.
+# Revisions of pipelines and environments: their data is immutable, their number follows what is active, and what nobody
+# needs goes.
 - apiGroups: [apps]
   resources: [controllerrevisions]
-  verbs: [get, list, create]
+  verbs: [get, list, create, patch, delete]
 # Told on transitions; read to say why a Job has no pod.
 - apiGroups: [""]
   resources: [events]

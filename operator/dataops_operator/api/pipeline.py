@@ -6,9 +6,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints
 
-from .base import LIST_BY_NAME, LIST_BY_TYPE, ApiModel, Duration, Image, Text, rule, rules
+from .base import LIST_BY_NAME, LIST_BY_TYPE, ApiModel, Duration, Image, Text, Timestamp, rule, rules
 from .concurrency import Concurrency
 from .conditions import Condition
+from .history import History
 from .parameter import Parameter
 from .secret import Secret
 from .step import Resources, Retry, Step
@@ -78,6 +79,8 @@ class PipelineSpec(ApiModel):
     """Secrets that steps may use; read as the run, in the environment's Vault role, and revoked at the run's end."""
     steps: Annotated[list[Step], Field(min_length=1, max_length=1000, json_schema_extra=LIST_BY_NAME)]
     """What is done. Steps without needs start at once, side by side."""
+    history: History | None = None
+    """How many finished runs and unused revisions stay, and for how long; where unset no run is ever deleted."""
 
 
 class PipelineStatus(ApiModel):
@@ -90,7 +93,9 @@ class PipelineStatus(ApiModel):
     active_revision: Annotated[str, StringConstraints(max_length=253)] | None = None
     """ControllerRevision that new runs use."""
     last_run: Annotated[str, StringConstraints(max_length=253)] | None = None
-    """The run that ended last."""
+    """The run that ended last; it may be deleted by now."""
+    last_run_at: Timestamp | None = None
+    """When that run ended."""
     steps: int | None = None
     """Number of steps."""
 

@@ -205,6 +205,8 @@ class PipelineRunStatus(ApiModel):
     """When the run was accepted."""
     finished_at: Timestamp | None = None
     """When the run ended."""
+    logs_deleted_at: Timestamp | None = None
+    """When the run's Jobs and pods were deleted, and their logs with them, as the pipeline's history.logs has it."""
     steps: Annotated[list[StepStatus], Field(max_length=1000, json_schema_extra=LIST_ATOMIC)] | None = None
     """Where each step stands, in the pipeline's order."""
 

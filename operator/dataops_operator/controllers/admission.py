@@ -15,8 +15,9 @@ from ..core.accept import Refused, Waiting
 from ..core.concurrency import Bound
 from ..core.line import Line
 from ..core.quota import EXACT, in_words, order, told
+from .changes import has_ended
 from .tenancy import Home, Tenancy
-from .world import AT_WORK, Object, World, has_ended, run_key
+from .world import AT_WORK, Object, World, run_key
 
 _LOOK_AGAIN: Final = 300.0
 """Seconds after which a waiting run looks again, whatever it heard; nothing waits for it."""

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from ..api.base import GROUP
 from ..api.conditions import Type, find_condition
 from ..core import status as statuses
-from ..core.names import RUN_LABEL, RUN_UID_LABEL
+from ..core.names import KEEP_LABEL, RUN_LABEL, RUN_UID_LABEL
 from ..core.revision import PIPELINE_LABEL
 
 Object = Mapping[str, Any]
 
+_SHARED: Final = ("phase", "environment", "revision", "environmentRevision")
+"""Of a run's status, what many runs have in common: held in memory once."""
+_OF_ENDED: Final = (*_SHARED, "finishedAt", "observedGeneration", "logsDeletedAt")
 _META = ("name", "namespace", "uid", "resourceVersion", "generation", "creationTimestamp", "deletionTimestamp")
 
 
@@ -65,19 +69,28 @@ def slim_definition(item: dict[str, Any]) -> dict[str, Any]:
 
 
 def slim_run(item: dict[str, Any]) -> dict[str, Any]:
-    """A run; of one that has ended only what its pipeline and the metrics read."""
+    """A run; of one that has ended only what its pipeline, its clean-up and the metrics read."""
     status, pipeline = _status(item, "steps", "waitingFor"), _mapping(item.get("spec")).get("pipeline")
     if not isinstance(pipeline, str):
         item = item | {"spec": _mapping(item.get("spec")) | {"pipeline": ""}}
     if not statuses.is_final(status):
         return {"metadata": _meta(item) | _annotations(item), "spec": _mapping(item["spec"]), "status": status}
-    keep = {key: status[key] for key in ("phase", "finishedAt", "observedGeneration", "environment") if key in status}
+    keep = {key: status[key] for key in _OF_ENDED if key in status}
+    for key in _SHARED:
+        if isinstance(keep.get(key), str):
+            keep[key] = sys.intern(keep[key])
     outcome = find_condition({"status": status}, Type.SUCCEEDED)
     return {
-        "metadata": _meta(item),
-        "spec": {"pipeline": item["spec"]["pipeline"]},
+        "metadata": _meta(item) | _kept_label(item),
+        "spec": {"pipeline": sys.intern(item["spec"]["pipeline"])},
         "status": keep | {"conditions": [{key: (outcome or {}).get(key) for key in ("type", "status", "reason")}]},
     }
+
+
+def _kept_label(item: Object) -> dict[str, Any]:
+    """Whether somebody wants a run to be kept, where that is so."""
+    labels = _mapping(item["metadata"].get("labels"))
+    return {"labels": {KEEP_LABEL: labels[KEEP_LABEL]}} if KEEP_LABEL in labels else {}
 
 
 def slim_job(item: dict[str, Any]) -> dict[str, Any]:

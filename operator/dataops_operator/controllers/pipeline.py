@@ -16,7 +16,7 @@ from ..kube.errors import Conflict, NotFound
 from ..kube.resources import PIPELINES
 from .events import News
 from .revisions import Revisions
-from .world import BY_PIPELINE, Key, Object, World
+from .world import BY_PIPELINE, CLEAN_UP_DELAY, Key, Object, World
 
 LAST_RUN_DELAY: Final = 5.0
 """Seconds in which the ends of many runs become one write of their pipeline."""
@@ -38,6 +38,8 @@ class PipelineController:
         revision, problems = self._revisions.compile(pipeline)
         if revision is not None:
             await self._revisions.ensure(pipeline, revision)
+            if pipeline["status"].get("activeRevision") != revision.name:
+                await self._revisions.activate(pipeline, revision)
         now = time.time()
         before = pipeline["status"]
         last = self._last_run(key)
@@ -56,6 +58,8 @@ class PipelineController:
             self._world.queue.add(key)
             return
         self._world.pipelines.upsert(written)
+        if "activeRevision" in patch:
+            self._world.clean_up.add_after(key, CLEAN_UP_DELAY)  # what was active may go
         self._tell(pipeline, problems, after, now)
 
     def _last_run(self, key: Key) -> Object | None:
@@ -114,7 +118,8 @@ def compose(
         message = summarise(problems)
         put(Type.READY, False, Reason.INVALID, message)
         put(Type.STALLED, True, Reason.INVALID, message)
-    if last is not None:
+    # What ended last may be deleted while one that ended before stays.
+    if last is not None and last["status"].get("finishedAt", "") >= (status.get("lastRunAt") or ""):
         outcome = find_condition(last, Type.SUCCEEDED) or {}
         put(
             Type.LAST_RUN_SUCCEEDED,
@@ -123,4 +128,6 @@ def compose(
             f"run {last['metadata']['name']} ended at {last['status'].get('finishedAt')}",
         )
         status["lastRun"] = last["metadata"]["name"]
+        if ended := last["status"].get("finishedAt"):
+            status["lastRunAt"] = ended
     return status | {"observedGeneration": generation, "conditions": conditions}

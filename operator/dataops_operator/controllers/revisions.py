@@ -1,11 +1,16 @@
-"""ControllerRevisions: kept once written, read once needed, since their data never changes."""
+"""ControllerRevisions: kept once written, read once needed, since their data never changes; deleted once unused.
+
+Who takes a revision says so before it looks whether it is there; who deletes one looks whether it was taken lately, and
+keeps takers waiting meanwhile. So a run never begins with what is about to go.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, Generic, TypeVar
 
 from ..api.pipeline import PipelineSpec
@@ -16,7 +21,7 @@ from ..core.parameters import Problem
 from ..core.revision import PIPELINE_LABEL, Revision, controller_revision, load_revision, make_revision
 from ..core.validate import parse
 from ..kube.client import KubeClient
-from ..kube.errors import AlreadyExists, NotFound
+from ..kube.errors import AlreadyExists, Conflict, NotFound
 from ..kube.resources import CONTROLLER_REVISIONS
 
 _KEPT: Final = 500
@@ -29,6 +34,8 @@ _TRUST: Final = 30.0
 """Seconds for which a revision counts as kept once it was seen; somebody may delete it."""
 
 Compiled = tuple[Revision | None, list[Problem]]
+Id = tuple[str, str, str]
+"""Kind of what a ControllerRevision keeps, its namespace, its name."""
 
 
 class Recent(Generic[K, V]):
@@ -53,21 +60,36 @@ class Recent(Generic[K, V]):
             self._entries.popitem(last=False)
         return value
 
+    def drop(self, key: K) -> None:
+        """Keep nothing for a key any more."""
+        self._entries.pop(key, None)
+
 
 class Revisions:
-    """The revisions of all pipelines, and of all environments."""
+    """The revisions of all pipelines, and of all environments.
 
-    def __init__(self, client: KubeClient, trust: float = _TRUST) -> None:
+    Attributes:
+        grace: seconds after it was last taken in which a revision is not deleted.
+        changed: told kind, namespace and name of what has another newest revision now.
+    """
+
+    def __init__(self, client: KubeClient, trust: float = _TRUST, grace: float = 300.0) -> None:
         """Begin with none known.
 
         Args:
             client: to read and write them.
             trust: seconds for which one that was seen counts as there.
+            grace: seconds after it was last taken in which one is not deleted: a run may have it and not say so yet.
         """
         self._client = client
         self._trust = trust
+        self.grace = grace
+        self.changed: Callable[[str, str, str], None] = lambda *_: None
+        self._taken: dict[Id, float] = {}
+        self._going: dict[Id, asyncio.Event] = {}
         self._compiled: Recent[tuple[str, int], Compiled] = Recent(_KEPT)
-        self._seen: Recent[tuple[str, str, str], float] = Recent(_KEPT)
+        self._seen: Recent[Id, float] = Recent(_KEPT)
+        self._latest: Recent[str, str] = Recent(_KEPT)
         self._loaded: Recent[tuple[str, str, str], Revision] = Recent(_KEPT)
         self._environments: Recent[tuple[str, str, str], Effective] = Recent(_KEPT)
 
@@ -87,41 +109,115 @@ class Revisions:
         meta = pipeline["metadata"]
         await self._keep(
             ("Pipeline", meta["namespace"], revision.name),
-            f"{PIPELINE_LABEL}={meta['name']}",
+            meta["name"],
             lambda number: controller_revision(revision, meta["name"], meta["uid"], number),
         )
         self._loaded.put((meta["namespace"], meta["name"], revision.name), revision)
 
+    async def activate(self, pipeline: Mapping[str, Any], revision: Revision) -> None:
+        """Give a kept revision the highest number of its pipeline, as rolling back does everywhere.
+
+        Raises:
+            Conflict: somebody changed it meanwhile; the next try sees how it stands.
+            NotFound: somebody deleted it meanwhile, likewise.
+        """
+        meta = pipeline["metadata"]
+        await self._raise(("Pipeline", meta["namespace"], revision.name), meta["name"])
+
     async def ensure_environment(self, environment: Mapping[str, Any], content: Effective) -> None:
         """Keep an Environment's content in the cluster, if it is not there yet."""
         meta = environment["metadata"]
+        key = "Environment", content.project, content.revision
         await self._keep(
-            ("Environment", content.project, content.revision),
-            f"{ENVIRONMENT_LABEL}={content.name}",
-            lambda number: environments.controller_revision(content, meta["uid"], number),
+            key, content.name, lambda number: environments.controller_revision(content, meta["uid"], number)
         )
+        if self._latest.get(meta["uid"]) != content.revision:
+            # What it was when its content was last kept is what has the highest number.
+            await self._raise(key, content.name)
+            self._latest.put(meta["uid"], content.revision)
         self._environments.put((content.project, content.name, content.revision), content)
 
-    async def _keep(self, key: tuple[str, str, str], selector: str, build: Callable[[int], dict[str, Any]]) -> None:
+    async def _keep(self, key: Id, owner: str, build: Callable[[int], dict[str, Any]]) -> None:
         """Have a ControllerRevision in the cluster.
 
         Args:
-            key: kind of what it keeps, namespace and name.
-            selector: of the others of the same history.
+            key: which.
+            owner: name of what it keeps.
             build: the object, by its number in that history.
         """
+        await self._take(key)
         seen = self._seen.get(key)
         if seen is not None and time.monotonic() < seen + self._trust:
             return
-        _, namespace, name = key
+        kind, namespace, name = key
         try:
             await self._client.get(CONTROLLER_REVISIONS, namespace, name)
         except NotFound:
-            listed = await self._client.list_all(CONTROLLER_REVISIONS, namespace, label_selector=selector)
-            number = max((one.get("revision", 0) for one in listed["items"]), default=0) + 1
+            number = _highest(await self.history(kind, namespace, owner)) + 1
             with contextlib.suppress(AlreadyExists):  # the same content, written by another reconcile
                 await self._client.create(CONTROLLER_REVISIONS, namespace, build(number))
+            self.changed(kind, namespace, owner)
         self._seen.put(key, time.monotonic())
+
+    async def _raise(self, key: Id, owner: str) -> None:
+        """Give a revision the highest number of its history, if it has not got it."""
+        kind, namespace, name = key
+        there = await self.history(kind, namespace, owner)
+        own = next((one for one in there if one["metadata"]["name"] == name), None)
+        if own is None:
+            return  # not there, or somebody took its label off: it is no part of the history
+        others = _highest([one for one in there if one is not own])
+        if int(own.get("revision", 0)) <= others:
+            version = own["metadata"]["resourceVersion"]
+            body = {"metadata": {"resourceVersion": version}, "revision": others + 1}
+            await self._client.patch(CONTROLLER_REVISIONS, namespace, name, body)
+            self.changed(kind, namespace, owner)
+
+    async def history(self, kind: str, namespace: str, owner: str) -> list[dict[str, Any]]:
+        """All ControllerRevisions of a Pipeline or an Environment."""
+        label = PIPELINE_LABEL if kind == "Pipeline" else ENVIRONMENT_LABEL
+        listed = await self._client.list_all(CONTROLLER_REVISIONS, namespace, label_selector=f"{label}={owner}")
+        found: list[dict[str, Any]] = listed["items"]
+        return found
+
+    # Their end.
+
+    async def _take(self, key: Id) -> None:
+        """Say that a revision is used, once it is not being deleted."""
+        while (going := self._going.get(key)) is not None:
+            await going.wait()
+        self._taken[key] = time.monotonic()
+
+    async def delete(self, kind: str, owner: str, there: Mapping[str, Any]) -> bool:
+        """Delete a revision as it was seen, unless it was taken lately; whether it is gone.
+
+        Args:
+            kind: of what it keeps.
+            owner: name of what it keeps.
+            there: the ControllerRevision.
+        """
+        meta = there["metadata"]
+        namespace, name = meta["namespace"], meta["name"]
+        key, now = (kind, namespace, name), time.monotonic()
+        self._taken = {one: when for one, when in self._taken.items() if now < when + self.grace}
+        if key in self._taken or key in self._going:
+            return False
+        going = self._going[key] = asyncio.Event()
+        self._seen.drop(key)
+        self._loaded.drop((namespace, owner, name))
+        self._environments.drop((namespace, owner, name))
+        try:
+            await self._client.delete(
+                CONTROLLER_REVISIONS, namespace, name, uid=meta["uid"], version=meta["resourceVersion"]
+            )
+        except NotFound:
+            return True
+        except Conflict:
+            return False  # somebody changed it meanwhile, perhaps to keep it
+        finally:
+            del self._going[key]
+            going.set()
+        return True
 
     def known(self, namespace: str, pipeline: str, name: str) -> Revision | None:
         """A revision of a pipeline that was seen before; None where it was not, whether there is one or not."""
@@ -129,6 +225,7 @@ class Revisions:
 
     async def load(self, namespace: str, pipeline: str, name: str) -> Revision | None:
         """A revision of a pipeline by its name; None where the pipeline has none of that name."""
+        await self._take(("Pipeline", namespace, name))
         key = (namespace, pipeline, name)
         if (found := self._loaded.get(key)) is not None:
             return found
@@ -143,6 +240,7 @@ class Revisions:
 
     async def load_environment(self, project: str, name: str, revision: str) -> Effective | None:
         """An Environment's content by the name of its revision; None where it has none of that name."""
+        await self._take(("Environment", project, revision))
         key = (project, name, revision)
         if (found := self._environments.get(key)) is not None:
             return found
@@ -156,12 +254,14 @@ class Revisions:
 
     async def latest_environment(self, project: str, name: str, uid: str) -> Effective | None:
         """What an Environment was when its content was last kept; None where it never was."""
-        selector = f"{ENVIRONMENT_LABEL}={name}"
-        listed = await self._client.list_all(CONTROLLER_REVISIONS, project, label_selector=selector)
         own = [
             one
-            for one in listed["items"]
+            for one in await self.history("Environment", project, name)
             if uid in {owner["uid"] for owner in one["metadata"].get("ownerReferences") or ()}
         ]
         last = max(own, key=lambda one: int(one.get("revision", 0)), default=None)
         return None if last is None else environments.load(project, name, last["metadata"]["name"], last["data"])
+
+
+def _highest(revisions: Iterable[Mapping[str, Any]]) -> int:
+    return max((int(one.get("revision", 0)) for one in revisions), default=0)

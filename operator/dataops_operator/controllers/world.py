@@ -21,7 +21,9 @@ from ..kube.queue import WorkQueue
 from ..kube.resources import ENVIRONMENTS, JOBS, PIPELINE_RUNS, PIPELINES, PODS
 from ..kube.watch import OnChange
 from ..metrics.registry import Metrics, RunKind, WaitKind
+from .changes import has_ended, history, matters, over, same
 from .events import Recorder
+from .indices import RERUN_OF, UNPINNED, live_in, parent, rerun_of, unpinned
 from .kept import slim_definition, slim_environment, slim_job, slim_pod, slim_run
 from .lines import Lines
 
@@ -44,6 +46,8 @@ _AT_ONCE: Final = 8
 _REASONS: Final = frozenset(map(str, Reason))
 SETTLE: Final = 0.5
 """Seconds in which the lesser news of a run's children become one reconcile."""
+CLEAN_UP_DELAY: Final = 5.0
+"""Seconds in which the ends of many runs become one look at what their pipeline's history lets go."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,9 @@ class World:
     metrics: Metrics
     recorder: Recorder
     queue: WorkQueue[Key]
+    clean_up: WorkQueue[Key] = field(default_factory=WorkQueue)
+    """Pipelines and environments whose finished runs and old revisions are to be looked at: a queue of its own, so that
+    no deletion stands in the way of a run."""
     environments: Store = field(default_factory=lambda: Store(ENVIRONMENTS, transform=slim_environment))
     pipelines: Store = field(default_factory=lambda: Store(PIPELINES, transform=slim_definition))
     runs: Store = field(default_factory=lambda: Store(PIPELINE_RUNS, transform=slim_run))
@@ -109,11 +116,13 @@ class World:
         self.pods = Store(PODS, transform=slim_pod, wanted=self._wanted)
         self.jobs.index(AT_WORK, lambda job: () if job_condition(job) else (job["metadata"]["namespace"],))
         self.runs.index(BY_PIPELINE, lambda run: (f"{project_of(run)}/{run['spec']['pipeline']}",))
-        self.runs.index(LIVE_IN, _live_in)
+        self.runs.index(LIVE_IN, live_in)
+        self.runs.index(UNPINNED, unpinned)
+        self.runs.index(RERUN_OF, rerun_of)
         self.lines = Lines(self.jobs, self.pods, self._look)
         self.environments.index(BY_EXECUTION, lambda one: filter(None, (one["status"].get("namespace"),)))
         self.environments.index(BY_CLAIM, lambda one: (execution_namespace(one),))
-        self.environments.index(BY_PARENT, _parent)
+        self.environments.index(BY_PARENT, parent)
 
     def _look(self, namespace: str, name: str, seconds: float) -> None:
         """Have a run looked at in so many seconds."""
@@ -160,9 +169,11 @@ class World:
         meta = pipeline["metadata"]
         if after is not None:
             self.queue.add(Key("Pipeline", meta["namespace"], meta["name"]))
+        if history(before) != history(after):
+            self.clean_up.add(Key("Pipeline", meta["namespace"], meta["name"]))
         if before is None or after is None or before["metadata"]["generation"] != after["metadata"]["generation"]:
             found = self.runs.by_index(BY_PIPELINE, f"{meta['namespace']}/{meta['name']}")
-            waiting = [run for run in found if _live_in(run) and not run["status"].get("revision")]
+            waiting = [run for run in found if live_in(run) and not run["status"].get("revision")]
             self.lines.bounds_changed(waiting)
             for run in waiting:
                 if not lined_up(run):  # else its turn is looked after
@@ -175,7 +186,9 @@ class World:
         meta = environment["metadata"]
         if after is not None:
             self.queue.add(environment_key(after))
-        if before is not None and after is not None and _matters(before) == _matters(after):
+        if before is None or after is None or before["metadata"]["generation"] != after["metadata"]["generation"]:
+            self.clean_up.add_after(environment_key(environment), CLEAN_UP_DELAY)
+        if before is not None and after is not None and matters(before) == matters(after):
             return
         family = [one for one in (before, after) if one is not None]
         edited = len({(one["metadata"]["generation"], one["metadata"].get("deletionTimestamp")) for one in family}) > 1
@@ -220,11 +233,20 @@ class World:
             self.pod_ends.pop(run_key(before or {}), None)
         if before is not None and (after is None or "deletionTimestamp" in after["metadata"]):
             self.run_gone(before["metadata"]["uid"])
+        if after is None or statuses.is_final(after["status"]):
+            self._clean_up_after(after or before or {})
         if _standing(before) != _standing(after):
             for holder in self.environments.by_index(BY_EXECUTION, (after or before or {})["metadata"]["namespace"]):
                 self.queue.add_after(environment_key(holder), SETTLE)
         if before is not None and (after is None or statuses.is_final(after["status"])):
             self.leave_line(before)
+
+    def _clean_up_after(self, run: Object) -> None:
+        """Look at what the end of a run, or its deletion, lets go: other runs, and revisions."""
+        self.clean_up.add_after(pipeline_key(run), CLEAN_UP_DELAY)
+        if environment := run["status"].get("environment"):
+            project, _, name = environment.partition("/")
+            self.clean_up.add_after(Key("Environment", project, name), CLEAN_UP_DELAY)
 
     def leave_line(self, run: Object) -> None:
         """Take a run out of the line for Jobs; those behind it may have a place now."""
@@ -247,13 +269,13 @@ class World:
         assert child is not None  # noqa: S101 - a change is of something
         meta = child["metadata"]
         name = (meta.get("labels") or {}).get(RUN_LABEL)
-        if name is None or _same(before, after):
+        if name is None or same(before, after):
             return
         self.lines.child_changed(self.runs.by_uid(meta["labels"].get(RUN_UID_LABEL, "")), child)
         if "initContainerStatuses" in child["status"]:
             self.pod_with_init(child)
         key = Key("PipelineRun", meta["namespace"], name)
-        if _over(after) and not _over(before):
+        if over(after) and not over(before):
             self.place_for_job(meta["namespace"])
         if has_ended(after) and not has_ended(before):
             self.pod_ends[key] = time.monotonic()
@@ -290,23 +312,6 @@ def environment_label(run: Object) -> str:
     return label
 
 
-def _live_in(run: Object) -> tuple[str, ...]:
-    return () if statuses.is_final(run["status"]) else (run["metadata"]["namespace"],)
-
-
-def _parent(environment: Object) -> tuple[str, ...]:
-    name = environment["spec"].get("from")
-    return () if name is None else (f"{environment['metadata']['namespace']}/{name}",)
-
-
-def _matters(environment: Object) -> tuple[Any, ...]:
-    """What of an Environment can change whether its runs go on."""
-    meta, status = environment["metadata"], environment["status"]
-    conditions = [(one["type"], one["status"], one["reason"]) for one in status.get("conditions") or ()]
-    targets = [(one["name"], one.get("reachable")) for one in status.get("targets") or ()]
-    return meta["generation"], meta.get("deletionTimestamp"), status.get("namespace"), conditions, targets
-
-
 def _kind(run: Object | None) -> RunKind | None:
     if run is None:
         return None
@@ -323,29 +328,8 @@ def _waits(run: Object | None) -> WaitKind | None:
 
 
 def _standing(run: Object | None) -> tuple[Any, ...]:
-    """What of a run can change whether another may begin."""
-    if run is None:
+    """What of a run can change whether another may begin; one that has ended is as good as gone."""
+    if run is None or statuses.is_final(run["status"]):
         return ()
     status = run["status"]
     return status.get("phase"), waiting_reason(run), bool(status.get("revision")), run["metadata"]["uid"]
-
-
-def _same(before: Object | None, after: Object | None) -> bool:
-    """Whether nothing changed of what is kept of a child; most of its events are of that kind."""
-    return (
-        before is not None
-        and after is not None
-        and before["metadata"]["uid"] == after["metadata"]["uid"]
-        and before["status"] == after["status"]
-        and before["metadata"].get("deletionTimestamp") == after["metadata"].get("deletionTimestamp")
-    )
-
-
-def has_ended(child: Object | None) -> bool:
-    """Whether a pod has ended; a Job has no phase."""
-    return child is not None and child.get("status", {}).get("phase") in ("Succeeded", "Failed")
-
-
-def _over(child: Object | None) -> bool:
-    """Whether a Job or a pod has ended or is gone."""
-    return child is None or has_ended(child) or job_condition(child) is not None

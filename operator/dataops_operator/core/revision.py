@@ -15,6 +15,8 @@ from .graph import dependencies
 
 PIPELINE_LABEL: Final = f"{GROUP}/pipeline"
 _HASH_LENGTH: Final = 10
+_NOT_RUN: Final = ("history",)
+"""Fields that say nothing of what is run: a change of them makes no revision."""
 _LISTS: Final = ("parameters", "needs", "env", "outputs", "secrets")
 
 
@@ -64,8 +66,10 @@ def load_revision(name: str, spec: PipelineSpec) -> Revision:
 
 
 def content(spec: PipelineSpec) -> dict[str, Any]:
-    """What a revision stores and its hash is of: the spec without what equals a default."""
+    """What a revision stores and its hash is of: what is run, without what equals a default."""
     raw = spec.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_defaults=True)
+    for key in _NOT_RUN:
+        raw.pop(key, None)
     for part in (raw, *raw["steps"]):
         for key in [key for key in _LISTS if part.get(key) == []]:
             del part[key]  # an empty list says what none says

@@ -266,6 +266,7 @@ class KubeClient:
         *,
         propagation: str = "Background",
         uid: str | None = None,
+        version: str | None = None,
         grace: int | None = None,
     ) -> Body:
         """Delete an object; the answer is the object on its way out, or a Status.
@@ -276,15 +277,17 @@ class KubeClient:
             name: of the object.
             propagation: what becomes of what it owns: Background, Foreground or Orphan.
             uid: delete only the object of this UID, not a later one of the same name.
+            version: delete the object only as it is at this resourceVersion, not as somebody has changed it since.
             grace: seconds that a pod may take to end.
 
         Raises:
-            Conflict: if the object of that name has another UID.
+            Conflict: if the object of that name has another UID or version.
             NotFound: if there is none.
         """
         options: Body = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": propagation}
-        if uid is not None:
-            options["preconditions"] = {"uid": uid}
+        conditions = {"uid": uid, "resourceVersion": version}
+        if any(conditions.values()):
+            options["preconditions"] = {key: value for key, value in conditions.items() if value is not None}
         if grace is not None:
             options["gracePeriodSeconds"] = grace
         return await self._transport.call("delete", resource, "DELETE", resource.path(namespace, name), options)

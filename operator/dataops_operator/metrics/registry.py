@@ -6,8 +6,10 @@ run belongs to none.
 
 from __future__ import annotations
 
+import time
 from collections import Counter as Tally
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -99,6 +101,18 @@ class Metrics:
             buckets=(*_SHORT, 30, 60, 300, 1800, 7200),
             registry=self.registry,
         )
+        self.runs_deleted = Counter(
+            "dataops_runs_deleted_total",
+            "Finished runs that were deleted as their pipeline's history has it, by how they ended and why.",
+            ("pipeline", "environment", "phase", "reason"),
+            registry=self.registry,
+        )
+        self.revisions_deleted = Counter(
+            "dataops_revisions_deleted_total",
+            "Revisions that were deleted since nobody needs them, by the kind of what they are of.",
+            ("kind",),
+            registry=self.registry,
+        )
         self.transition = Histogram(
             "dataops_transition_seconds",
             "From the news that a step's pod ended to the creation of the next step's Job.",
@@ -128,6 +142,17 @@ class Metrics:
         )
         self.vault = VaultMetrics(self.registry)
         self.leader = Gauge("dataops_leader", "1 while this replica leads, else 0.", registry=self.registry)
+
+    @contextmanager
+    def reconciling(self, kind: str) -> Iterator[None]:
+        """Count one reconcile, and how long it took."""
+        begun, result = time.perf_counter(), "error"
+        try:
+            yield
+            result = "success"
+        finally:
+            self.reconciles.labels(kind, result).inc()
+            self.reconcile_seconds.labels(kind).observe(time.perf_counter() - begun)
 
     def count_request(self, verb: str, resource: str, status: int, _seconds: float) -> None:
         """Count one request to the API server."""

@@ -47,7 +47,7 @@ def test_every_pod_is_restricted_rule_by_rule(render: Render, ci: str) -> None:
 def test_every_value_of_the_operator_reaches_its_command_line(render: Render) -> None:
     rendered = render(
         log={"level": "debug", "format": "text"},
-        operator={"workers": 7, "pipelineWait": "90s", "runnerServiceAccount": "steps"},
+        operator={"workers": 7, "pipelineWait": "90s", "revisionGrace": "9m", "runnerServiceAccount": "steps"},
         environments={"namespacePattern": "x-{project}-*,y", "deletionWait": "90s"},
         images={"storage": "registry.example/storage:2"},
         image={"tag": "3"},
@@ -60,6 +60,7 @@ def test_every_value_of_the_operator_reaches_its_command_line(render: Render) ->
         "--log-format=text",
         "--workers=7",
         "--pipeline-wait=90s",
+        "--revision-grace=9m",
         "--runner-service-account=steps",
         "--environment-namespaces=x-{project}-*,y",
         "--deletion-wait=90s",

@@ -90,7 +90,7 @@ OPERATOR = {
     ("networking.k8s.io", "networkpolicies"): MADE,
     ("rbac.authorization.k8s.io", "rolebindings"): MADE,
     ("rbac.authorization.k8s.io", "clusterroles"): {"bind"},
-    ("apps", "controllerrevisions"): {"get", "list", "create"},
+    ("apps", "controllerrevisions"): {"get", "list", "create", "patch", "delete"},
     ("", "events"): {"list", "create"},
 }
 NAMESPACES = READ | {"patch", "create", "delete"}

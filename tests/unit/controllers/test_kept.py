@@ -23,3 +23,24 @@ def test_a_pipelines_status_is_kept_whole() -> None:
 @pytest.mark.parametrize("junk", [7, "text", ["text"], {"a": 1}])
 def test_a_status_of_another_shape_is_as_if_it_had_been_wiped(slim: Any, field: str, junk: Any) -> None:
     assert slim(an_object({"phase": "Running", field: junk}, pipeline="p"))["status"] == {}
+
+
+ENDED = [{"type": "Succeeded", "status": "True", "reason": "Succeeded"}]
+
+
+def test_of_a_run_that_ended_its_clean_up_finds_what_it_needs_and_nothing_else_is_held() -> None:
+    status = {"phase": "Succeeded", "revision": "p-1", "environmentRevision": "e-1", "logsDeletedAt": "then"}
+    more = {"steps": [{"name": "a"}], "parameters": [{"name": "day"}], "conditions": ENDED}
+    whole = an_object({**status, **more}, pipeline="p", parameters=[{"name": "day"}])
+    whole["metadata"] = META | {"labels": {"dataops.dev/keep": "true", "team": "x"}, "annotations": {"a": "b"}}
+    slim = slim_run(whole)
+    assert slim["metadata"] == META | {"labels": {"dataops.dev/keep": "true"}}
+    assert slim["spec"] == {"pipeline": "p"}
+    assert slim["status"] == {**status, "conditions": ENDED}
+
+
+def test_many_runs_that_ended_share_what_they_have_in_common() -> None:
+    def one(revision: str) -> Any:
+        return slim_run(an_object({"revision": revision, "conditions": ENDED}, pipeline="p"))["status"]["revision"]
+
+    assert one("".join(["p-", "1"])) is one("".join(["p", "-1"]))

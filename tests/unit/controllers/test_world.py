@@ -8,6 +8,7 @@ from typing import Any, cast
 import pytest
 
 from dataops_operator.controllers.admission import Admission
+from dataops_operator.controllers.indices import RERUN_OF
 from dataops_operator.controllers.lines import LAST_BREATH
 from dataops_operator.controllers.tenancy import PARTS, Home, Tenancy
 from dataops_operator.controllers.world import Key, Settings, World
@@ -27,12 +28,14 @@ class Queue(WorkQueue[Key]):
     def __init__(self) -> None:
         super().__init__()
         self.asked: list[Key] = []
+        self.later: list[Key] = []
 
     def add(self, key: Key) -> None:
         self.asked.append(key)
 
     def add_after(self, key: Key, seconds: float) -> None:
         """Later is not now."""
+        self.later.append(key)
 
     def taken(self, kind: str = "PipelineRun") -> list[str]:
         """The names asked for since the last call."""
@@ -44,7 +47,7 @@ class Queue(WorkQueue[Key]):
 @pytest.fixture
 def world() -> World:
     nobody = cast(Any, None)
-    return World(nobody, Settings(), Metrics(), nobody, Queue())
+    return World(nobody, Settings(), Metrics(), nobody, Queue(), Queue())
 
 
 def queue(world: World) -> Queue:
@@ -406,3 +409,70 @@ def test_a_run_that_is_over_leaves_the_line_for_jobs(world: World, gone: bool) -
 def test_nothing_bounds_runs_of_no_environment(world: World) -> None:
     put(world, run("r"))
     assert Admission(world, Tenancy(world)).room(run("r")) is None
+
+
+# Clean-up.
+
+
+def clean_up(world: World) -> set[tuple[str, str]]:
+    """What has to be looked at for what it lets go, since the last call."""
+    waiting = cast(Queue, world.clean_up)
+    found = {(key.kind, key.name) for key in (*waiting.asked, *waiting.later)}
+    waiting.asked.clear()
+    waiting.later.clear()
+    return found
+
+
+def test_the_end_of_a_run_and_its_deletion_are_looked_at_by_its_pipeline_and_environment(world: World) -> None:
+    put(world, run("r"))
+    put(world, run("r", phase="Running", revision="p-1", environment="team/prod"))
+    assert clean_up(world) == set()
+    put(world, run("r", environment="team/prod", **ended()))
+    assert clean_up(world) == {("Pipeline", "p"), ("Environment", "prod")}
+    gone = world.runs.get("team", "r")
+    assert gone is not None
+    world.runs.take(gone)
+    world.run_changed(gone, None)
+    assert clean_up(world) == {("Pipeline", "p"), ("Environment", "prod")}
+
+
+def test_the_deletion_of_a_finished_run_wakes_no_run_and_no_environment(world: World) -> None:
+    """Ten thousand of them must cost those under way nothing."""
+    settle(world)
+    put(world, run("done", **ended()))
+    put(world, run("waits", **waits("RunQuota")))
+    queue(world).asked.clear()
+    queue(world).later.clear()
+    gone = world.runs.get("team", "done")
+    assert gone is not None
+    world.runs.take(gone)
+    world.run_changed(gone, None)
+    assert queue(world).asked == queue(world).later == []
+
+
+def test_a_pipeline_is_looked_at_when_what_it_says_or_has_active_changes(world: World) -> None:
+    def pipeline(generation: int, **status: Any) -> None:
+        meta = {"name": "p", "namespace": "team", "uid": "uid-p", "generation": generation}
+        change = world.pipelines.put({"metadata": meta | {"resourceVersion": str(next(VERSIONS))}, "status": status})
+        assert change is not None
+        world.pipeline_changed(*change)
+
+    pipeline(1)
+    assert clean_up(world) == {("Pipeline", "p")}
+    pipeline(1, activeRevision="p-1")
+    assert clean_up(world) == {("Pipeline", "p")}
+    pipeline(1, activeRevision="p-1", lastRun="r")
+    assert clean_up(world) == set()
+    pipeline(2, activeRevision="p-1", lastRun="r")
+    assert clean_up(world) == {("Pipeline", "p")}
+
+
+@pytest.mark.parametrize("rerun", [None, {}, {"of": None}, {"of": ["r"]}, "r", {"of": "r"}])
+def test_a_live_run_holds_the_one_whose_work_it_takes_over(world: World, rerun: Any) -> None:
+    again = run("again")
+    again["spec"]["rerun"] = rerun
+    put(world, again)
+    held = [one["metadata"]["name"] for one in world.runs.by_index(RERUN_OF, "team/r")]
+    assert held == (["again"] if rerun == {"of": "r"} else [])
+    put(world, run("again", **ended()))
+    assert world.runs.by_index(RERUN_OF, "team/r") == []

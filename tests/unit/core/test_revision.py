@@ -33,6 +33,7 @@ def reordered(value: Any) -> Any:
             id="defaults of a parameter spelt out",
         ),
         pytest.param(flights().having(owner=None), id="an explicit null"),
+        pytest.param(flights().having(history={"succeeded": 3, "ttl": "7d"}), id="how long its runs stay"),
     ],
 )
 def test_the_same_content_is_the_same_revision(same: PipelineBuilder) -> None:
