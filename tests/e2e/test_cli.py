@@ -63,7 +63,7 @@ TWICE = {"retry": {"limit": 1, "backoff": {"initial": "1s"}}}
 @begins(
     lambda room: room.start(
         shell("land", "echo attempt $DATAOPS_ATTEMPT; [ $DATAOPS_ATTEMPT = 2 ]", **TWICE),
-        shell("audit", "echo audited; echo whole >&2", needs=["land"]),
+        shell("audit", "echo audited; echo whole", needs=["land"]),
     )
 )
 def test_logs_of_every_attempt_can_be_read(room: Room) -> None:
