@@ -85,7 +85,8 @@ def started(done: Done) -> str:
 async def test_a_run_that_is_watched_to_success_ends_with_0_and_a_line_for_each_transition(case: Case) -> None:
     await case.ready(FLIGHTS, "flights")
     case.plays("land", succeed(rows=684))
-    done = await dataops(case, "run", "flights", "-p", "day=2013-02-09", "--logical-date", "2013-02-09", "--watch")
+    words = ["-p", "day=2013-02-09", "--logical-date", "2013-02-09", "--priority", "high"]
+    done = await dataops(case, "run", "flights", *words, "--watch")
     assert done.code == 0, done
     name = started(done)
     assert name.startswith("flights-20130209-")
@@ -96,7 +97,7 @@ async def test_a_run_that_is_watched_to_success_ends_with_0_and_a_line_for_each_
     assert "rows=684" in next(line for line in done.lines if "step land  Succeeded" in line)
     assert done.lines[-1].endswith(": 3 of 3 steps succeeded")
     run = await case.api.get(RUNS, case.namespace, name)
-    assert run["spec"]["logicalDate"] == "2013-02-09T00:00:00Z"
+    assert (run["spec"]["logicalDate"], run["spec"]["priority"]) == ("2013-02-09T00:00:00Z", "High")
     assert run["status"]["parameters"] == [{"name": "day", "value": "2013-02-09", "origin": "Run"}]
 
 

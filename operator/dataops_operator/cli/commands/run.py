@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from ...api.base import API_VERSION
+from ...api.concurrency import Priority
 from ...api.run import PipelineRunSpec
 from ...core.accept import logical_date as checked_date
 from ...core.parameters import RunContext, resolve
@@ -44,6 +45,10 @@ def run(
         str | None, typer.Option(help="The time that the run stands for, such as 2013-02-09T00:00:00Z.")
     ] = None,
     revision: Annotated[str | None, typer.Option(help="Revision to run; the active one where unset.")] = None,
+    priority: Annotated[
+        Priority | None,
+        typer.Option(help="Who comes first of those that wait for a place; Normal where unset.", case_sensitive=False),
+    ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the run; made of the pipeline's where unset.")] = None,
     timeout: Timeout = None,
     output: Output = Format.TEXT,
@@ -57,6 +62,7 @@ def run(
     spec: Object = {"pipeline": pipeline}
     spec |= {"revision": revision} if revision else {}
     spec |= {"logicalDate": _date(logical_date)} if logical_date else {}
+    spec |= {"priority": str(priority)} if priority else {}
     spec |= {"parameters": [{"name": key, "value": value} for key, value in given.items()]} if given else {}
     body = {
         "apiVersion": API_VERSION,
