@@ -115,7 +115,7 @@ chart: .venv/ready ## Lint the chart and hold what it makes against the API serv
 	PYTHONPATH=tools $(PY) tools/chartcheck.py
 
 integration: .venv/ready ## Controllers against a real API server and Job controller, pods played
-	$(PY) -m pytest tests/integration -q --numprocesses 3 --dist loadfile
+	$(PY) -m pytest tests/integration -q --numprocesses 2 --dist loadfile
 
 faults: .venv/ready ## The operator killed at every write, and the API server failing: short form
 	$(PY) -m pytest tests/faults -q
