@@ -20,6 +20,7 @@ from dataops_operator.core.inputs import Identity, Inputs
 from dataops_operator.core.names import AGENT_CONTAINER
 from dataops_operator.core.plan import View
 from dataops_operator.core.revision import Revision, make_revision
+from dataops_operator.core.steptemplates import Compiled, compile_pipeline
 from dataops_operator.core.targets import resolve_targets
 from dataops_operator.core.times import from_rfc3339, to_rfc3339
 
@@ -43,6 +44,23 @@ class PipelineBuilder:
         self.name = name
         self.namespace = namespace
         self.raw: Object = {"steps": []}
+        self.library: dict[str, Object] = {}
+
+    def template(self, name: str, **fields: Any) -> Self:
+        """Have a StepTemplate beside it, of that metadata.name; fields of its spec as on the wire."""
+        self.library[name] = fields
+        return self
+
+    def uses(self, name: str, template: str, values: Mapping[str, Any] | None = None, **fields: Any) -> Self:
+        """Add a step of a template."""
+        given = [{"name": key, "value": value} for key, value in (values or {}).items()]
+        body = {"name": name, "template": {"name": template}, "with": given or None, **fields}
+        self.raw["steps"].append({key: value for key, value in body.items() if value is not None})
+        return self
+
+    def compiled(self) -> Compiled:
+        """With its templates filled in."""
+        return compile_pipeline(self.raw, self.library)
 
     def step(self, name: str, **fields: Any) -> Self:
         """Add a step; fields as on the wire. `command=None` leaves the command out."""
@@ -74,7 +92,11 @@ class PipelineBuilder:
 
     def revision(self) -> Revision:
         """The revision of this content."""
-        return make_revision(self.name, self.spec())
+        if not self.library:
+            return make_revision(self.name, self.spec())
+        made = self.compiled()
+        assert made.spec is not None, made.problems
+        return make_revision(self.name, made.spec, made.templates)
 
     def build(self) -> Object:
         """The object to apply."""

@@ -36,6 +36,7 @@ from .controllers.revisions import Revisions
 from .controllers.run import RunController
 from .controllers.secrets import Arming, NoVault
 from .controllers.shapes import decode_job, decode_pod
+from .controllers.steptemplate import StepTemplateController
 from .controllers.world import Key, Settings, World
 from .core.names import SELECTOR
 from .core.network import Reach
@@ -117,8 +118,11 @@ class Operator:
         arming = self._arming()
         self._runs = RunController(self._world, revisions, arming)
         self._environment = self._environments(revisions, arming)
-        self._controllers: dict[str, EnvironmentController | PipelineController | RunController] = {
+        self._controllers: dict[
+            str, EnvironmentController | StepTemplateController | PipelineController | RunController
+        ] = {
             "Environment": self._environment.controller,
+            "StepTemplate": StepTemplateController(self._world),
             "Pipeline": PipelineController(self._world, revisions),
             "PipelineRun": self._runs,
         }

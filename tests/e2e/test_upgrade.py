@@ -7,7 +7,12 @@ from tests.e2e.site import RELEASE, SYSTEM
 from tests.harness.api import Object
 
 DISTURBS = 2
-CRDS = ("environments.dataops.dev", "pipelineruns.dataops.dev", "pipelines.dataops.dev")
+CRDS = (
+    "environments.dataops.dev",
+    "pipelineruns.dataops.dev",
+    "pipelines.dataops.dev",
+    "steptemplates.dataops.dev",
+)
 
 
 def definitions(room: Room) -> list[str]:

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from tests.builders import a_pipeline, a_run
 from tests.harness.api import Api, ApiError
-from tests.harness.kinds import CRDS, ENVIRONMENTS, NAMESPACES, PIPELINES, RUNS, Kind
+from tests.harness.kinds import CRDS, ENVIRONMENTS, NAMESPACES, PIPELINES, RUNS, TEMPLATES, Kind
 
 from dataops_operator.api.base import GROUP
 from localcluster import binaries
@@ -21,7 +21,7 @@ from localcluster.controlplane import ControlPlane
 ROOT = Path(__file__).parents[2]
 NAMESPACE = "crds"
 STRICT = {"dryRun": "All", "fieldValidation": "Strict"}
-KINDS = (ENVIRONMENTS, PIPELINES, RUNS)
+KINDS = (ENVIRONMENTS, TEMPLATES, PIPELINES, RUNS)
 Object = dict[str, Any]
 Kubectl = Callable[..., str]
 
@@ -149,7 +149,24 @@ def with_secret(**vault: Any) -> Object:
 PG: Object = {"host": "pg", "database": "dwh"}
 S3: Object = {"endpoint": "https://s3.example", "bucket": "lake"}
 SEALED: Object = {"key": "k", "ciphertext": "vault:v1:x"}
-P, R, E = "Pipeline", "PipelineRun", "Environment"
+P, R, E, T = "Pipeline", "PipelineRun", "Environment", "StepTemplate"
+
+
+def template(name: str = "t", **fields: Any) -> Object:
+    spec = {"image": "img", **fields}
+    spec = {key: value for key, value in spec.items() if value is not None}
+    return {"apiVersion": TEMPLATES.group_version, "kind": T, "metadata": {"name": name}, "spec": spec}
+
+
+WITH: Object = {"with": [{"name": "a"}]}
+
+
+def templated(**fields: Any) -> Object:
+    return pipeline(image=None, command=None, template={"name": "t"}, **fields)
+
+
+def of_template(type_: str | None, **fields: Any) -> Object:
+    return template(parameters=[{"name": "p", **({"type": type_} if type_ else {}), **fields}])
 
 
 def of_secrets(kind: str, path: str, make: Callable[..., Object]) -> dict[tuple[str, str], list[Any]]:
@@ -189,7 +206,85 @@ def of_secrets(kind: str, path: str, make: Callable[..., Object]) -> dict[tuple[
     }
 
 
+def of_pods(kind: str, path: str, make: Callable[..., Object]) -> dict[tuple[str, str], list[Any]]:
+    """The rules on a podTemplate: they hold in pipelines and in step templates."""
+
+    def mounted(place: str) -> Object:
+        return make(volumes=[{"name": "a", "emptyDir": {}}], volumeMounts=[{"name": "a", "mountPath": place}])
+
+    def holding(**fields: Any) -> Object:
+        return make(volumes=[{"name": "a", **fields}])
+
+    def needing(**fields: Any) -> Object:
+        terms = {"nodeSelectorTerms": [{"matchExpressions": [{"key": "disk", **fields}]}]}
+        return make(affinity={"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": terms}})
+
+    there = f"{path}.volumeMounts[0].mountPath"
+    required = "nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms[0].matchExpressions[0]"
+    memory, claim = {"medium": "Memory"}, {"name": "c"}
+    return {
+        (kind, "/tmp and /dataops are the step contract's"): [
+            (there, mounted("/tmp"), mounted("/tmp/x")),
+            (there, mounted("/dataops"), mounted("/dataops-2")),
+            (there, mounted("/dataops/secrets/api"), mounted("/var/dataops/secrets")),
+            (there, mounted("/proc/1"), mounted("/srv/proc/1")),
+            (there, mounted("/dev/shm"), mounted("/devices")),
+        ],
+        (kind, "a volume is exactly one of emptyDir, configMap and claim"): [
+            (f"{path}.volumes[0]", holding(), holding(emptyDir={})),
+            (f"{path}.volumes[0]", holding(emptyDir={}, claim=claim), holding(claim=claim)),
+        ],
+        (kind, "memory is the node's"): [
+            (
+                f"{path}.volumes[0].emptyDir.sizeLimit",
+                holding(emptyDir=memory),
+                holding(emptyDir=memory | {"sizeLimit": "1Gi"}),
+            ),
+        ],
+        (kind, "In, NotIn, Gt and Lt need values"): [
+            (
+                f"{path}.affinity.{required}.values",
+                needing(operator="In"),
+                needing(operator="In", values=["ssd"]),
+            ),
+            (
+                f"{path}.affinity.{required}.values",
+                needing(operator="Exists", values=["ssd"]),
+                needing(operator="Exists"),
+            ),
+        ],
+    }
+
+
 CREATED: dict[tuple[str, str], list[tuple[str, Object, Object]]] = {
+    **of_pods(P, "spec.steps[0].podTemplate", lambda **fields: pipeline(podTemplate=fields)),
+    **of_pods(T, "spec.podTemplate", lambda **fields: template(podTemplate=fields)),
+    (E, "labels of dataops.dev, kubernetes.io and k8s.io"): [
+        (
+            "spec.podPolicy.labels",
+            environment(podPolicy={"labels": ["dataops.dev/run-uid"]}),
+            environment(podPolicy={"labels": ["team", "acme.example/dataops.dev"]}),
+        ),
+        (
+            "spec.podPolicy.labels",
+            environment(podPolicy={"labels": ["team", "pod-security.kubernetes.io/enforce"]}),
+            environment(podPolicy={"labels": ["notkubernetes.io/x"]}),
+        ),
+    ],
+    (E, "annotations of dataops.dev, kubernetes.io and k8s.io"): [
+        (
+            "spec.podPolicy.annotations",
+            environment(podPolicy={"annotations": ["apps.k8s.io/x"]}),
+            environment(podPolicy={"annotations": ["acme.example/x"]}),
+        ),
+    ],
+    (E, "the classes system-... are the cluster's own"): [
+        (
+            "spec.podPolicy.priorityClasses",
+            environment(podPolicy={"priorityClasses": ["system-node-critical"]}),
+            environment(podPolicy={"priorityClasses": ["batch-system"]}),
+        ),
+    ],
     **of_secrets(P, "spec.secrets[0].vault", with_secret),
     **of_secrets(E, "spec.targets[0].postgres.credentials.vault", with_credentials),
     (E, "an environment's name is a DNS label of at most 40 characters"): [
@@ -313,6 +408,40 @@ CREATED: dict[tuple[str, str], list[tuple[str, Object, Object]]] = {
         ("spec.concurrency.key", with_concurrency(key="$(steps.a.outputs.n)"), with_concurrency(key="x-$(env.name)")),
         ("spec.concurrency.key", with_concurrency(key="$(date)"), with_concurrency(key="$(run.logicalDate)")),
     ],
+    (P, "image, command, args, script, outputs and workspace are the template's own"): [
+        ("spec.steps[0].template", pipeline(image="i", command=None, template={"name": "t"}), templated()),
+        ("spec.steps[0].template", pipeline(image=None, template={"name": "t"}), templated(timeout="1m")),
+        ("spec.steps[0].template", templated(workspace="None"), templated(env=[{"name": "A"}])),
+        ("spec.steps[0].template", templated(outputs=[{"name": "a"}]), templated(secrets=[{"name": "a", "as": "b"}])),
+    ],
+    (P, "with gives values to a template's parameters"): [
+        ("spec.steps[0].with", a_pipeline("p").step("a", **WITH).build(), templated(**WITH)),
+    ],
+    (T, "a template is called <name>, or <name>-<version> where it has a version"): [
+        ("<nil>", template("t.2"), template("t-2")),
+        ("<nil>", template("t" * 64), template("t" * 63)),
+        ("<nil>", template("t", version="2"), template("t-2", version="2")),
+        ("<nil>", template("t-2.0", version="2"), template("t-2.0", version="2.0")),
+        ("<nil>", template("t" * 64 + "-2", version="2"), template("t" * 63 + "-2", version="2")),
+        ("<nil>", template("x.y-2", version="2"), template("x-y-2", version="2")),
+    ],
+    (T, "a template is either command and args, or script"): [
+        ("spec.script", template(script="x", command=["x"]), template(script="x")),
+        ("spec.script", template(script="x", args=["x"]), template(command=["x"], args=["x"])),
+    ],
+    (T, "a template needs a command, args, a script, or an image"): [
+        ("spec", template(image=None), template()),
+        ("spec", template(image=None, timeout="1m"), template(image=None, args=["x"])),
+    ],
+    (T, "minimum is for the types Integer and Number"): [
+        ("spec.parameters[0].minimum", of_template("Date", minimum=1), of_template("Integer", minimum=1)),
+    ],
+    (T, "maximum is for the types Integer and Number"): [
+        ("spec.parameters[0].maximum", of_template(None, maximum=1), of_template("Number", maximum=1)),
+    ],
+    (T, "pattern is for the type String"): [
+        ("spec.parameters[0].pattern", of_template("Array", pattern="a"), of_template(None, pattern="a")),
+    ],
     (R, "a run's name is a DNS label of at most 63 characters"): [
         ("<nil>", run("r" * 64), run("r" * 63)),
         ("<nil>", run("r.s"), run("r-s")),
@@ -329,8 +458,21 @@ def stays(field: str, value: str, other: str, **given: Any) -> list[tuple[str, O
 
 DATE, OTHER_DATE = "2013-02-09T00:00:00Z", "2013-02-10T00:00:00Z"
 ONE, OTHER = [{"name": "day", "value": "x"}], [{"name": "night", "value": "x"}]
+VERSIONED = template("t-2", version="2", image="a")
 # What stands, what it may not become, what it may.
 CHANGED: dict[tuple[str, str], list[tuple[str, Object, Object, Object]]] = {
+    (T, "a template with a version cannot change"): [
+        ("spec", VERSIONED, template("t-2", version="2", image="b"), VERSIONED),
+        ("spec", VERSIONED, template("t-2"), VERSIONED),
+        ("spec", VERSIONED, template("t-2", version="2", timeout="1m"), VERSIONED),
+        (
+            "spec",
+            template("t-2", version="2", parameters=[{"name": "p", "default": "a"}]),
+            template("t-2", version="2", parameters=[{"name": "p", "default": "b"}]),
+            template("t-2", version="2", parameters=[{"name": "p", "default": "a"}]),
+        ),
+        ("spec", VERSIONED, template("t-2", version="2", script="x"), VERSIONED),
+    ],
     (E, "namespace cannot change"): stays("namespace", "ns-a", "ns-b"),
     (E, "from cannot change"): stays("from", "prod", "staging"),
     (E, "branch cannot change"): stays("branch", "a", "b", from_="prod"),
@@ -464,6 +606,16 @@ async def test_the_same_name_twice_is_refused(api: Api, body: Object, told: str)
         pytest.param(with_target(s3={"endpoint": "ftp://x", "bucket": "lake"}), "endpoint", id="another protocol"),
         pytest.param(with_target(s3={**S3, "prefix": "../other/"}), "prefix", id="a prefix that escapes"),
         pytest.param(run(pipeline="A"), "spec.pipeline", id="a pipeline's name in capitals"),
+        pytest.param(pipeline(podTemplate={"volumes": [{"name": "a" * 41, "emptyDir": {}}]}), "name", id="a long name"),
+        pytest.param(
+            pipeline(podTemplate={"volumeMounts": [{"name": "a", "mountPath": "/a/../b"}]}), "mountPath", id="a way out"
+        ),
+        pytest.param(
+            pipeline(podTemplate={"volumeMounts": [{"name": "a", "mountPath": "/a", "subPath": "../b"}]}),
+            "subPath",
+            id="a way out of a volume",
+        ),
+        pytest.param(template("t-A", version="A"), "spec.version", id="a version in capitals"),
     ],
 )
 async def test_what_the_schema_bounds_is_refused_with_its_path(api: Api, body: Object, told: str) -> None:
@@ -478,6 +630,29 @@ async def test_everything_at_its_upper_bound_is_taken(api: Api) -> None:
         body.parameter(f"p{index}", "Integer", minimum=0, maximum="9", default=index % 10)
     assert await refusal(api, body.build()) == "", "a thousand steps are within CEL's cost"
     assert await refusal(api, body.step("one-more").build()) != ""
+
+
+async def test_a_template_at_its_upper_bound_is_taken_and_its_version_still_cannot_change(api: Api) -> None:
+    parameters = [{"name": f"p{index}", "enum": ["v" * 9] * 64, "default": "d" * 999} for index in range(64)]
+    env = [{"name": f"E{index}", "value": "v" * 999} for index in range(128)]
+    large = template("t-2", version="2", script="s" * 65536, parameters=parameters, env=env)
+    assert await refusal(api, large) == ""
+    other = template("t-2", version="2", script="s" * 65535 + "t", parameters=parameters, env=env)
+    assert "cannot change" in await refusal(api, other, large)
+
+
+async def test_pod_templates_at_their_upper_bound_are_within_cels_cost(api: Api) -> None:
+    requirement = {"key": "k", "operator": "In", "values": ["v"] * 32}
+    volumes: list[Object] = [{"name": f"v{index}", "configMap": {"name": "c"}} for index in range(8)]
+    mounts = [{"name": "v0", "mountPath": f"/m{index}"} for index in range(16)]
+    terms = [{"matchExpressions": [requirement] * 8}] * 8
+    affinity = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}}
+    large: Object = {"volumes": volumes, "volumeMounts": mounts, "affinity": affinity}
+    small: Object = {"volumes": volumes, "volumeMounts": mounts}
+    body = a_pipeline("p").having(defaults={"podTemplate": large})
+    for index in range(600):
+        body.step(f"s{index}", podTemplate=small)
+    assert await refusal(api, body.build()) == ""
 
 
 async def test_an_environment_at_its_upper_bound_is_taken(api: Api) -> None:
@@ -500,6 +675,7 @@ async def test_an_environment_at_its_upper_bound_is_taken(api: Api) -> None:
     [
         pytest.param(PIPELINES, pipeline(retries=3), id="Pipeline"),
         pytest.param(RUNS, run(urgency="High"), id="PipelineRun"),
+        pytest.param(TEMPLATES, template(needs=["a"]), id="StepTemplate"),
         pytest.param(ENVIRONMENTS, environment(vault={"role": "r", "address": "https://v.example"}), id="Environment"),
     ],
 )
@@ -542,6 +718,7 @@ async def test_an_empty_parameter_value_and_any_json_survive_the_way(api: Api) -
         ("pipelinerun.status.steps", ["Where each step stands, in the pipeline's order.", "When the attempt ended"]),
         ("denv.spec", ["How long after its creation the environment deletes itself", "Where data lives"]),
         ("environment.spec.quota", ["Runs under way at once; more wait"]),
+        ("dst.spec", ["Version that this object is", "Typed inputs; a pipeline's step gives their values in `with`."]),
         ("drun.spec", ["Name of the Pipeline: in the project namespace of the environment"]),
     ],
 )

@@ -32,6 +32,7 @@ from tests.harness.kinds import (
     RUNS,
     SECRETS,
     SERVICE_ACCOUNTS,
+    TEMPLATES,
     Kind,
 )
 from tests.harness.player import Player
@@ -123,7 +124,8 @@ async def gone(api: Api, kind: Any, namespace: str | None, name: str) -> None:
 async def test_an_environment_its_runs_their_workspace_and_the_way_back(site: Site) -> None:
     """One walk through everything, since each part needs what the one before made."""
     api = site.api
-    steps = [step("land"), step("report", "land")]
+    await api.create(TEMPLATES, PROJECT, {"metadata": {"name": "land"}, "spec": {"command": ["land"]}})
+    steps = [{"name": "land", "template": {"name": "land"}}, step("report", "land")]
     await api.create(PIPELINES, PROJECT, {"metadata": {"name": "p"}, "spec": spec(*steps, workspace={"size": "1Gi"})})
     await stands(api, "prod", **WHOLE)
 

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 VERBS = ("get", "list", "watch", "create", "update", "patch", "delete", "deletecollection")
 READ = "get list watch"
 ALL = " ".join(VERBS)
-OUR_KINDS = ("environments", "pipelines", "pipelineruns", "promotions")
+OUR_KINDS = ("environments", "steptemplates", "pipelines", "pipelineruns", "promotions")
 DELICATE = (
     "secrets",
     "serviceaccounts",
@@ -57,7 +57,7 @@ RESOURCES = (
 READS = {f"{kind}.dataops.dev": READ for kind in OUR_KINDS} | {
     f"{kind}/status.dataops.dev": "get" for kind in OUR_KINDS if kind != "promotions"
 }
-EDITS = READS | {f"{kind}.dataops.dev": ALL for kind in ("pipelines", "pipelineruns", "promotions")}
+EDITS = READS | {f"{kind}.dataops.dev": ALL for kind in OUR_KINDS[1:]}
 MAY: dict[str, dict[str, str]] = {
     "viewer": READS,
     "runner": READS | {"pipelineruns.dataops.dev": f"{READ} create delete"},
@@ -71,9 +71,11 @@ MADE = f"{READ} create patch delete"
 RECORDS = "get list create patch delete"
 OPERATOR: dict[str, str] = {
     "environments.dataops.dev": f"{READ} patch delete",
+    "steptemplates.dataops.dev": READ,
     "pipelines.dataops.dev": READ,
     "pipelineruns.dataops.dev": f"{READ} delete",
     "environments/status.dataops.dev": "patch",
+    "steptemplates/status.dataops.dev": "patch",
     "pipelines/status.dataops.dev": "patch",
     "pipelineruns/status.dataops.dev": "patch",
     "jobs.batch": f"{READ} create delete",

@@ -4,10 +4,10 @@ Secrets, so a step's credentials stay between the step's pod and whoever made th
 */}}
 {{- define "dataops.operatorRules" -}}
 - apiGroups: [dataops.dev]
-  resources: [environments, pipelines, pipelineruns]
+  resources: [environments, steptemplates, pipelines, pipelineruns]
   verbs: [get, list, watch]
 - apiGroups: [dataops.dev]
-  resources: [environments/status, pipelines/status, pipelineruns/status]
+  resources: [environments/status, steptemplates/status, pipelines/status, pipelineruns/status]
   verbs: [patch]
 # Its finalizer, and the end of an Environment whose time is over; with it the runs under way end. Finished runs go as
 # their pipeline's history has it: the policy <fullname>-guard holds deletions to these two.
@@ -81,9 +81,9 @@ made and removed unread. Given in execution namespaces alone.
 {{/* What everybody with a role reads: no status holds a secret or a masked value. */}}
 {{- define "dataops.readRules" -}}
 - apiGroups: [dataops.dev]
-  resources: [environments, pipelines, pipelineruns, promotions]
+  resources: [environments, steptemplates, pipelines, pipelineruns, promotions]
   verbs: [get, list, watch]
 - apiGroups: [dataops.dev]
-  resources: [environments/status, pipelines/status, pipelineruns/status]
+  resources: [environments/status, steptemplates/status, pipelines/status, pipelineruns/status]
   verbs: [get]
 {{- end -}}

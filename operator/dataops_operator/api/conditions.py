@@ -58,6 +58,7 @@ class Reason(StrEnum):
     # definitions
     VALID = "Valid"
     INVALID = "Invalid"
+    TEMPLATE_NOT_FOUND = "TemplateNotFound"
     # runs
     PIPELINE_INVALID = "PipelineInvalid"
     PIPELINE_NOT_FOUND = "PipelineNotFound"
@@ -103,6 +104,7 @@ class Reason(StrEnum):
     ENVIRONMENT_DELETED = "EnvironmentDeleted"
     TARGET_NOT_FOUND = "TargetNotFound"
     IMAGE_NOT_ALLOWED = "ImageNotAllowed"
+    POD_NOT_ALLOWED = "PodNotAllowed"
     CLAIM_NOT_FOUND = "ClaimNotFound"
     CLAIM_NOT_ALLOWED = "ClaimNotAllowed"
     # secrets

@@ -13,10 +13,10 @@ from typing import Any, Final
 
 import yaml
 
-from . import environment, pipeline, run
+from . import environment, pipeline, run, template
 from .base import CATEGORY, GROUP, VERSION, ApiModel
 
-KINDS: Final = (environment.CRD, pipeline.CRD, run.CRD)
+KINDS: Final = (environment.CRD, template.CRD, pipeline.CRD, run.CRD)
 
 _KEEP: Final = (
     "type",

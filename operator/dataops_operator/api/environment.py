@@ -24,6 +24,7 @@ from .base import (
 )
 from .conditions import Condition
 from .pipeline import Size
+from .podtemplate import LabelMap, PodPolicy, Toleration
 from .secret import Credentials
 from .step import Quantity, Resources
 
@@ -35,13 +36,6 @@ SqlName = Annotated[str, StringConstraints(pattern=r"^[a-z_][a-z0-9_]*$", min_le
 StorageClass = Annotated[str, StringConstraints(min_length=1, max_length=253)]
 AccessMode = Literal["ReadWriteOnce", "ReadWriteMany", "ReadWriteOncePod"]
 ClaimName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", min_length=1, max_length=253)]
-LabelMap = Annotated[
-    dict[
-        Annotated[str, StringConstraints(max_length=317)],
-        Annotated[str, StringConstraints(max_length=63)],
-    ],
-    Field(max_length=16),
-]
 
 
 class EnvironmentParameter(ApiModel):
@@ -174,19 +168,6 @@ class Target(ApiModel):
     """A directory on a claim, mounted at /dataops/targets/<name>."""
     duckdb: DuckdbTarget | None = None
     """A DuckDB file on a claim, mounted at /dataops/targets/<name>."""
-
-
-class Toleration(ApiModel):
-    """A node taint that pods tolerate, as Kubernetes has it."""
-
-    key: Annotated[str, StringConstraints(max_length=317)] | None = None
-    """Key of the taint; every taint where unset."""
-    operator: Literal["Exists", "Equal"] = "Equal"
-    """How key and value are compared."""
-    value: Annotated[str, StringConstraints(max_length=63)] | None = None
-    """Value of the taint."""
-    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
-    """Effect of the taint; every effect where unset."""
 
 
 class PullSecret(ApiModel):
@@ -400,6 +381,8 @@ class EnvironmentSpec(ApiModel):
     """Whether secrets must never reach etcd: vault.delivery must then be Pod."""
     pod_defaults: PodDefaults | None = None
     """What the pods of every step have."""
+    pod_policy: PodPolicy | None = None
+    """What steps may ask of their pods by podTemplate, beyond what is harmless anywhere."""
     images: ImagePolicy | None = None
     """Which images may run here."""
     network: Network | None = None

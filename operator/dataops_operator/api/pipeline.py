@@ -11,6 +11,7 @@ from .concurrency import Concurrency
 from .conditions import Condition
 from .history import History
 from .parameter import Parameter
+from .podtemplate import PodTemplate
 from .secret import Secret
 from .step import Resources, Retry, Step
 
@@ -30,6 +31,8 @@ class Defaults(ApiModel):
     """How long one attempt may wait for its container to start."""
     resources: Resources | None = None
     """Compute resources."""
+    pod_template: PodTemplate | None = None
+    """What is said about the pods of steps, field by field."""
 
 
 class Workspace(ApiModel):
@@ -89,7 +92,7 @@ class PipelineStatus(ApiModel):
     observed_generation: int = -1
     """The metadata.generation that this status speaks of."""
     conditions: Annotated[list[Condition], Field(max_length=16, json_schema_extra=LIST_BY_TYPE)] | None = None
-    """Ready, Stalled, LastRunSucceeded."""
+    """Ready, Stalled, LastRunSucceeded; Reconciling while a step template is waited for."""
     active_revision: Annotated[str, StringConstraints(max_length=253)] | None = None
     """ControllerRevision that new runs use."""
     last_run: Annotated[str, StringConstraints(max_length=253)] | None = None

@@ -114,9 +114,17 @@ class ResolvedParameter(ApiModel):
     value: AnyJson = None
     """Value, of the parameter's type; not shown where the parameter is masked."""
     origin: Annotated[str, StringConstraints(max_length=32)] | None = None
-    """Where the value comes from: Run, Environment or Pipeline."""
+    """Where the value comes from: Run, Environment or Pipeline; of a step template's also Template (its default) or
+    Step (an output of another step)."""
     masked: bool | None = None
     """Whether the value is kept out of here."""
+
+
+class StepParameter(ResolvedParameter):
+    """A parameter of a step's template as the run uses it."""
+
+    step: Name
+    """Name of the step."""
 
 
 class SecretVersion(ApiModel):
@@ -195,6 +203,8 @@ class PipelineRunStatus(ApiModel):
     """Parameters as resolved at the start."""
     concurrency_key: Annotated[str, StringConstraints(max_length=253)] | None = None
     """The pipeline's concurrency.key as this run has it: with which other runs it counts together."""
+    step_parameters: Annotated[list[StepParameter], Field(max_length=256, json_schema_extra=LIST_ATOMIC)] | None = None
+    """Parameters of the templates that steps are made of, as far as they are known at the start."""
     waiting_for: Annotated[list[WaitingFor], Field(max_length=16, json_schema_extra=LIST_ATOMIC)] | None = None
     """What the run waits for, while it does."""
     secrets: Annotated[list[SecretVersion], Field(max_length=64, json_schema_extra=LIST_ATOMIC)] | None = None

@@ -133,6 +133,8 @@ class StepSecret(ApiModel):
 
     name: Name
     """Name of one of spec.secrets."""
+    as_: Name | None = Field(default=None, alias="as")
+    """Another name for it in this step: that of its directory, or the one by which the step's template asks for it."""
     env: Annotated[list[SecretVariable], Field(min_length=1, max_length=32, json_schema_extra=LIST_BY_NAME)] | None = (
         None
     )

@@ -24,7 +24,9 @@ from .base import (
     rules,
 )
 from .parameter import ParameterType
+from .podtemplate import PodTemplate
 from .secret import StepSecret
+from .templateref import TemplateReference, TemplateValue
 
 Quantity = Annotated[dict[Annotated[str, StringConstraints(max_length=63)], IntOrString], Field(max_length=16)]
 
@@ -103,8 +105,19 @@ class Step(ApiModel):
                 ".script",
             ),
             rule(
-                "has(self.script) || has(self.command) || has(self.args) || has(self.image)",
+                "has(self.script) || has(self.command) || has(self.args) || has(self.image) || has(self.template)",
                 "a step needs a command, args, a script, or an image whose own entrypoint it runs",
+            ),
+            rule(
+                "!has(self.template) || !(has(self.script) || has(self.command) || has(self.args) || has(self.image)"
+                " || has(self.outputs) || has(self.workspace))",
+                "image, command, args, script, outputs and workspace are the template's own; remove them, or template",
+                ".template",
+            ),
+            rule(
+                "!has(self.with) || has(self.template)",
+                "with gives values to a template's parameters; name the template, or remove it",
+                ".with",
             ),
             rule(
                 "!has(self.needs) || !(self.name in self.needs)",
@@ -118,6 +131,13 @@ class Step(ApiModel):
     """Name, unique in the pipeline."""
     description: Text | None = None
     """What the step does."""
+    template: TemplateReference | None = None
+    """StepTemplate that says what is run. Beside it a step has only its place in the pipeline (needs and the like),
+    `with`, env and secrets, and its own retry, timeout, startTimeout and resources where it says any."""
+    with_: Annotated[list[TemplateValue], Field(max_length=64, json_schema_extra=LIST_BY_NAME)] | None = Field(
+        default=None, alias="with"
+    )
+    """Values of the template's parameters; those that are left out have the template's default."""
     image: Image | None = None
     """Container image; spec.defaults.image where unset."""
     command: Annotated[list[Argument], Field(min_length=1, max_length=64, json_schema_extra=LIST_ATOMIC)] | None = None
@@ -147,3 +167,5 @@ class Step(ApiModel):
     `$(targets.<name>.url)` come without saying, as files under /dataops/secrets/<name>/."""
     workspace: Literal["Mount", "None"] | None = None
     """None keeps the pipeline's workspace out of this step."""
+    pod_template: PodTemplate | None = None
+    """What is said about the step's pod: an allow-list; field by field, spec.defaults.podTemplate where unset."""

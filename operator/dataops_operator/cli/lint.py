@@ -1,4 +1,4 @@
-"""Files of Pipelines, runs and Environments held against every rule that can be held offline, with line and column.
+"""Files of our kinds held against every rule that can be held offline, with line and column.
 
 The rules are the API server's schema and the reconciler's own code. What stands together is held together: a run in
 the same files as its Pipeline and its Environment is checked as if it began there.
@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from ..api.base import API_VERSION, GROUP
 from ..api.conditions import Reason
 from ..api.crd import KINDS
+from ..api.pipeline import PipelineSpec
 from ..api.run import PipelineRunSpec
 from ..core.accept import Refused, inputs, logical_date, pin
 from ..core.environment import Effective, effective, execution_namespace
@@ -26,7 +27,8 @@ from ..core.inputs import Identity
 from ..core.parameters import Offer, Problem, RunContext, resolve
 from ..core.references import nearest
 from ..core.revision import Revision, make_revision
-from ..core.validate import parse, shape_problems
+from ..core.steptemplates import Library, alone, compile_pipeline, own_path, parse_pipeline, parse_template
+from ..core.validate import shape_problems
 from . import documents, schema
 from .documents import Document, Position
 from .shelltext import warnings_of
@@ -180,10 +182,18 @@ class Lint:
 
     def pipeline(self, item: Item) -> Iterator[Problem]:
         """What is wrong with a Pipeline."""
-        spec, problems = parse(item.spec)
+        spec, problems = parse_pipeline(item.spec, self._library(item.namespace))
         yield from problems
-        for warning in warnings_of(spec) if spec is not None else ():
+        # Of the steps as they are written: what a template says is said there.
+        for warning in warnings_of(PipelineSpec.model_validate(item.spec)) if spec is not None else ():
             self._add(item, warning, "warning")
+
+    def step_template(self, item: Item) -> Iterator[Problem]:
+        """What is wrong with a StepTemplate."""
+        spec, problems = parse_template(item.spec)
+        yield from problems
+        for warning in warnings_of(alone(spec)) if spec is not None else ():
+            self._add(item, Problem(own_path(warning.path), warning.message), "warning")
 
     def environment(self, item: Item) -> Iterator[Problem]:
         """What is wrong with an Environment; its parent is held against it where it is at hand."""
@@ -208,7 +218,7 @@ class Lint:
         environment = self._environment_of(item.namespace)
         project = environment.project if environment is not None else item.namespace
         pipeline = self._find("Pipeline", project, spec.pipeline)
-        revision = _revision(pipeline) if pipeline is not None else None
+        revision = self._revision(pipeline) if pipeline is not None else None
         if revision is not None and spec.revision in (None, revision.name):
             yield from self._begin(item, spec, pipeline, revision, environment)
 
@@ -243,11 +253,22 @@ class Lint:
 
     # What stands together.
 
+    def _library(self, namespace: str) -> Library:
+        """The step templates of a namespace that are at hand; others may well be in the cluster."""
+        return {
+            item.name: item.spec for item in self._items if (item.kind, item.namespace) == ("StepTemplate", namespace)
+        }
+
     def _find(self, kind: str, namespace: str, name: str) -> Item | None:
         for item in self._items:
             if (item.kind, item.namespace, item.name) == (kind, namespace, name):
                 return item
         return None
+
+    def _revision(self, pipeline: Item) -> Revision | None:
+        """What a valid pipeline runs, where all of its templates are at hand."""
+        made = compile_pipeline(pipeline.spec, self._library(pipeline.namespace))
+        return None if made.spec is None or made.problems else make_revision(pipeline.name, made.spec, made.templates)
 
     def _environment_of(self, namespace: str) -> Effective | None:
         """The environment whose runs live in a namespace, where it is at hand and valid."""
@@ -269,6 +290,7 @@ class Lint:
 Check = Callable[[Lint, Item], Iterable[Problem]]
 
 CHECKS: Final[Mapping[str, Check]] = {
+    "StepTemplate": Lint.step_template,
     "Pipeline": Lint.pipeline,
     "PipelineRun": Lint.run,
     "Environment": Lint.environment,
@@ -278,11 +300,6 @@ CHECKS: Final[Mapping[str, Check]] = {
 
 def _nothing(_lint: Lint, _item: Item) -> Iterable[Problem]:
     return ()
-
-
-def _revision(pipeline: Item) -> Revision | None:
-    spec, problems = parse(pipeline.spec)
-    return None if spec is None or problems else make_revision(pipeline.name, spec)
 
 
 def _as_written(item: Item, problem: Problem) -> Problem:

@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 
 from ..api.pipeline import PipelineSpec
-from ..core.validate import parse, summarise
+from ..core.steptemplates import parse_pipeline
+from ..core.validate import summarise
 from . import documents
 from .errors import CliError, Exit
 
@@ -32,7 +33,12 @@ def pipeline_in(file: Path, name: str | None = None) -> tuple[str, PipelineSpec]
     if name is None and len(found) != 1:
         raise CliError(f"{file} has {len(found)} Pipelines; name one: {', '.join(found) or 'none'}", Exit.USAGE)
     chosen = name or next(iter(found))
-    spec, problems = parse(found[chosen].get("spec") or {})
+    library = {
+        str((one.get("metadata") or {}).get("name")): one.get("spec") or {}
+        for one in values
+        if one.get("kind") == "StepTemplate"
+    }
+    spec, problems = parse_pipeline(found[chosen].get("spec") or {}, library)
     if spec is None or problems:
         raise CliError(f"{file}: {summarise(problems)}; `dataops lint {file}` says where", Exit.FAILED)
     return chosen, spec

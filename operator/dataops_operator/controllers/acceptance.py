@@ -18,14 +18,17 @@ from ..core.environment import Effective
 from ..core.fit import unfit
 from ..core.inputs import Identity
 from ..core.masking import hide
+from ..core.podplacement import claims
 from ..core.quota import lined_up
 from ..core.revision import Revision
+from ..core.steptemplates import missing
 from ..core.validate import shape_problems, summarise
 from ..kube.errors import NotFound
 from ..kube.resources import ENVIRONMENTS, PERSISTENT_VOLUME_CLAIMS, PIPELINES
 from .admission import Admission
 from .children import Children
 from .revisions import Recent, Revisions
+from .steptemplate import held_templates, read_templates
 from .tenancy import Home, NotYet, Tenancy
 from .world import Object, World
 
@@ -139,7 +142,7 @@ class Acceptance:
         inputs = accept.inputs(identity, revision, fixed, self._world.settings.runner, environment)
         if found := unfit(inputs):
             return Refused(found[0][0], hide(summarise([problem for _, problem in found]), inputs.hidden))
-        if (refused := await self._workspace(run, revision)) is not None:
+        if (refused := await self._claims(run, revision)) is not None:
             return refused
         if home is not None:
             for name in dict.fromkeys(target.name for step in revision.spec.steps for target in inputs.targets(step)):
@@ -162,7 +165,8 @@ class Acceptance:
             revision = self._revisions.known(project, spec.pipeline, spec.revision)
         else:
             pipeline = self._world.pipelines.get(project, spec.pipeline)
-            revision = self._revisions.compile(pipeline)[0] if pipeline is not None else None
+            held = held_templates(self._world, pipeline) if pipeline is not None else {}
+            revision = self._revisions.compile(pipeline, held)[0] if pipeline is not None else None
         if revision is None:
             return UNBOUND
         if (alike := without_key(revision.spec.concurrency)) is not None:
@@ -177,17 +181,18 @@ class Acceptance:
         except UnusableKeyError:
             return UNBOUND
 
-    async def _workspace(self, run: Object, revision: Revision) -> Waiting | Refused | None:
-        """What keeps a run from the claim that its pipeline names; None where nothing does."""
-        workspace, meta = revision.spec.workspace, run["metadata"]
-        if workspace is None or workspace.claim is None:
-            return None
-        try:
-            claim = await self._world.client.get(PERSISTENT_VOLUME_CLAIMS, meta["namespace"], workspace.claim)
-        except NotFound:
-            created, patience = meta["creationTimestamp"], self._world.settings.pipeline_wait
-            return accept.missing("claim", workspace.claim, Reason.CLAIM_NOT_FOUND, created, patience, time.time())
-        return accept.claim_refusal(claim)
+    async def _claims(self, run: Object, revision: Revision) -> Waiting | Refused | None:
+        """What keeps a run from the claims that its pipeline names; None where nothing does."""
+        meta = run["metadata"]
+        for name, path in claims(revision).items():
+            try:
+                claim = await self._world.client.get(PERSISTENT_VOLUME_CLAIMS, meta["namespace"], name)
+            except NotFound:
+                created, patience = meta["creationTimestamp"], self._world.settings.pipeline_wait
+                return accept.missing("claim", name, Reason.CLAIM_NOT_FOUND, created, patience, time.time())
+            if (refused := accept.claim_refusal(claim, path)) is not None:
+                return refused
+        return None
 
     async def _revision(self, run: Object, spec: PipelineRunSpec, project: str) -> Revision | Waiting | Refused:
         """The revision that a new run executes."""
@@ -202,7 +207,10 @@ class Acceptance:
         except NotFound:
             kind = "pipeline" if project == run["metadata"]["namespace"] else f"namespace {project}: pipeline"
             return accept.missing(kind, spec.pipeline, Reason.PIPELINE_NOT_FOUND, created, patience, now)
-        revision, problems = self._revisions.compile(pipeline)
+        revision, problems = self._revisions.compile(pipeline, await read_templates(self._world, pipeline))
+        if revision is None and (absent := missing(problems)):
+            kind = f"pipeline {spec.pipeline!r}'s step template"
+            return accept.missing(kind, absent[0], Reason.TEMPLATE_NOT_FOUND, created, patience, now)
         if revision is None:
             text = f"pipeline {spec.pipeline!r} is not valid: {summarise(problems)}"
             return Refused(Reason.PIPELINE_INVALID, text)
@@ -284,7 +292,7 @@ class Acceptance:
             pipeline = await self._world.client.get(PIPELINES, project, identity.pipeline)
         except NotFound:
             return None
-        revision, _ = self._revisions.compile(pipeline)
+        revision, _ = self._revisions.compile(pipeline, await read_templates(self._world, pipeline))
         if revision is None or revision.name != name:
             return None
         await self._revisions.ensure(pipeline, revision)

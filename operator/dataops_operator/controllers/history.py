@@ -28,6 +28,7 @@ from .children import Children
 from .indices import RERUN_OF, UNPINNED
 from .pace import Pace
 from .revisions import Revisions
+from .steptemplate import held_templates
 from .tenancy import Tenancy
 from .world import BY_PIPELINE, CLEAN_UP_DELAY, LIVE_IN, Key, Object, World, environment_label, pipeline_key
 
@@ -245,7 +246,7 @@ class HistoryController:
         active = pipeline["status"].get("activeRevision")
         if active is None:
             return  # its first revision comes with its first status
-        compiled, _ = self._revisions.compile(pipeline)
+        compiled, _ = self._revisions.compile(pipeline, held_templates(self._world, pipeline))
         current = {active, compiled.name} if compiled is not None else {active}
         unpinned = self._world.runs.by_index(UNPINNED, key.name)
         asked = {run["spec"].get("revision") for run in (*unpinned, *self._of(key))}

@@ -10,12 +10,14 @@ from ..api.conditions import Reason, Type, drop_condition, find_condition, set_c
 from ..core.parameters import Problem
 from ..core.revision import Revision
 from ..core.status import difference, is_final
+from ..core.steptemplates import missing
 from ..core.times import to_rfc3339
 from ..core.validate import summarise
 from ..kube.errors import Conflict, NotFound
 from ..kube.resources import PIPELINES
 from .events import News
 from .revisions import Revisions
+from .steptemplate import held_templates
 from .world import BY_PIPELINE, CLEAN_UP_DELAY, Key, Object, World
 
 LAST_RUN_DELAY: Final = 5.0
@@ -35,7 +37,7 @@ class PipelineController:
         pipeline = self._world.pipelines.get(key.namespace, key.name)
         if pipeline is None or "deletionTimestamp" in pipeline["metadata"]:
             return
-        revision, problems = self._revisions.compile(pipeline)
+        revision, problems = self._revisions.compile(pipeline, held_templates(self._world, pipeline))
         if revision is not None:
             await self._revisions.ensure(pipeline, revision)
             if pipeline["status"].get("activeRevision") != revision.name:
@@ -111,11 +113,18 @@ def compose(
 
     if revision is not None:
         put(Type.READY, True, Reason.VALID, f"revision {revision.name} is active")
-        conditions = drop_condition(conditions, Type.STALLED)
+        conditions = drop_condition(drop_condition(conditions, Type.STALLED), Type.RECONCILING)
         status["activeRevision"] = revision.name
         status["steps"] = len(revision.spec.steps)
+    elif missing(problems):
+        # Tools apply in any order: it waits, and nobody need do anything if the template is on its way.
+        message = summarise(problems)
+        put(Type.READY, False, Reason.TEMPLATE_NOT_FOUND, message)
+        put(Type.RECONCILING, True, Reason.TEMPLATE_NOT_FOUND, message)
+        conditions = drop_condition(conditions, Type.STALLED)
     else:
         message = summarise(problems)
+        conditions = drop_condition(conditions, Type.RECONCILING)
         put(Type.READY, False, Reason.INVALID, message)
         put(Type.STALLED, True, Reason.INVALID, message)
     # What ended last may be deleted while one that ended before stays.

@@ -13,13 +13,12 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, Generic, TypeVar
 
-from ..api.pipeline import PipelineSpec
 from ..core import environment as environments
 from ..core.environment import Effective
 from ..core.names import ENVIRONMENT_LABEL
 from ..core.parameters import Problem
-from ..core.revision import PIPELINE_LABEL, Revision, controller_revision, load_revision, make_revision
-from ..core.validate import parse
+from ..core.revision import PIPELINE_LABEL, Revision, controller_revision, make_revision, read_revision
+from ..core.steptemplates import compile_pipeline
 from ..kube.client import KubeClient
 from ..kube.errors import AlreadyExists, Conflict, NotFound
 from ..kube.resources import CONTROLLER_REVISIONS
@@ -87,22 +86,32 @@ class Revisions:
         self.changed: Callable[[str, str, str], None] = lambda *_: None
         self._taken: dict[Id, float] = {}
         self._going: dict[Id, asyncio.Event] = {}
-        self._compiled: Recent[tuple[str, int], Compiled] = Recent(_KEPT)
+        self._compiled: Recent[tuple[str, int, tuple[tuple[str, str, int], ...]], Compiled] = Recent(_KEPT)
         self._seen: Recent[Id, float] = Recent(_KEPT)
         self._latest: Recent[str, str] = Recent(_KEPT)
         self._loaded: Recent[tuple[str, str, str], Revision] = Recent(_KEPT)
         self._environments: Recent[tuple[str, str, str], Effective] = Recent(_KEPT)
 
-    def compile(self, pipeline: Mapping[str, Any]) -> Compiled:
-        """The revision that a Pipeline's present spec makes, or what is wrong with it."""
-        meta = pipeline["metadata"]
-        key = (meta["uid"], meta["generation"])
+    def compile(
+        self, pipeline: Mapping[str, Any], templates: Mapping[str, Mapping[str, Any]] | None = None
+    ) -> Compiled:
+        """The revision that a Pipeline's present spec makes, or what is wrong with it.
+
+        Args:
+            pipeline: the object.
+            templates: those StepTemplates that it uses and that there are, by name.
+        """
+        meta, held = pipeline["metadata"], templates or {}
+        versions = sorted((name, one["metadata"]["uid"], one["metadata"]["generation"]) for name, one in held.items())
+        key = (meta["uid"], meta["generation"], tuple(versions))
         found = self._compiled.get(key)
         if found is not None:
             return found
-        spec, problems = parse(pipeline["spec"])
-        revision = make_revision(meta["name"], spec) if spec is not None and not problems else None
-        return self._compiled.put(key, (revision, problems))
+        made = compile_pipeline(pipeline["spec"], {name: one["spec"] for name, one in held.items()})
+        revision = None
+        if made.spec is not None and not made.problems:
+            revision = make_revision(meta["name"], made.spec, made.templates)
+        return self._compiled.put(key, (revision, made.problems))
 
     async def ensure(self, pipeline: Mapping[str, Any], revision: Revision) -> None:
         """Keep a Pipeline's revision in the cluster, if it is not there yet."""
@@ -235,8 +244,7 @@ class Revisions:
             return None
         if (kept["metadata"].get("labels") or {}).get(PIPELINE_LABEL) != pipeline:
             return None
-        spec = PipelineSpec.model_validate(kept["data"]["spec"])
-        return self._loaded.put(key, load_revision(name, spec))
+        return self._loaded.put(key, read_revision(name, kept["data"]))
 
     async def load_environment(self, project: str, name: str, revision: str) -> Effective | None:
         """An Environment's content by the name of its revision; None where it has none of that name."""

@@ -19,6 +19,7 @@ from ..core.inputs import Identity
 from ..core.plan import Plan, Refusal
 from ..core.planner import plan
 from ..core.rows import Row
+from ..core.stepparameters import step_parameters
 from ..core.times import from_rfc3339
 from ..kube.errors import Conflict, NotFound
 from ..kube.resources import PIPELINE_RUNS
@@ -157,6 +158,8 @@ class RunController:
         )
         key_then = run["status"].get("concurrencyKey") if run["status"].get("revision") else key_of(inputs)
         after |= self._about(run, fixed.environment or None, key_then)
+        if inputs.revision.templates and (told := run["status"].get("stepParameters") or step_parameters(inputs)):
+            after["stepParameters"] = told
         if next_step.wake_at is not None:
             self._world.queue.add_after(key, max(next_step.wake_at - now, 0) + 0.05)
         if await self._write(run, after, now) and next_step.delete:

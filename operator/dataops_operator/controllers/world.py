@@ -15,10 +15,11 @@ from ..core.line import Line
 from ..core.names import RUN_LABEL, RUN_UID_LABEL
 from ..core.observe import job_condition
 from ..core.quota import lined_up, order, waiting_reason
+from ..core.steptemplates import used
 from ..kube.cache import Store
 from ..kube.client import KubeClient
 from ..kube.queue import WorkQueue
-from ..kube.resources import ENVIRONMENTS, JOBS, PIPELINE_RUNS, PIPELINES, PODS
+from ..kube.resources import ENVIRONMENTS, JOBS, PIPELINE_RUNS, PIPELINES, PODS, STEP_TEMPLATES
 from ..kube.watch import OnChange
 from ..metrics.registry import Metrics, RunKind, WaitKind
 from .changes import has_ended, history, matters, over, same
@@ -30,6 +31,8 @@ from .lines import Lines
 Object = Mapping[str, Any]
 
 BY_PIPELINE = "pipeline"
+BY_TEMPLATE: Final = "template"
+"""Index of Pipelines by the StepTemplates that they use, as `<namespace>/<name>`."""
 LIVE_IN: Final = "live-in"
 """Index of the runs that have not ended, by their namespace."""
 AT_WORK: Final = "at-work"
@@ -44,6 +47,8 @@ BY_PARENT: Final = "parent"
 _AT_ONCE: Final = 8
 """How many of those in line for Jobs look again when a place may be free."""
 _REASONS: Final = frozenset(map(str, Reason))
+COUNT_DELAY: Final = 2.0
+"""Seconds in which the edits of many pipelines become one new count of those that use a template."""
 SETTLE: Final = 0.5
 """Seconds in which the lesser news of a run's children become one reconcile."""
 CLEAN_UP_DELAY: Final = 5.0
@@ -94,6 +99,7 @@ class World:
     """Pipelines and environments whose finished runs and old revisions are to be looked at: a queue of its own, so that
     no deletion stands in the way of a run."""
     environments: Store = field(default_factory=lambda: Store(ENVIRONMENTS, transform=slim_environment))
+    templates: Store = field(default_factory=lambda: Store(STEP_TEMPLATES, transform=slim_definition))
     pipelines: Store = field(default_factory=lambda: Store(PIPELINES, transform=slim_definition))
     runs: Store = field(default_factory=lambda: Store(PIPELINE_RUNS, transform=slim_run))
     jobs: Store = field(init=False)
@@ -115,6 +121,7 @@ class World:
         self.jobs = Store(JOBS, transform=slim_job, wanted=self._wanted)
         self.pods = Store(PODS, transform=slim_pod, wanted=self._wanted)
         self.jobs.index(AT_WORK, lambda job: () if job_condition(job) else (job["metadata"]["namespace"],))
+        self.pipelines.index(BY_TEMPLATE, _templates)
         self.runs.index(BY_PIPELINE, lambda run: (f"{project_of(run)}/{run['spec']['pipeline']}",))
         self.runs.index(LIVE_IN, live_in)
         self.runs.index(UNPINNED, unpinned)
@@ -136,6 +143,7 @@ class World:
         """The kinds that people write, each with what its changes mean; in the order in which they are listed."""
         return (
             (self.environments, self.environment_changed),
+            (self.templates, self.template_changed),
             (self.pipelines, self.pipeline_changed),
             (self.runs, self.run_changed),
         )
@@ -171,13 +179,33 @@ class World:
             self.queue.add(Key("Pipeline", meta["namespace"], meta["name"]))
         if history(before) != history(after):
             self.clean_up.add(Key("Pipeline", meta["namespace"], meta["name"]))
-        if before is None or after is None or before["metadata"]["generation"] != after["metadata"]["generation"]:
-            found = self.runs.by_index(BY_PIPELINE, f"{meta['namespace']}/{meta['name']}")
-            waiting = [run for run in found if live_in(run) and not run["status"].get("revision")]
-            self.lines.bounds_changed(waiting)
-            for run in waiting:
-                if not lined_up(run):  # else its turn is looked after
-                    self.queue.add(run_key(run))
+        if _edited(before, after):
+            self._wake_waiting(meta["namespace"], meta["name"])
+            counted = [set(_templates(one)) if one is not None else set() for one in (before, after)]
+            for name in counted[0] ^ counted[1]:
+                self.queue.add_after(Key("StepTemplate", *name.split("/")), COUNT_DELAY)
+
+    def _wake_waiting(self, namespace: str, pipeline: str) -> None:
+        """Look again at the runs of a pipeline that have not begun."""
+        found = self.runs.by_index(BY_PIPELINE, f"{namespace}/{pipeline}")
+        waiting = [run for run in found if live_in(run) and not run["status"].get("revision")]
+        self.lines.bounds_changed(waiting)
+        for run in waiting:
+            if not lined_up(run):  # else its turn is looked after
+                self.queue.add(run_key(run))
+
+    def template_changed(self, before: Object | None, after: Object | None) -> None:
+        """Reconcile the template, the pipelines that use it, and their runs that may be waiting for it."""
+        template = after or before
+        assert template is not None  # noqa: S101 - a change is of something
+        meta = template["metadata"]
+        if after is not None:
+            self.queue.add(Key("StepTemplate", meta["namespace"], meta["name"]))
+        if _edited(before, after):
+            for pipeline in self.pipelines.by_index(BY_TEMPLATE, f"{meta['namespace']}/{meta['name']}"):
+                name = pipeline["metadata"]["name"]
+                self.queue.add(Key("Pipeline", meta["namespace"], name))
+                self._wake_waiting(meta["namespace"], name)
 
     def environment_changed(self, before: Object | None, after: Object | None) -> None:
         """Reconcile the environment, those that branch off it, and the runs that may be waiting for it."""
@@ -310,6 +338,18 @@ def environment_label(run: Object) -> str:
     """What metrics call a run's environment: `<project>/<name>`, or the namespace of a run that belongs to none."""
     label: str = run["status"].get("environment") or run["metadata"]["namespace"]
     return label
+
+
+def _templates(pipeline: Object) -> list[str]:
+    return [f"{pipeline['metadata']['namespace']}/{name}" for name in used(pipeline.get("spec") or {})]
+
+
+def _edited(before: Object | None, after: Object | None) -> bool:
+    """Whether a definition is new, gone or has another spec."""
+    if before is None or after is None or before["metadata"]["uid"] != after["metadata"]["uid"]:
+        return True
+    same: bool = before["metadata"]["generation"] == after["metadata"]["generation"]
+    return not same
 
 
 def _kind(run: Object | None) -> RunKind | None:

@@ -195,22 +195,23 @@ def missing(kind: str, name: str, reason: Reason, created: str, patience: float,
     return Refused(reason, message)
 
 
-def claim_refusal(claim: Mapping[str, Any]) -> Refused | None:
-    """Why a run may not have a claim as its workspace; None where it may.
+def claim_refusal(claim: Mapping[str, Any], path: str) -> Refused | None:
+    """Why a run may not have a claim; None where it may.
 
     Who writes pipelines may have no right on claims, and the namespace may hold others' data: the claim's owner says
     which one is for runs.
 
     Args:
         claim: the PersistentVolumeClaim.
+        path: where the pipeline names it.
     """
     meta = claim["metadata"]
     if (meta.get("labels") or {}).get(ALLOW_RUNS_LABEL) == "true":
         return None
     return Refused(
         Reason.CLAIM_NOT_ALLOWED,
-        f"spec.workspace.claim: claim {meta['name']!r} is not offered to runs; have its owner label it "
-        f"{ALLOW_RUNS_LABEL}=true, or take workspace.size",
+        f"{path}: claim {meta['name']!r} is not offered to runs; have its owner label it {ALLOW_RUNS_LABEL}=true, or "
+        f"take {'workspace.size' if path == 'spec.workspace.claim' else 'an emptyDir'}",
     )
 
 

@@ -48,10 +48,11 @@ def secret_mounts(inputs: Inputs, step: Step, armed: Armed | None) -> list[dict[
     if armed is None:
         return []
     out = []
+    directories = {one.name: one.as_ for one in step.secrets or () if one.as_}
     for name, variables in wants(inputs, step).items():
         if variables:
             continue
-        mount = {"mountPath": f"{DIRECTORY}/{name}", "readOnly": True}
+        mount = {"mountPath": f"{DIRECTORY}/{directories.get(name, name)}", "readOnly": True}
         if armed.agent is not None:
             out.append({"name": AGENT, "subPath": name} | mount)
         else:

@@ -21,6 +21,7 @@ from ..api.environment import Egress, EnvironmentSpec, IpBlock, PodDefaults, Sel
 from ..api.secret import Credentials
 from ..api.step import Quantity
 from .parameters import Problem
+from .podtemplate import policy_problems
 from .quantities import parse_quantity
 from .secretrules import OF_ENVIRONMENT, credential_problems
 
@@ -65,6 +66,8 @@ def problems_of(spec: EnvironmentSpec) -> Iterator[Problem]:
                 yield from _volume(f"spec.targets[{index}].{kind}", volume)
         yield from _logins(f"spec.targets[{index}]", target)
     yield from _pod_defaults(spec.pod_defaults)
+    if spec.pod_policy is not None:
+        yield from policy_problems(spec.pod_policy)
     for index, egress in enumerate(spec.network.egress or () if spec.network else ()):
         yield from _egress(f"spec.network.egress[{index}]", egress)
     yield from _access(spec)

@@ -7,6 +7,7 @@ from typing import Any
 
 from ..api.conditions import Reason
 from ..api.step import Step
+from . import podplacement
 from .concurrency import UnusableKeyError, bound
 from .credentials import order, wants
 from .graph import step_references
@@ -63,10 +64,14 @@ def _step(inputs: Inputs, index: int, step: Step) -> Iterator[Found]:
             yield from _parameter(inputs, where, reference)
         elif reference.path[0] == "targets":
             yield from _target(inputs, where, reference)
+    scope = inputs.scope(step, {})
+    for problem in scope.early_problems() if scope is not None else ():
+        yield Reason.INVALID_PARAMETERS, Problem(f"{path}.{problem.path}", problem.message)
     yield from _secrets(inputs, path, step)
+    yield from podplacement.refusals(inputs, index)
     if all(reference.path[0] != "steps" for reference in references(inputs.revision.image(step))):
         try:
-            step_image(inputs, step, inputs.resolver({}))
+            step_image(inputs, step, scope.resolve if scope is not None else inputs.resolver({}))
         except ImageError as error:
             cure = f"use another image, or have spec.images of environment {_key(inputs)} changed"
             yield Reason.IMAGE_NOT_ALLOWED, Problem(image, f"{error}; {cure}")
@@ -145,6 +150,10 @@ def _credentials(inputs: Inputs) -> Iterator[Found]:
             yield Reason.SECRET_INVALID, Problem(f"{pipeline}: spec.secrets[{index}].name", text)
     for index, step in enumerate(steps):
         for number, one in enumerate(step.secrets or ()):
+            if one.as_ is not None and any(one.as_ in target.logins for target in inputs.targets(step)):
+                target = f"target {logins[one.as_]!r} of environment {_key(inputs)}"
+                text = f"the login of {target} is called {one.as_!r}, too; write another name"
+                yield Reason.SECRET_INVALID, Problem(f"{pipeline}: spec.steps[{index}].secrets[{number}].as", text)
             if one.env and environment is not None and environment.vault and environment.vault.delivery == "Pod":
                 text = f"environment {_key(inputs)} keeps secrets out of variables (vault.delivery: Pod); use the files"
                 yield Reason.SECRET_INVALID, Problem(f"{pipeline}: spec.steps[{index}].secrets[{number}].env", text)

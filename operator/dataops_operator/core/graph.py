@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from ..api.pipeline import PipelineSpec
 from ..api.step import Step
-from .templating import Reference, references
+from .templating import Reference, references, strings
 
 
 def templated_fields(step: Step) -> Iterator[tuple[str, str]]:
@@ -18,6 +18,9 @@ def templated_fields(step: Step) -> Iterator[tuple[str, str]]:
             yield f"{field}[{index}]", text
     for index, variable in enumerate(step.env or ()):
         yield f"env[{index}].value", variable.value
+    for index, given in enumerate(step.with_ or ()):
+        for text in strings(given.value):
+            yield f"with[{index}].value", text
 
 
 def step_references(step: Step) -> Iterator[tuple[str, Reference]]:

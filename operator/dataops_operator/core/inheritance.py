@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..api.environment import EnvironmentSpec, ImagePolicy, PodDefaults, Quota
+from ..api.podtemplate import PodPolicy
 from .images import is_within
 from .parameters import Problem
 
@@ -17,6 +18,12 @@ def loosened(own: EnvironmentSpec, parent: EnvironmentSpec) -> Iterator[Problem]
         if allowed is not None and not any(is_within(registry, one) for one in allowed):
             text = f"{registry} is not within what {own.from_!r} allows ({', '.join(allowed)}); remove it"
             yield Problem(f"spec.images.allowedRegistries[{index}]", text)
+    for field, listed in _lists(own.pod_policy).items():
+        given = _lists(parent.pod_policy).get(field, ())
+        for index, one in enumerate(listed):
+            if one not in given:
+                text = f"{one} is not listed by {own.from_!r}, and its branches allow no more; remove it"
+                yield Problem(f"spec.podPolicy.{field}[{index}]", text)
     if parent.restricted and own.vault is not None and own.vault.delivery != "Pod":
         text = f"{own.from_!r} is restricted, and so are its branches: secrets stay out of etcd; set delivery to Pod"
         yield Problem("spec.vault.delivery", text)
@@ -39,6 +46,7 @@ def merged(own: EnvironmentSpec, parent: EnvironmentSpec) -> EnvironmentSpec:
             "vault": own.vault or parent.vault,
             "restricted": own.restricted or parent.restricted,
             "pod_defaults": _filled(PodDefaults, own.pod_defaults, parent.pod_defaults),
+            "pod_policy": own.pod_policy or parent.pod_policy,
             "images": _tightened(own.images, parent.images),
             "network": own.network or parent.network,
             "quota": _filled(Quota, own.quota, parent.quota),
@@ -46,6 +54,10 @@ def merged(own: EnvironmentSpec, parent: EnvironmentSpec) -> EnvironmentSpec:
             "pod_security": own.pod_security if said else parent.pod_security,
         }
     )
+
+
+def _lists(policy: PodPolicy | None) -> dict[str, list[str]]:
+    return {} if policy is None else policy.model_dump(by_alias=True, exclude_none=True)
 
 
 def _filled(kind: type[Any], own: Any, parent: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +12,9 @@ from . import names
 from .environment import Effective
 from .graph import step_references
 from .masking import masks
-from .parameters import Resolved
+from .parameters import Resolved, RunContext
 from .revision import PIPELINE_LABEL, Revision
+from .scopes import Scope
 from .targets import ResolvedTarget
 from .templating import Reference, TemplateError, descend, references
 
@@ -80,7 +81,29 @@ class Inputs:
     def hidden(self) -> tuple[str, ...]:
         """The texts that must not show: masked values of the run and of its environment."""
         held = self.environment.parameters.values() if self.environment is not None else ()
-        return masks(one.value for one in (*self.parameters, *held) if one.masked and one.value is not None)
+        own = (one for step in self.revision.steps.values() for one in self._masked(step))
+        return masks(one.value for one in (*self.parameters, *held, *own) if one.masked and one.value is not None)
+
+    def _masked(self, step: Step) -> Iterator[Resolved]:
+        """What the step's template calls masked; what is filled in from elsewhere is known there."""
+        if any(one.masked for one in self.revision.parameters(step) or ()) and (scope := self.scope(step, {})):
+            yield from (one for one in scope.known() if one.masked)
+
+    def scope(self, step: Step, outputs: Mapping[str, Mapping[str, Any]]) -> Scope | None:
+        """The parameters of the template that a step was made of; None where it was made of none.
+
+        Args:
+            step: one of the revision's.
+            outputs: the outputs of each step that has succeeded.
+        """
+        declared = self.revision.parameters(step)
+        if declared is None:
+            return None
+        context = RunContext(self.identity.name, self.identity.uid, self.logical_date)
+        outer = {one.name: one for one in self.parameters}
+        for name, one in (self.environment.parameters if self.environment is not None else {}).items():
+            outer[f"env.{name}"] = Resolved(name, one.value, "Environment", one.masked)
+        return Scope(step, declared, self.resolver(outputs), context, outer)
 
     def resolver(self, outputs: Mapping[str, Mapping[str, Any]]) -> Callable[[Reference], Any]:
         """A function from a template to its value.

@@ -16,11 +16,13 @@ import orjson
 from ..api.base import parse_duration
 from ..api.pipeline import Workspace
 from ..api.step import Resources, Step
-from . import names
+from . import names, podplacement
 from .credentials import Armed
 from .delivery import agent_container, agent_order, secret_mounts, secret_variables, secret_volumes
 from .images import check_image
 from .inputs import Identity, Inputs
+from .parameters import Resolved
+from .scopes import Scope
 from .targets import MOUNT, ResolvedTarget
 from .templating import Reference, as_text, fill, fill_value, kubernetes_literal
 
@@ -72,9 +74,14 @@ def build_job(
     labels = identity.labels() | {names.STEP_LABEL: first.name, names.ATTEMPT_LABEL: str(attempt)}
     resolve = inputs.resolver(outputs)
     values = {one.name: one.value for one in inputs.parameters}
-    containers = [_container(inputs, step, attempt, resolve, armed) for step in stage]
+    scopes = {step.name: scope for step in stage if (scope := inputs.scope(step, outputs)) is not None}
+    containers = [_container(inputs, step, attempt, resolve, armed, scopes.get(step.name)) for step in stage]
     annotations = {names.PARAMETERS_ANNOTATION: orjson.dumps(values).decode()}
     annotations |= {_script_annotation(step): step.script for step in stage if step.script is not None}
+    for step in stage:
+        if (scope := scopes.get(step.name)) is not None:
+            told = {one.name: one.value for one in scope.values()}
+            annotations[_step_annotation(names.PARAMETERS_ANNOTATION, step)] = orjson.dumps(told).decode()
     pod: dict[str, Any] = {
         "restartPolicy": "Never",
         "serviceAccountName": inputs.runner,
@@ -82,8 +89,12 @@ def build_job(
         "enableServiceLinks": False,
         "securityContext": POD_SECURITY,
         "containers": containers[-1:],
-        "volumes": [*_volumes(inputs, stage), *secret_volumes(inputs, stage, armed)],
-        **_placement(inputs),
+        "volumes": [
+            *_volumes(inputs, stage),
+            *secret_volumes(inputs, stage, armed),
+            *podplacement.pod_volumes(inputs, first),
+        ],
+        **podplacement.placement(inputs, first),
     }
     before = containers[:-1]
     if (order := agent_order(inputs, stage, armed)) is not None and armed is not None and armed.agent is not None:
@@ -109,7 +120,13 @@ def build_job(
             "backoffLimit": 0,
             "podReplacementPolicy": "Failed",
             "podFailurePolicy": FAILURE_POLICY,
-            "template": {"metadata": {"labels": labels, "annotations": annotations}, "spec": pod},
+            "template": {
+                "metadata": {
+                    "labels": {**podplacement.pod_labels(inputs, first), **labels},
+                    "annotations": {**podplacement.pod_annotations(inputs, first), **annotations},
+                },
+                "spec": pod,
+            },
         },
     }
 
@@ -125,15 +142,6 @@ def _told(inputs: Inputs) -> dict[str, str]:
         told[names.ENVIRONMENT_ANNOTATION] = inputs.environment.key
         told[names.ENVIRONMENT_REVISION_ANNOTATION] = inputs.environment.revision
     return told
-
-
-def _placement(inputs: Inputs) -> dict[str, Any]:
-    """Where the environment lets its pods run, and what they pull images with."""
-    defaults = inputs.environment.spec.pod_defaults if inputs.environment is not None else None
-    if defaults is None:
-        return {}
-    raw = defaults.model_dump(by_alias=True, exclude_none=True, exclude={"resources"})
-    return {key: value for key, value in raw.items() if value}
 
 
 def _resources(inputs: Inputs, step: Step) -> Resources | None:
@@ -155,15 +163,27 @@ def step_image(inputs: Inputs, step: Step, resolve: Callable[[Reference], Any]) 
 
 
 def _container(
-    inputs: Inputs, step: Step, attempt: int, resolve: Callable[[Reference], Any], armed: Armed | None
+    inputs: Inputs,
+    step: Step,
+    attempt: int,
+    resolve: Callable[[Reference], Any],
+    armed: Armed | None,
+    scope: Scope | None,
 ) -> dict[str, Any]:
+    parameters = inputs.parameters
+    if scope is not None:
+        resolve, parameters = scope.resolve, scope.values()
     container: dict[str, Any] = {
         "name": step.name,
         "image": step_image(inputs, step, resolve),
-        "env": [*_environment(inputs, step, attempt, resolve), *secret_variables(inputs, step, armed)],
+        "env": [*_environment(inputs, step, attempt, resolve, parameters), *secret_variables(inputs, step, armed)],
         "terminationMessagePath": RESULT_PATH,
         "securityContext": CONTAINER_SECURITY,
-        "volumeMounts": [*_mounts(inputs, step), *secret_mounts(inputs, step, armed)],
+        "volumeMounts": [
+            *_mounts(inputs, step),
+            *secret_mounts(inputs, step, armed),
+            *podplacement.volume_mounts(inputs, step),
+        ],
     }
     if step.script is not None:
         path = "/dataops/script"
@@ -187,7 +207,13 @@ def _span_id(identity: Identity, step: Step, attempt: int) -> str:
     return hashlib.sha256(f"{identity.uid}/{step.name}/{attempt}".encode()).hexdigest()[:16]
 
 
-def _environment(inputs: Inputs, step: Step, attempt: int, resolve: Callable[[Reference], Any]) -> list[dict[str, str]]:
+def _environment(
+    inputs: Inputs,
+    step: Step,
+    attempt: int,
+    resolve: Callable[[Reference], Any],
+    parameters: tuple[Resolved, ...],
+) -> list[dict[str, str]]:
     """The step contract's variables, the parameters, then the step's own."""
     identity = inputs.identity
     contract = {
@@ -208,24 +234,33 @@ def _environment(inputs: Inputs, step: Step, attempt: int, resolve: Callable[[Re
     out = [{"name": name, "value": value} for name, value in contract.items()]
     out += [
         {"name": f"DATAOPS_PARAM_{one.name.upper()}", "value": kubernetes_literal(as_text(one.value))}
-        for one in inputs.parameters
+        for one in parameters
     ]
     return out + [{"name": one.name, "value": fill(one.value, resolve)} for one in step.env or ()]
 
 
 def _script_annotation(step: Step) -> str:
+    return _step_annotation(names.SCRIPT_ANNOTATION, step)
+
+
+def _step_annotation(prefix: str, step: Step) -> str:
     """The part behind the slash has at most 63 characters; what is cut off a step's name is told apart by a hash."""
-    name = step.name
-    if len(name) > 56:
-        name = f"{name[:47]}.{hashlib.sha256(name.encode()).hexdigest()[:8]}"
-    return f"{names.SCRIPT_ANNOTATION}.{name}"
+    name, room = step.name, 62 - len(prefix.rpartition("/")[2])
+    if len(name) > room:
+        name = f"{name[: room - 9]}.{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    return f"{prefix}.{name}"
 
 
 def _mounts(inputs: Inputs, step: Step) -> list[dict[str, Any]]:
     """Single files by subPath: a volume on /dataops itself would be read-only, and nothing could be mounted below."""
     out: list[dict[str, Any]] = [
         {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - a path inside the container
-        {"name": "contract", "mountPath": "/dataops/params.json", "subPath": "params.json", "readOnly": True},
+        {
+            "name": "contract",
+            "mountPath": "/dataops/params.json",
+            "subPath": "params.json" if step.template is None else f"params-{step.name}.json",
+            "readOnly": True,
+        },
     ]
     if step.script is not None:
         script = {"mountPath": "/dataops/script", "subPath": f"script-{step.name}"}
@@ -247,6 +282,11 @@ def _target_volume(target: ResolvedTarget) -> str:
 
 def _volumes(inputs: Inputs, stage: tuple[Step, ...]) -> list[dict[str, Any]]:
     items: list[dict[str, Any]] = [_item("params.json", names.PARAMETERS_ANNOTATION)]
+    items += [
+        _item(f"params-{step.name}.json", _step_annotation(names.PARAMETERS_ANNOTATION, step))
+        for step in stage
+        if step.template is not None
+    ]
     items += [_item(f"script-{step.name}", _script_annotation(step)) | {"mode": 0o555} for step in stage if step.script]
     out: list[dict[str, Any]] = [
         {"name": "tmp", "emptyDir": {}},

@@ -38,6 +38,12 @@ def check_reference(reference: Reference, parameters: frozenset[str], outputs: M
             raise TemplateError(f"{reference.text}: write $(targets.{rest[0]}.url), or another attribute of it")
         if rest[1] not in ATTRIBUTES:
             raise TemplateError(f"{reference.text}: no target has {rest[1]!r}{nearest(rest[1], ATTRIBUTES)}")
+    elif root == "with":
+        name = ".".join(rest)
+        raise TemplateError(
+            f"{reference.text}: a template's parameter is written $(params.{name}), in the template; "
+            f"mend it, or write ${reference.text} for the text itself"
+        )
     else:
         raise TemplateError(
             f"{reference.text}: there is nothing under {root!r} here, since the pipeline has no {_NOT_YET[root]}; "

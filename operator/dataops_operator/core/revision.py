@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import orjson
 
 from ..api.base import GROUP
+from ..api.parameter import Parameter
 from ..api.pipeline import Defaults, PipelineSpec
 from ..api.step import Retry, Step
 from .graph import dependencies
@@ -17,7 +19,10 @@ PIPELINE_LABEL: Final = f"{GROUP}/pipeline"
 _HASH_LENGTH: Final = 10
 _NOT_RUN: Final = ("history",)
 """Fields that say nothing of what is run: a change of them makes no revision."""
-_LISTS: Final = ("parameters", "needs", "env", "outputs", "secrets")
+_LISTS: Final = ("parameters", "needs", "env", "outputs", "secrets", "with")
+
+Templates = Mapping[str, tuple[Parameter, ...]]
+"""The parameters of the step templates that a pipeline uses, by the name of the StepTemplate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,15 +31,21 @@ class Revision:
 
     Attributes:
         name: of its ControllerRevision, `<pipeline>-<hash>`.
-        spec: what is run.
+        spec: what is run, its step templates filled in: in them `$(with.x)` is the template's own parameter.
         needs: for each step, in order, the steps that must have succeeded before it.
         steps: the steps by name.
+        templates: the parameters of the templates that were filled in.
     """
 
     name: str
     spec: PipelineSpec
     needs: dict[str, tuple[str, ...]]
     steps: dict[str, Step]
+    templates: Templates = field(default_factory=dict)
+
+    def parameters(self, step: Step) -> tuple[Parameter, ...] | None:
+        """The parameters of the template that a step was made of; None where it was made of none."""
+        return None if step.template is None else self.templates.get(step.template.object_name, ())
 
     @property
     def defaults(self) -> Defaults:
@@ -54,15 +65,55 @@ _NO_DEFAULTS: Final = Defaults()
 _NO_RETRY: Final = Retry()
 
 
-def make_revision(pipeline: str, spec: PipelineSpec) -> Revision:
-    """The revision of a pipeline with this content."""
-    digest = hashlib.sha256(orjson.dumps(content(spec), option=orjson.OPT_SORT_KEYS)).hexdigest()
-    return load_revision(f"{pipeline}-{digest[:_HASH_LENGTH]}", spec)
+def make_revision(pipeline: str, spec: PipelineSpec, templates: Templates | None = None) -> Revision:
+    """The revision of a pipeline with this content.
+
+    Args:
+        pipeline: its name.
+        spec: its spec, step templates filled in.
+        templates: the parameters of those templates.
+    """
+    whole = _whole(spec, templates or {})
+    digest = hashlib.sha256(orjson.dumps(whole, option=orjson.OPT_SORT_KEYS)).hexdigest()
+    return load_revision(f"{pipeline}-{digest[:_HASH_LENGTH]}", spec, templates)
 
 
-def load_revision(name: str, spec: PipelineSpec) -> Revision:
+def load_revision(name: str, spec: PipelineSpec, templates: Templates | None = None) -> Revision:
     """A revision that exists under a name."""
-    return Revision(name, spec, dependencies(spec), {step.name: step for step in spec.steps})
+    return Revision(name, spec, dependencies(spec), {step.name: step for step in spec.steps}, templates or {})
+
+
+def read_revision(name: str, data: Mapping[str, Any]) -> Revision:
+    """A revision as its ControllerRevision keeps it.
+
+    Args:
+        name: of the ControllerRevision.
+        data: of the same.
+    """
+    templates = {
+        template: tuple(Parameter.model_validate(one) for one in parameters)
+        for template, parameters in (data.get("templates") or {}).items()
+    }
+    return load_revision(name, PipelineSpec.model_validate(data["spec"]), templates)
+
+
+def size(spec: PipelineSpec, templates: Templates) -> int:
+    """Bytes that a revision of this content takes."""
+    return len(orjson.dumps({"spec": content(spec), **_declared(templates)}))
+
+
+def _whole(spec: PipelineSpec, templates: Templates) -> dict[str, Any]:
+    """What the hash of a revision is of."""
+    return {**content(spec), **_declared(templates)}
+
+
+def _declared(templates: Templates) -> dict[str, Any]:
+    """The parameters of templates as a revision keeps them; nothing at all where there are no templates."""
+    told = {
+        name: [one.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_defaults=True) for one in given]
+        for name, given in templates.items()
+    }
+    return {"templates": told} if told else {}
 
 
 def content(spec: PipelineSpec) -> dict[str, Any]:
@@ -101,6 +152,6 @@ def controller_revision(revision: Revision, pipeline: str, owner_uid: str, numbe
                 }
             ],
         },
-        "data": {"spec": content(revision.spec)},
+        "data": {"spec": content(revision.spec), **_declared(revision.templates)},
         "revision": number,
     }

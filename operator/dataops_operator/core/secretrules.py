@@ -140,8 +140,13 @@ def _reference(path: str, reference: Reference, parameters: frozenset[str]) -> I
 def _step(path: str, step: Step, files: Mapping[str, Collection[str] | None]) -> Iterator[Problem]:
     variables = {variable.name: "env" for variable in step.env or ()}
     seen: set[str] = set()
+    directories: set[str] = set()
     for index, wanted in enumerate(step.secrets or ()):
         where = f"{path}.secrets[{index}]"
+        directory = wanted.as_ or wanted.name
+        if directory in directories and wanted.name not in seen:
+            yield Problem(f"{where}.as", f"the step has a secret of the name {directory!r} already; write another name")
+        directories.add(directory)
         if wanted.name in seen:
             yield Problem(f"{where}.name", f"the name {wanted.name!r} is there already; names are unique")
         seen.add(wanted.name)

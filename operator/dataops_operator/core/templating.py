@@ -13,7 +13,8 @@ from typing import Any, Final
 
 import orjson
 
-ROOTS: Final = frozenset({"params", "env", "steps", "item", "run", "datasets", "targets"})
+ROOTS: Final = frozenset({"params", "env", "steps", "item", "run", "datasets", "targets", "with"})
+"""`with` stands in filled-in step templates alone: there it is what `params` was in the template."""
 
 NUL: Final = "holds a NUL character, which ends every argument and variable of a process; remove it"
 
@@ -55,6 +56,25 @@ def references(text: str) -> Iterator[Reference]:
         for match in _PATTERN.finditer(text):
             if (found := _reference(match)) is not None:
                 yield found
+
+
+def reroot(text: str, root: str, other: str) -> str:
+    """The text with every template under one root moved to another root; what is no template stands untouched."""
+
+    def move(match: re.Match[str]) -> str:
+        found = _reference(match)
+        return match[0] if found is None or found.path[0] != root else f"$({'.'.join((other, *found.path[1:]))})"
+
+    return _PATTERN.sub(move, text) if "$(" in text else text
+
+
+def strings(value: Any) -> Iterator[str]:
+    """Every string in a JSON value in which templates are filled in: all but the keys of objects."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list | dict):
+        for one in value.values() if isinstance(value, dict) else value:
+            yield from strings(one)
 
 
 def fill(text: str, resolve: Callable[[Reference], Any]) -> str:

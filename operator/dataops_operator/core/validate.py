@@ -18,7 +18,7 @@ from ..api.base import parse_duration
 from ..api.parameter import Parameter, ParameterType
 from ..api.pipeline import Defaults, PipelineSpec, Workspace
 from ..api.step import Resources, Retry, Step
-from . import keyrules, secretrules
+from . import keyrules, scopes, secretrules
 from .graph import dependencies, find_cycle, step_references, templated_fields
 from .parameters import QUIET, Problem, check
 from .quantities import QUANTITY
@@ -246,7 +246,7 @@ def _step(path: str, step: Step, spec: PipelineSpec, names: _Names) -> Iterator[
     ]
     if len(kinds) > 1:
         yield Problem(path, f"a step is one of {' or '.join(kinds)}, not both; remove one")
-    if not kinds and step.image is None:
+    if not kinds and step.image is None and step.template is None:
         yield Problem(path, "nothing to run; give command, args, script, or an image whose own entrypoint is run")
     if step.image is None and (spec.defaults is None or spec.defaults.image is None):
         yield Problem(f"{path}.image", "no image; give one here or in spec.defaults.image")
@@ -263,8 +263,13 @@ def _step(path: str, step: Step, spec: PipelineSpec, names: _Names) -> Iterator[
     for field, text in (*templated_fields(step), ("script", step.script or "")):
         if "\0" in text:
             yield Problem(f"{path}.{field}", NUL)
+    yield from _step_references(path, step, names)
+
+
+def _step_references(path: str, step: Step, names: _Names) -> Iterator[Problem]:
     for field, reference in step_references(step):
-        yield from _reference(f"{path}.{field}", reference, names)
+        if reference.path[0] != scopes.ROOT or step.template is None:  # its template's own, and held against that
+            yield from _reference(f"{path}.{field}", reference, names)
 
 
 def summarise(problems: list[Problem]) -> str:

@@ -55,6 +55,7 @@ def _segment(value: str, what: str) -> str:
 
 
 ENVIRONMENTS = Resource("dataops.dev", "v1alpha1", "environments", "Environment")
+STEP_TEMPLATES = Resource("dataops.dev", "v1alpha1", "steptemplates", "StepTemplate")
 PIPELINES = Resource("dataops.dev", "v1alpha1", "pipelines", "Pipeline")
 PIPELINE_RUNS = Resource("dataops.dev", "v1alpha1", "pipelineruns", "PipelineRun")
 JOBS = Resource("batch", "v1", "jobs", "Job")

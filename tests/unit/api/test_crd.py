@@ -186,7 +186,8 @@ def test_every_rule_has_a_message_that_says_what_to_do(kind: dict[str, Any]) -> 
 def test_names_are_as_the_api_promises(kind: dict[str, Any]) -> None:
     names = crd(kind)["spec"]["names"]
     assert names["categories"] == ["dataops"]
-    assert names["shortNames"] == [{"Environment": "denv", "Pipeline": "dpl", "PipelineRun": "drun"}[kind["kind"]]]
+    short = {"Environment": "denv", "StepTemplate": "dst", "Pipeline": "dpl", "PipelineRun": "drun"}
+    assert names["shortNames"] == [short[kind["kind"]]]
     usual = [
         column for column in crd(kind)["spec"]["versions"][0]["additionalPrinterColumns"] if "priority" not in column
     ]

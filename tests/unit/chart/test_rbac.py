@@ -76,9 +76,11 @@ def test_the_operator_hands_out_the_charts_own_roles_and_no_other(render: Render
 
 OPERATOR = {
     ("dataops.dev", "environments"): READ | {"patch", "delete"},
+    ("dataops.dev", "steptemplates"): READ,
     ("dataops.dev", "pipelines"): READ,
     ("dataops.dev", "pipelineruns"): READ | {"delete"},
     ("dataops.dev", "environments/status"): {"patch"},
+    ("dataops.dev", "steptemplates/status"): {"patch"},
     ("dataops.dev", "pipelines/status"): {"patch"},
     ("dataops.dev", "pipelineruns/status"): {"patch"},
     ("batch", "jobs"): READ | {"create", "delete"},
@@ -200,14 +202,14 @@ def test_each_role_adds_to_reading_what_its_name_says(render: Render) -> None:
         name: {(resource, verb) for _, resource, verb in grants(role) if "/" not in resource}
         for name, role in by_name.items()
     }
-    read = {(kind, verb) for kind in ("environments", "pipelines", "pipelineruns", "promotions") for verb in READ}
+    kinds = ("environments", "steptemplates", "pipelines", "pipelineruns", "promotions")
+    read = {(kind, verb) for kind in kinds for verb in READ}
     writing = {"create", "update", "patch", "delete", "deletecollection"}
     assert found == {
         "dataops-view": read,
         "dataops-run": read | {("pipelineruns", "create"), ("pipelineruns", "delete")},
         "dataops-promote": read | {("promotions", "create"), ("promotions", "delete")},
-        "dataops-edit": read
-        | {(kind, verb) for kind in ("pipelines", "pipelineruns", "promotions") for verb in writing},
+        "dataops-edit": read | {(kind, verb) for kind in kinds[1:] for verb in writing},
         "dataops-environments": read | {("environments", verb) for verb in writing - {"deletecollection"}},
     }
     for role in by_name.values():

@@ -360,3 +360,48 @@ def test_a_rule_about_a_field_with_a_reserved_name() -> None:
 def environment(**subject: str) -> dict[str, Any]:
     access = [{"role": "run", "subjects": [{"name": "x", **subject}]}]
     return {"metadata": {"name": "e"}, "spec": {"access": access}}
+
+
+# Step templates.
+
+TEMPLATE = """
+apiVersion: dataops.dev/v1alpha1
+kind: StepTemplate
+metadata: {name: land}
+spec:
+  parameters: [{name: day, type: Date}]
+  image: img:1
+  command: [land, $(params.day)]
+  outputs: [{name: rows, type: Integer}]
+"""
+USES = """
+steps:
+- name: land
+  template: {name: land}
+  with:
+  - {name: day, value: "2013-02-09"}
+"""
+
+
+def test_a_template_in_the_files_is_held_against_those_who_use_it() -> None:
+    assert told(TEMPLATE, pipeline(USES)) == []
+    assert told(TEMPLATE, pipeline(USES.replace("2013-02-09", "soon"))) == [
+        '9:19 error spec.steps[0].with[0].value: day: "soon" is not a date; write it as 2013-02-09'
+    ]
+    wrong = pipeline(USES + "- name: show\n  image: img:1\n  command: [show, $(steps.land.outputs.row)]")
+    (found,) = told(TEMPLATE, wrong)
+    assert "step 'land' declares no output 'row'; did you mean 'rows'?" in found
+
+
+def test_a_template_that_is_not_in_the_files_may_well_be_in_the_cluster() -> None:
+    shown = "- name: show\n  image: img:1\n  command: [show, $(steps.land.outputs.rows)]"
+    assert told(pipeline(USES + shown)) == []
+
+
+def test_a_template_is_held_against_its_own_rules() -> None:
+    assert told(TEMPLATE.replace("$(params.day)", "$(params.dya)")) == [
+        "7:19 error spec.command[1]: $(params.dya): no parameter 'dya'; did you mean 'day'?"
+    ]
+    (found,) = told(TEMPLATE.replace("[land, $(params.day)]", '[sh, -c, "land $(params.day)"]'))
+    assert found.startswith("7:")
+    assert "warning spec.command[2]: $(params.day) is pasted into shell text" in found

@@ -45,7 +45,7 @@ def test_every_test_that_is_named_exists() -> None:
 def test_what_waits_has_nothing_to_check_yet() -> None:
     """A kind that takes Git URLs, archives or SQL, or a page, ends the waiting of its check."""
     kinds = {path.stem.partition("_")[2] for path in (ROOT / "crds").glob("*_*.yaml")}
-    assert kinds == {"environments", "pipelineruns", "pipelines"}
+    assert kinds == {"environments", "steptemplates", "pipelineruns", "pipelines"}
     schemas = "".join(path.read_text() for path in (ROOT / "crds").glob("*_*.yaml"))
     assert not re.search(r"^ +(git|webhook|notify|archive|sql):$", schemas, re.MULTILINE)
     assert not (ROOT / "operator" / "dataops_operator" / "web").exists()

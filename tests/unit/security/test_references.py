@@ -18,7 +18,7 @@ from dataops_operator.api.pipeline import PipelineSpec
 from dataops_operator.api.run import PipelineRunSpec
 from dataops_operator.core.validate import parse
 
-KINDS = ("pipelines", "pipelineruns", "environments")
+KINDS = ("pipelines", "steptemplates", "pipelineruns", "environments")
 FORBIDDEN = frozenset(
     """serviceAccount serviceAccountName automountServiceAccountToken hostPath hostNetwork hostPID hostIPC hostUsers
     hostPort nodeName privileged securityContext capabilities runAsUser runAsGroup fsGroup volumes volumeMounts
@@ -26,7 +26,15 @@ FORBIDDEN = frozenset(
     podSpecPatch runtimeClassName priorityClassName schedulerName lifecycle initContainers sidecars token password
     tokenSecret caBundle insecure insecureSkipTLSVerify""".split()  # noqa: SIM905
 )
-"""Fields of a pod, or of a connection, that no kind of ours has at any depth."""
+"""Fields of a pod, or of a connection, that no kind of ours has at any depth but where they are listed below."""
+LISTED = frozenset(
+    """podTemplate podTemplate.volumes podTemplate.volumes[].configMap podTemplate.volumeMounts
+    podTemplate.priorityClassName""".split()  # noqa: SIM905
+)
+"""What podTemplate has of them: an allow-list itself, whose claims and classes have to be offered."""
+POD_TEMPLATE = frozenset(
+    "labels annotations nodeSelector tolerations affinity priorityClassName volumes volumeMounts".split()  # noqa: SIM905
+)
 
 
 def schema(kind: str) -> Any:
@@ -50,11 +58,30 @@ def named(kind: str, name: str) -> set[str]:
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_kind_has_a_field_of_a_pod_that_could_lead_out_of_it(kind: str) -> None:
     found = {path for path, _ in fields(schema(kind)) if path.rpartition(".")[2] in FORBIDDEN}
-    assert found == set()
+    places = ("spec.", "spec.steps[].", "spec.defaults.")
+    assert {path for path in found if not any(path == place + one for place in places for one in LISTED)} == set()
+    assert not found or kind in ("pipelines", "steptemplates")
+
+
+def test_a_pod_template_has_these_fields_and_its_volumes_these_kinds() -> None:
+    parts = [
+        below
+        for kind in ("pipelines", "steptemplates")
+        for path, below in fields(schema(kind))
+        if path.endswith(".podTemplate")
+    ]
+    assert len(parts) == 3
+    for part in parts:
+        assert set(part["properties"]) == POD_TEMPLATE
+        volume, mount = (part["properties"][name]["items"]["properties"] for name in ("volumes", "volumeMounts"))
+        assert set(volume) == {"name", "emptyDir", "configMap", "claim"}
+        assert set(mount) == {"name", "mountPath", "subPath", "readOnly"}
+        assert set(volume["claim"]["properties"]) == {"name", "readOnly"}
+        assert not [path for path, _ in fields(part["properties"]["affinity"]) if "amespace" in path]
 
 
 def test_only_an_environment_names_a_namespace_and_only_those_of_its_own_and_of_people() -> None:
-    for kind in ("pipelines", "pipelineruns"):
+    for kind in ("pipelines", "steptemplates", "pipelineruns"):
         assert [path for path, _ in fields(schema(kind)) if "amespace" in path] == []
     assert {path for path, _ in fields(schema("environments")) if path.endswith("amespace")} == {
         "spec.namespace",  # made by a pattern of the administrator, or taken by a label of its owner

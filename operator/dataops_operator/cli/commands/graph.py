@@ -12,7 +12,8 @@ import typer
 
 from ...api.pipeline import PipelineSpec
 from ...core.graph import dependencies
-from ...core.validate import parse, summarise
+from ...core.steptemplates import parse_pipeline
+from ...core.validate import summarise
 from .. import completion
 from ..app import command
 from ..cluster import PIPELINES, REVISIONS, RUNS, Cluster
@@ -83,7 +84,7 @@ def graph(
 
 def _of_pipeline(cluster: Cluster, name: str) -> PipelineSpec:
     found = cluster.get(PIPELINES, project_of(cluster), name)
-    spec, problems = parse(found["spec"])
+    spec, problems = parse_pipeline(found["spec"])
     if spec is None or problems:
         raise CliError(f"pipeline {name} is not valid: {summarise(problems)}", Exit.FAILED)
     return spec

@@ -12,7 +12,7 @@ from ...api.concurrency import Priority
 from ...api.run import PipelineRunSpec
 from ...core.accept import logical_date as checked_date
 from ...core.parameters import RunContext, resolve
-from ...core.validate import parse
+from ...core.steptemplates import parse_pipeline
 from ..app import command
 from ..cluster import PIPELINES, RUNS, Cluster, Object
 from ..errors import CliError, Exit
@@ -139,7 +139,7 @@ def _look_ahead(cluster: Cluster, pipeline: str, given: dict[str, str], revision
         )
         names = f"; there are: {', '.join(known[:10])}" if known else ""
         raise CliError(f"there is no pipeline {pipeline!r} in namespace {project}{names}", status=404)
-    spec, problems = parse(found["spec"])
+    spec, problems = parse_pipeline(found["spec"])
     if revision is not None or spec is None or problems:
         return  # what stands in another revision is the operator's to say; so is what is wrong with the pipeline
     values: dict[str, Any] = dict(given)
