@@ -5,7 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.unit.core.environments import LAKE, LOGIN, SCRATCH, VAULT, WAREHOUSE, an_environment, in_effect, told
+from tests.unit.core.environments import (
+    LAKE,
+    LOGIN,
+    SCRATCH,
+    VAULT,
+    WAREHOUSE,
+    Object,
+    an_environment,
+    in_effect,
+    told,
+)
 
 from dataops_operator.api.conditions import Reason
 from dataops_operator.core.environment import effective, execution_namespace
@@ -219,6 +229,41 @@ def test_a_branch_may_tighten_the_image_policy_and_never_loosen_it(registries: l
     images = in_effect(own, PARENT).spec.images
     assert images is not None
     assert (images.allowed_registries, images.require_digest) == (registries, True)
+
+
+@pytest.mark.parametrize(
+    ("own", "parent", "path"),
+    [
+        ({"taints": ["gpu"]}, {"taints": ["gpu", "spot"]}, None),
+        (None, {"taints": ["gpu"]}, None),
+        ({"taints": ["spot", "gpu"]}, {"taints": ["spot"]}, "spec.podPolicy.taints[1]"),
+        ({"priorityClasses": ["batch"]}, {"taints": ["spot"]}, "spec.podPolicy.priorityClasses[0]"),
+        ({"labels": ["team"]}, None, "spec.podPolicy.labels[0]"),
+    ],
+)
+def test_a_branch_may_tighten_the_pod_policy_and_never_loosen_it(
+    own: Object | None, parent: Object | None, path: str | None
+) -> None:
+    branch = an_environment("x", from_="prod", **({"podPolicy": own} if own is not None else {}))
+    prod = an_environment("prod", **({"podPolicy": parent} if parent is not None else {}))
+    if path is not None:
+        assert list(told(branch, prod)) == [path]
+        return
+    policy = in_effect(branch, prod).spec.pod_policy
+    assert policy is not None
+    assert policy.model_dump(by_alias=True, exclude_none=True) == (own or parent)
+
+
+@pytest.mark.parametrize(
+    ("policy", "path"),
+    [
+        ({"labels": ["team", "dataops.dev/run-uid"]}, "spec.podPolicy.labels[1]"),
+        ({"annotations": ["seccomp.security.alpha.kubernetes.io/pod"]}, "spec.podPolicy.annotations[0]"),
+        ({"priorityClasses": ["system-node-critical"]}, "spec.podPolicy.priorityClasses[0]"),
+    ],
+)
+def test_what_is_the_clusters_own_no_environment_can_list(policy: Object, path: str) -> None:
+    assert list(told(an_environment(podPolicy=policy))) == [path]
 
 
 def test_a_branch_of_a_restricted_environment_is_restricted() -> None:

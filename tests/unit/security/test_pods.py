@@ -232,16 +232,19 @@ KEYS = st.sampled_from(
     ["team", "a.b", "dataops.dev/run-uid", "x.kubernetes.io/y", "k8s.v1.cni.cncf.io/networks", "iam.amazonaws.com/role",
      "io.kubernetes.cri-o.userns-mode", "job-name", "sidecar.istio.io/inject", "app", "/", "a/", "é", ""]
 )  # fmt: skip
-PATHS = st.sampled_from(
-    ["/", "/etc", "/tmp", "/tmp/x", "/dataops", "/dataops/secrets", "/proc/1", "/dev/shm", "/a/../b", "/a/./b", "/.a",
-     "a", "//a", "/a/", "/sys", "/dataops2", "/a:b", "/var/run/secrets/kubernetes.io/serviceaccount"]
-)  # fmt: skip
-KINDS = st.sampled_from(
-    [{"emptyDir": {}}, {"emptyDir": {"medium": "Memory"}}, {"emptyDir": {"sizeLimit": "1Gi"}}, {"claim": {"name": "c"}},
+# fmt: off
+PLACES = (
+    "/", "/etc", "/tmp", "/tmp/x", "/dataops", "/dataops/secrets", "/proc/1", "/dev/shm", "/a/../b", "/a/./b", "/.a",
+     "a", "//a", "/a/", "/sys", "/dataops2", "/a:b", "/var/run/secrets/kubernetes.io/serviceaccount",
+)
+VOLUMES: tuple[Object, ...] = (
+    {"emptyDir": {}}, {"emptyDir": {"medium": "Memory"}}, {"emptyDir": {"sizeLimit": "1Gi"}}, {"claim": {"name": "c"}},
      {"hostPath": {"path": "/"}}, {"secret": {"secretName": "s"}}, {"csi": {"driver": "d"}}, {"projected": {}},
      {"claim": {"name": "../c"}}, {"configMap": {"name": "c", "items": [{"key": "a", "path": "../b"}]}},
-     {"configMap": {"name": "c"}}, {"emptyDir": {}, "claim": {"name": "c"}}]
-)  # fmt: skip
+     {"configMap": {"name": "c"}}, {"emptyDir": {}, "claim": {"name": "c"}},
+)
+# fmt: on
+PATHS, KINDS = st.sampled_from(PLACES), st.sampled_from(VOLUMES)
 TAINTS = st.sampled_from([{}, {"key": "gpu"}, {"key": "node-role.kubernetes.io/control-plane"}])
 CLASSES = st.sampled_from(["system-node-critical", "batch", "other"])
 
@@ -276,6 +279,20 @@ def test_whatever_stands_in_a_pod_template_the_pod_stays_within_the_sandbox(
         assert all(re.fullmatch(r"[A-Za-z0-9_-]+", key) for key in notes), "of annotations what nobody acts on"
     if made and (labels or priority or taints):
         assert pods({"steps": [step]}, {}) == [], "an environment that lists nothing allows nothing of it"
+
+
+def test_each_kind_of_volume_at_each_place_is_refused_or_harmless() -> None:
+    taken = set()
+    for kind in VOLUMES:
+        for place in PLACES:
+            asked = {"volumes": [{"name": "v", **kind}], "volumeMounts": [{"name": "v", "mountPath": place}]}
+            for pod in pods({"steps": [{"name": "a", "image": "i", "podTemplate": asked}]}, ENVIRONMENT):
+                check(pod)
+                taken.add((next(iter(kind)), place))
+    assert {kind for kind, _ in taken} == {"emptyDir", "configMap", "claim"}
+    assert {place for _, place in taken} == {
+        "/etc", "/tmp/x", "/.a", "/dataops2", "/var/run/secrets/kubernetes.io/serviceaccount"
+    }  # fmt: skip
 
 
 def test_a_label_of_a_user_never_takes_the_place_of_one_of_ours() -> None:
