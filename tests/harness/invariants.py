@@ -39,6 +39,7 @@ from tests.harness.kinds import (
 from tests.harness.needs import needs
 
 OWNED = (JOBS, PODS, SECRETS, CLAIMS, CONFIGMAPS)
+ENDED = ("Succeeded", "Failed")
 OURS = ("app.kubernetes.io/managed-by", "dataops-operator")
 
 
@@ -119,6 +120,7 @@ def needs_first(history: History, cluster: Cluster) -> list[Violation]:
             key = (labels[RUN_UID], labels.get("dataops.dev/step", ""))
             ended[key] = min(change.version, ended.get(key, change.version))
     found = []
+    over = _ends(history)
     for changes in history.by_object(JOBS).values():
         first = changes[0]
         if first.type != "ADDED" or not _labelled(first.obj):
@@ -127,10 +129,35 @@ def needs_first(history: History, cluster: Cluster) -> list[Violation]:
         if run not in specs:
             found.append(Violation("I3", f"Job {_name(first.obj)}: no Pipeline is known for run {run}"))
             continue
+        for other in sorted(_over_before(specs[run], step)):
+            if max(over.get((run, other), [0])) > first.version:
+                found.append(Violation("I3", f"Job {_name(first.obj)} was created before step {other} had ended"))
         for need in sorted(needs(specs[run]).get(step, set())):
             if ended.get((run, need), first.version + 1) > first.version:
                 found.append(Violation("I3", f"Job {_name(first.obj)} was created before step {need} had succeeded"))
     return found
+
+
+_NEVER = 1 << 62
+
+
+def _ends(history: History) -> dict[tuple[str, str], list[int]]:
+    """For each run and step, the version at which each of its pods had ended or was gone."""
+    out: dict[tuple[str, str], list[int]] = {}
+    for changes in history.by_object(PODS).values():
+        labels = changes[0].obj["metadata"].get("labels", {})
+        if RUN_UID in labels:
+            over = (one.version for one in changes if one.type == "DELETED" or pod_phase(one.obj) in ENDED)
+            out.setdefault((labels[RUN_UID], labels.get("dataops.dev/step", "")), []).append(next(over, _NEVER))
+    return out
+
+
+def _over_before(spec: Object, step: str) -> set[str]:
+    """The steps of which no pod may be at work when a step begins: those that it follows, and all for a last one."""
+    last = {one["name"]: one for one in spec.get("finally", [])}
+    found: Object = last.get(step) or next((one for one in spec["steps"] if one["name"] == step), {})
+    named = {*found.get("needs", []), *(one["step"] for one in found.get("after", []))}
+    return named | ({one["name"] for one in spec["steps"]} if step in last else set())
 
 
 def no_orphans(cluster: Cluster) -> list[Violation]:
@@ -166,12 +193,16 @@ def status_matches_children(history: History, cluster: Cluster) -> list[Violatio
             run_uid, step, _, _ = attempt_key(job)
             jobs.setdefault((run_uid, step), {})[uid] = job
     pods = [changes[-1].obj for changes in history.by_object(PODS).values()]
+    there = {pod["metadata"]["uid"] for pod in cluster.of(PODS)}
+    specs = _specs(history, cluster)
     found = []
     for run in cluster.of(RUNS):
         for row in run.get("status", {}).get("steps", []):
             made = jobs.get((run["metadata"]["uid"], row["name"]), {})
-            found += [_broken(run, row, said) for said in _row(row, made, pods)]
-        found += [Violation("I7", f"run {_name(run)}: {said}") for said in _verdict(run)]
+            said = _items(row, made, pods) if "items" in row else _row(row, made, pods, there)
+            found += [_broken(run, row, one) for one in said]
+        verdict = _verdict(run, specs.get(run["metadata"]["uid"], {}))
+        found += [Violation("I7", f"run {_name(run)}: {said}") for said in verdict]
     return found
 
 
@@ -196,8 +227,26 @@ def outputs(row: Object) -> dict[str, Any]:
     return {item["name"]: item.get("value") for item in written}
 
 
-def _row(row: Object, jobs: dict[str, Object], pods: list[Object]) -> list[str]:
-    """What a step's row says wrongly."""
+def _items(row: Object, jobs: dict[str, Object], pods: list[Object]) -> list[str]:
+    """What the row of a fan-out says wrongly: how many of its items succeeded, and with which outputs."""
+    good: dict[int, list[Object]] = {}
+    for uid, job in jobs.items():
+        mine = [pod for pod in pods if owner_uid(pod) == uid and pod_phase(pod) == "Succeeded"]
+        if mine or condition(job, "Complete").get("status") == "True":
+            good.setdefault(int(attempt_key(job)[2]), []).extend(mine)
+    found = []
+    if row["items"]["succeeded"] > len(good):
+        found.append(f"says that {row['items']['succeeded']} items succeeded, and {len(good)} did")
+    for name, values in outputs(row).items():
+        for index, value in enumerate(values):
+            told = [result.get(name) for pod in good.get(index, []) for result in _results(pod)]
+            if value is not None and value not in told:
+                found.append(f"has output {name}[{index}] = {value!r}, which no pod reported")
+    return found
+
+
+def _row(row: Object, jobs: dict[str, Object], pods: list[Object], there: set[str]) -> list[str]:
+    """What a step's row says wrongly; `there` are the uids of pods that are not gone."""
     phase = row.get("phase")
     if not jobs:
         return [f"is {phase} without any Job"] if phase in ("Running", "Succeeded") else []
@@ -215,7 +264,8 @@ def _row(row: Object, jobs: dict[str, Object], pods: list[Object]) -> list[str]:
         found.append(f"is Succeeded, its pods are {sorted(phases)}")
     if phase in ("Pending", "Waiting", "Running") and phases and phases <= {"Succeeded", "Failed"}:
         found.append(f"is {phase}, its pods have ended as {sorted(phases)}")
-    if phase == "Failed" and phases == {"Running"} and not job_ended(job):
+    left = {pod_phase(pod) for pod in mine if pod["metadata"]["uid"] in there}
+    if phase == "Failed" and left == {"Running"} and not job_ended(job):
         found.append("is Failed, its pod runs")
     if phase == "Succeeded":
         found += _outputs_differ(row, [pod for pod in mine if pod_phase(pod) == "Succeeded"])
@@ -240,15 +290,23 @@ def _results(pod: Object) -> list[dict[str, Any]]:
     return found
 
 
-def _verdict(run: Object) -> list[str]:
+def _verdict(run: Object, spec: Object) -> list[str]:
     """What the run as a whole says wrongly."""
     status = run.get("status", {})
     succeeded = condition(run, "Succeeded").get("status")
     phases = {row["name"]: row.get("phase") for row in status.get("steps", [])}
+    answered = {
+        after["step"]
+        for step in spec.get("steps", [])
+        for after in step.get("after", [])
+        if after["on"] == "Failed" and phases.get(step["name"]) == "Succeeded"
+    }
+    counting = {phase for name, phase in phases.items() if name not in answered}
+    early = condition(run, "Succeeded").get("reason") in ("Cancelled", "RunDeadlineExceeded")
     found = []
-    if succeeded == "True" and not set(phases.values()) <= {"Succeeded", "Skipped"}:
+    if succeeded == "True" and not counting <= {"Succeeded", "Skipped"}:
         found.append(f"it succeeded with steps {phases}")
-    if succeeded == "False" and phases and set(phases.values()) <= {"Succeeded", "Skipped"}:
+    if succeeded == "False" and not early and phases and counting <= {"Succeeded", "Skipped"}:
         found.append("it failed though every step succeeded")
     if succeeded in ("True", "False") and condition(run, "Reconciling").get("status") == "True":
         found.append("it has ended and says Reconciling")

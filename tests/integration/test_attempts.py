@@ -310,7 +310,7 @@ async def test_pods_deleted_right_after_their_success_lose_nothing(case: Case) -
 @side_by_side
 @pytest.mark.parametrize("retried", [False, True], ids=["no-retry", "retry"])
 async def test_a_job_deleted_by_hand_is_an_infrastructure_failure(case: Case, retried: bool) -> None:
-    retry: Any = AT_ONCE_RETRY | {"on": ["Infrastructure"]} if retried else {"limit": 0}
+    retry: Any = AT_ONCE_RETRY | {"on": ["Infrastructure"]} if retried else {"infrastructure": 0}
     await case.ready(spec(step("a", retry=retry)))
     case.plays("a", HANG, attempt=1)
     await case.run()

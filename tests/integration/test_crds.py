@@ -387,6 +387,20 @@ CREATED: dict[tuple[str, str], list[tuple[str, Object, Object]]] = {
         ("spec.steps[0].needs", pipeline(needs=["a"]), pipeline(needs=["b"])),
         ("spec.steps[0].needs", pipeline(needs=["b", "a"]), pipeline(needs=[])),
     ],
+    (P, "a step cannot follow itself"): [
+        (
+            "spec.steps[0].after",
+            pipeline(after=[{"step": "a", "on": "Failed"}]),
+            pipeline(after=[{"step": "b", "on": "Failed"}]),
+        ),
+    ],
+    (P, "the name of an item cannot be"): [
+        (
+            "spec.steps[0].forEach.as",
+            pipeline(forEach={"items": [1], "as": "params"}),
+            pipeline(forEach={"items": [1], "as": "day"}),
+        ),
+    ],
     (P, "a workspace is either size"): [
         ("spec.workspace", with_workspace(size="1Gi", claim="mine"), with_workspace(size="1Gi")),
         ("spec.workspace", with_workspace(), with_workspace(claim="mine")),
@@ -492,6 +506,10 @@ CHANGED: dict[tuple[str, str], list[tuple[str, Object, Object, Object]]] = {
         ("spec.priority", run(priority="Low"), run(priority="High"), run(priority="Low")),
         ("spec.priority", run(), run(priority="Normal"), run()),
         ("spec.priority", run(priority="High"), run(), run(priority="High")),
+    ],
+    (R, "a cancelled run cannot go on"): [
+        ("spec.cancel", run(cancel="Graceful"), run(), run(cancel="Immediate")),
+        ("spec.cancel", run(cancel="Immediate"), run(cancel="Graceful"), run(cancel="Immediate")),
     ],
     (R, "a run's parameters cannot change"): [
         ("spec.parameters", run(parameters=ONE), run(parameters=OTHER), run(parameters=ONE)),
@@ -625,7 +643,9 @@ async def test_what_the_schema_bounds_is_refused_with_its_path(api: Api, body: O
 async def test_everything_at_its_upper_bound_is_taken(api: Api) -> None:
     body = a_pipeline("p")
     for index in range(1000):
-        body.step(f"s{index}", needs=[f"s{other}" for other in range(max(index - 3, 0), index)])
+        before = [f"s{other}" for other in range(max(index - 6, 0), index)]
+        after = [{"step": name, "on": "Completed"} for name in before[:3]]
+        body.step(f"s{index}", needs=before[3:], after=after, when="params.p0 > 3 && run.name != 'x'")
     for index in range(64):
         body.parameter(f"p{index}", "Integer", minimum=0, maximum="9", default=index % 10)
     assert await refusal(api, body.build()) == "", "a thousand steps are within CEL's cost"

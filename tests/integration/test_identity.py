@@ -121,6 +121,16 @@ async def test_an_environment_says_who_created_it_and_who_changed_its_spec_last(
     assert said(await patch(site, "bob", ENVIRONMENTS, "env", freeze)) == ("alice", "bob")
 
 
+async def test_a_run_says_who_cancelled_it(site: Site) -> None:
+    await create(site, "alice", RUNS, "cancelled", FORGED)
+    change = {"spec": {"cancel": "Graceful"}, "metadata": {"annotations": FORGED}}
+    assert said(await patch(site, "bob", RUNS, "cancelled", change)) == ("alice", "bob")
+    assert said(await patch(site, "carol", RUNS, "cancelled", {"metadata": {"annotations": FORGED}})) == (
+        "alice",
+        "bob",
+    )
+
+
 @pytest.mark.parametrize(
     "body",
     [

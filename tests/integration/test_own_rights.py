@@ -170,8 +170,15 @@ async def test_an_environment_its_runs_their_workspace_and_the_way_back(site: Si
     assert await api.find(CLAIMS, PROD, "target-scratch") is not None
     assert await api.find(LIMITS, PROD, "dataops") is not None
 
-    # Its end takes a run under way along.
+    # A run that is cancelled at once has its pods killed.
     await api.create(PIPELINES, PROJECT, {"metadata": {"name": "hang"}, "spec": spec(step("hang"))})
+    await api.create(RUNS, PROD, {"metadata": {"name": "c"}, "spec": {"pipeline": "hang"}})
+    await api.wait_for(RUNS, PROD, "c", lambda one: row(one, "hang").get("phase") == "Running")
+    await api.patch(RUNS, PROD, "c", {"spec": {"cancel": "Immediate"}})
+    cancelled = await api.wait_for(RUNS, PROD, "c", run_ended, timeout=30)
+    assert cancelled["status"]["phase"] == "Cancelled", cancelled["status"]
+
+    # Its end takes a run under way along.
     await api.create(RUNS, PROD, {"metadata": {"name": "h"}, "spec": {"pipeline": "hang"}})
     await api.wait_for(RUNS, PROD, "h", lambda one: row(one, "hang").get("phase") == "Running")
     await api.delete(ENVIRONMENTS, PROJECT, "prod")

@@ -60,7 +60,7 @@ READS = {f"{kind}.dataops.dev": READ for kind in OUR_KINDS} | {
 EDITS = READS | {f"{kind}.dataops.dev": ALL for kind in OUR_KINDS[1:]}
 MAY: dict[str, dict[str, str]] = {
     "viewer": READS,
-    "runner": READS | {"pipelineruns.dataops.dev": f"{READ} create delete"},
+    "runner": READS | {"pipelineruns.dataops.dev": f"{READ} create update patch delete"},
     "promoter": READS | {"promotions.dataops.dev": f"{READ} create delete"},
     "editor": EDITS,
     "keeper": READS | {"environments.dataops.dev": f"{READ} create update patch delete"},
@@ -79,7 +79,7 @@ OPERATOR: dict[str, str] = {
     "pipelines/status.dataops.dev": "patch",
     "pipelineruns/status.dataops.dev": "patch",
     "jobs.batch": f"{READ} create delete",
-    "pods": "list watch",
+    "pods": "list watch delete",
     "controllerrevisions.apps": "get list create patch delete",
     "serviceaccounts": MADE,
     "persistentvolumeclaims": MADE,

@@ -6,8 +6,8 @@ keep what stands.
 {{- define "dataops.identityVariables" -}}
 - name: changed
   expression: >-
-    request.resource.resource == 'environments'
-    && (oldObject == null || object.?spec.orValue({}) != oldObject.?spec.orValue({}))
+    oldObject == null ? request.resource.resource == 'environments'
+    : object.?spec.orValue({}) != oldObject.?spec.orValue({})
 - name: creator
   expression: >-
     oldObject == null ? request.userInfo.username
@@ -15,7 +15,7 @@ keep what stands.
 - name: changer
   expression: >-
     variables.changed ? request.userInfo.username
-    : (request.resource.resource != 'environments' || oldObject == null) ? ''
+    : oldObject == null ? ''
     : oldObject.metadata.?annotations[?'dataops.dev/changed-by'].orValue('')
 {{- end -}}
 

@@ -21,9 +21,10 @@ Secrets, so a step's credentials stay between the step's pod and whoever made th
 - apiGroups: [batch]
   resources: [jobs]
   verbs: [get, list, watch, create, delete]
+# Deleted where a run is cancelled with spec.cancel: Immediate.
 - apiGroups: [""]
   resources: [pods]
-  verbs: [list, watch]
+  verbs: [list, watch, delete]
 # Revisions of pipelines and environments: their data is immutable, their number follows what is active, and what nobody
 # needs goes.
 - apiGroups: [apps]

@@ -50,6 +50,7 @@ def rules(*items: dict[str, str]) -> dict[str, Any]:
 LIST_SET: Final[dict[str, Any]] = {"x-kubernetes-list-type": "set"}
 LIST_ATOMIC: Final[dict[str, Any]] = {"x-kubernetes-list-type": "atomic"}
 LIST_BY_NAME: Final[dict[str, Any]] = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}
+LIST_BY_STEP: Final[dict[str, Any]] = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["step"]}
 LIST_BY_TYPE: Final[dict[str, Any]] = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}
 
 Name = Annotated[str, StringConstraints(pattern=DNS_LABEL_PATTERN, min_length=1, max_length=63)]
@@ -58,6 +59,8 @@ Duration = Annotated[str, StringConstraints(pattern=DURATION_PATTERN, min_length
 Text = Annotated[str, StringConstraints(max_length=1024)]
 Image = Annotated[str, StringConstraints(min_length=1, max_length=512)]
 Argument = Annotated[str, StringConstraints(max_length=8192)]
+Expression = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
+Size = Annotated[str, StringConstraints(pattern=r"^[0-9]+(\.[0-9]+)?(Ki|Mi|Gi|Ti|k|M|G|T)?$", max_length=32)]
 Script = Annotated[str, StringConstraints(min_length=1, max_length=65536)]
 Timestamp = Annotated[
     str,

@@ -95,6 +95,16 @@ class Reason(StrEnum):
     CLAIM_REFUSED = "ClaimRefused"
     NOT_STARTED = "NotStarted"
     UPSTREAM_FAILED = "UpstreamFailed"
+    UPSTREAM_SKIPPED = "UpstreamSkipped"
+    NOT_ASKED_FOR = "NotAskedFor"
+    CONDITION_NOT_MET = "ConditionNotMet"
+    EXPRESSION_FAILED = "ExpressionFailed"
+    FAN_OUT_INVALID = "FanOutInvalid"
+    ITEMS_FAILED = "ItemsFailed"
+    # the end of a run before its time
+    CANCELLED = "Cancelled"
+    SUSPENDED = "Suspended"
+    RUN_DEADLINE_EXCEEDED = "RunDeadlineExceeded"
     # runs and their environment
     FROZEN = "Frozen"
     RUN_QUOTA = "RunQuota"

@@ -17,13 +17,13 @@ from .base import (
     Duration,
     Identifier,
     Name,
+    Size,
     Text,
     Timestamp,
     rule,
     rules,
 )
 from .conditions import Condition
-from .pipeline import Size
 from .podtemplate import LabelMap, PodPolicy, Toleration
 from .secret import Credentials
 from .step import Quantity, Resources

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints
 
-from .base import LIST_BY_NAME, LIST_BY_TYPE, ApiModel, Duration, Image, Text, Timestamp, rule, rules
+from .base import LIST_BY_NAME, LIST_BY_TYPE, ApiModel, Duration, Image, Size, Text, Timestamp, rule, rules
 from .concurrency import Concurrency
 from .conditions import Condition
 from .history import History
@@ -14,8 +14,6 @@ from .parameter import Parameter
 from .podtemplate import PodTemplate
 from .secret import Secret
 from .step import Resources, Retry, Step
-
-Size = Annotated[str, StringConstraints(pattern=r"^[0-9]+(\.[0-9]+)?(Ki|Mi|Gi|Ti|k|M|G|T)?$", max_length=32)]
 
 
 class Defaults(ApiModel):
@@ -63,6 +61,9 @@ class Workspace(ApiModel):
     """Access mode of the new claim; ReadWriteOnce where unset."""
 
 
+FinalSteps = Annotated[list[Step], Field(min_length=1, max_length=50, json_schema_extra=LIST_BY_NAME)]
+
+
 class PipelineSpec(ApiModel):
     """Desired definition of a pipeline."""
 
@@ -84,6 +85,12 @@ class PipelineSpec(ApiModel):
     """What is done. Steps without needs start at once, side by side."""
     history: History | None = None
     """How many finished runs and unused revisions stay, and for how long; where unset no run is ever deleted."""
+    finally_: Annotated[FinalSteps | None, Field(alias="finally")] = None
+    """Steps that run when all others have ended, however they did: on success, failure, cancel and timeout alike. They
+    see the outcome as `$(run.outcome)`."""
+    timeout: Duration | None = None
+    """How long a run may take from its acceptance on, whatever its steps do; `finally` comes after. Without end where
+    unset."""
 
 
 class PipelineStatus(ApiModel):

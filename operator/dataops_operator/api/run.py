@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from pydantic import Field, StringConstraints
 
@@ -47,6 +47,7 @@ LogicalDate = Annotated[
     ),
 ]
 ObjectName = Annotated[str, StringConstraints(min_length=1, max_length=253)]
+ItemError = Annotated[str, StringConstraints(max_length=300)]
 ImageId = Annotated[str, StringConstraints(min_length=1, max_length=600)]
 Json = Annotated[dict[str, Any], Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})]
 
@@ -60,8 +61,19 @@ class ParameterValue(ApiModel):
     """Value: any JSON; a string is read by the parameter's type."""
 
 
+class Cancel(StrEnum):
+    """How a run is ended before its time."""
+
+    GRACEFUL = "Graceful"
+    IMMEDIATE = "Immediate"
+
+
+MUTABLE: Final = frozenset({"cancel", "suspend"})
+"""Fields of a run's spec that may change while it is under way."""
+
+
 class PipelineRunSpec(ApiModel):
-    """What to run. Fixed once written: start another run to change anything."""
+    """What to run. Fixed once written but for cancel and suspend: start another run to change anything else."""
 
     model_config = ApiModel.model_config | {
         "json_schema_extra": rules(
@@ -90,6 +102,12 @@ class PipelineRunSpec(ApiModel):
                 "a run's priority cannot change; start another run",
                 ".priority",
             ),
+            rule(
+                "!has(oldSelf.cancel)"
+                " || (has(self.cancel) && (self.cancel == oldSelf.cancel || self.cancel == 'Immediate'))",
+                "a cancelled run cannot go on; start another run (Graceful may become Immediate)",
+                ".cancel",
+            ),
         )
     }
 
@@ -104,6 +122,11 @@ class PipelineRunSpec(ApiModel):
     """The time this run stands for, RFC 3339; the run's creation where unset."""
     priority: Priority | None = None
     """Which of several runs that wait for one place gets it: the higher first, then the older; Normal where unset."""
+    cancel: Cancel | None = None
+    """Ends the run. Graceful: its steps get SIGTERM and the time to end that their pods have, then `finally` runs.
+    Immediate: its pods are killed, and nothing more is run."""
+    suspend: bool = False
+    """While true nothing new of the run begins; what runs may end, and times go on."""
 
 
 class ResolvedParameter(ApiModel):
@@ -153,6 +176,24 @@ class WaitingFor(ApiModel):
     """The run's place among those that wait, from 1; beyond 10 rounded up to 30, 100, 300 and so on."""
 
 
+class ItemsStatus(ApiModel):
+    """Where the items of a fan-out stand."""
+
+    total: int
+    """How many there are."""
+    active: int = 0
+    """How many are being worked on."""
+    succeeded: int = 0
+    """How many succeeded."""
+    failed: int = 0
+    """How many failed for good."""
+    states: Annotated[str, StringConstraints(max_length=32768)] | None = None
+    """The state of each in their order, for the operator: P pending, R running, W between attempts, Q and V waiting, S
+    succeeded, F and G failed, C cancelled, K not run; with the attempt's number, and how often in a row."""
+    errors: Annotated[list[ItemError], Field(max_length=5, json_schema_extra=LIST_ATOMIC)] | None = None
+    """Why the first that failed did."""
+
+
 class StepStatus(ApiModel):
     """Where one step of the run stands."""
 
@@ -174,8 +215,14 @@ class StepStatus(ApiModel):
     """When the next attempt begins."""
     job: ObjectName | None = None
     """Job of the last attempt."""
+    disruptions: int | None = None
+    """Attempts that ended by Infrastructure, which do not count for the limit of the retry."""
+    out_of_memory: int | None = None
+    """Attempts that were killed for their memory."""
+    items: ItemsStatus | None = None
+    """Where the items of a fan-out stand."""
     outputs: Json | None = None
-    """Outputs that the step wrote."""
+    """Outputs that the step wrote; of a fan-out, lists in the order of its items."""
 
 
 class PipelineRunStatus(ApiModel):

@@ -10,15 +10,19 @@ from pydantic import Field, StringConstraints
 from .base import (
     LIST_ATOMIC,
     LIST_BY_NAME,
+    LIST_BY_STEP,
     LIST_SET,
+    AnyJson,
     ApiModel,
     Argument,
     Duration,
+    Expression,
     Identifier,
     Image,
     IntOrString,
     Name,
     Script,
+    Size,
     Text,
     rule,
     rules,
@@ -42,7 +46,7 @@ class FailureClass(StrEnum):
 
 
 class Backoff(ApiModel):
-    """Waiting time before another attempt: initial, times factor for each attempt after, at most max."""
+    """Waiting time before another attempt: initial, times factor for each attempt after, at most max, plus jitter."""
 
     initial: Duration = "10s"
     """Wait before the second attempt."""
@@ -50,17 +54,47 @@ class Backoff(ApiModel):
     """Each further wait is this many times the one before."""
     max: Duration = "10m"
     """Longest wait."""
+    jitter: Annotated[int, Field(ge=0, le=100)] = 0
+    """Each wait is longer by a share of itself between nothing and so many percent, so that steps which failed
+    together do not come back together."""
+
+
+ExitCode = Annotated[int, Field(ge=1, le=255)]
+
+
+class ExitCodes(ApiModel):
+    """Which exit codes of the class Failure are worth another attempt."""
+
+    retry: Annotated[list[ExitCode], Field(min_length=1, max_length=32, json_schema_extra=LIST_SET)] | None = None
+    """The only codes that are tried again; any where unset."""
+    never: Annotated[list[ExitCode], Field(min_length=1, max_length=32, json_schema_extra=LIST_SET)] | None = None
+    """Codes that are never tried again, also where retry names them."""
+
+
+class MoreMemory(ApiModel):
+    """More memory for the attempt after one that was killed for its memory."""
+
+    factor: Annotated[int, Field(ge=2, le=10)] = 2
+    """The step's memory, limit and request, is this many times that of the attempt before."""
+    max: Size
+    """It never becomes more than this, such as 16Gi."""
 
 
 class Retry(ApiModel):
     """When a failed attempt is tried again."""
 
     limit: Annotated[int, Field(ge=0, le=20)] = 0
-    """How many more attempts after the first."""
+    """How many more attempts after the first; those that Infrastructure ended do not count."""
+    infrastructure: Annotated[int, Field(ge=0, le=20)] = 3
+    """How many more attempts after ones that Infrastructure ended (eviction, preemption, drain, a lost node)."""
     on: Annotated[list[FailureClass], Field(min_length=1, max_length=5, json_schema_extra=LIST_SET)] = Field(
         default_factory=lambda: [FailureClass.INFRASTRUCTURE, FailureClass.FAILURE]
     )
     """The classes of failure that are tried again."""
+    exit_codes: ExitCodes | None = None
+    """Which exit codes are worth another attempt; all where unset."""
+    memory: MoreMemory | None = None
+    """Raises the memory of the attempt after OutOfMemory, which `on` has to name."""
     backoff: Backoff = Backoff()
     """How long to wait between attempts."""
 
@@ -94,6 +128,64 @@ class Output(ApiModel):
     """What the value means."""
 
 
+class On(StrEnum):
+    """How a step has to have ended for another to follow it."""
+
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+    SKIPPED = "Skipped"
+    COMPLETED = "Completed"
+
+
+class After(ApiModel):
+    """A step that has to have ended, and how."""
+
+    step: Name
+    """Name of the step."""
+    on: On
+    """How it has to have ended: Succeeded; Failed, which answers its failure, so that the run goes on; Skipped; or
+    Completed, in whatever way."""
+
+
+class Range(ApiModel):
+    """Whole numbers, both ends among them; templates such as `$(params.parts)` may be used."""
+
+    from_: Annotated[IntOrString, Field(alias="from")] = 0
+    """The first."""
+    to: IntOrString
+    """The last that may be."""
+    step: Annotated[int, Field(ge=1, le=1_000_000)] = 1
+    """From each to the next."""
+
+
+# That it is over items or over a range is the reconciler's to say: CEL sees no field that may be any JSON.
+class ForEach(ApiModel):
+    """Runs a step once for each of some items, each in a Job of its own, at most 500."""
+
+    model_config = ApiModel.model_config | {
+        "json_schema_extra": rules(
+            rule(
+                "!has(self.as) || !(self.as in ['params', 'env', 'steps', 'run', 'datasets', 'targets'])",
+                "the name of an item cannot be that of something else which templates name; choose another",
+                ".as",
+            ),
+        )
+    }
+
+    items: AnyJson = None
+    """A list of any JSON, or a template that is one: `$(params.carriers)`, `$(steps.list.outputs.files)`."""
+    range: Range | None = None
+    """Whole numbers instead of items."""
+    as_: Annotated[Identifier, Field(alias="as")] = "item"
+    """What an item is called in the step's templates: `$(item)`, or `$(item.path)` for a part of it."""
+    parallelism: Annotated[int, Field(ge=1, le=500)] | None = None
+    """How many items are worked on at once; all where unset, as far as the environment has room."""
+    fail_fast: bool = True
+    """Whether no further item is begun once more have failed than may."""
+    tolerate: Annotated[IntOrString, Field(json_schema_extra={"x-kubernetes-int-or-string": True})] | None = None
+    """How many items may fail without the step failing: a number, or a share such as 10%; none where unset."""
+
+
 class Step(ApiModel):
     """One container run to its end, in its own pod."""
 
@@ -124,6 +216,11 @@ class Step(ApiModel):
                 "a step cannot need itself; remove its own name from needs",
                 ".needs",
             ),
+            rule(
+                "!has(self.after) || !self.after.exists(a, a.step == self.name)",
+                "a step cannot follow itself; remove its own name from after",
+                ".after",
+            ),
         )
     }
 
@@ -151,6 +248,13 @@ class Step(ApiModel):
     """Environment variables, beside those of the step contract."""
     needs: Annotated[list[Name], Field(max_length=256, json_schema_extra=LIST_SET)] | None = None
     """Steps that must have succeeded before; a step whose outputs are used is needed without saying."""
+    after: Annotated[list[After], Field(max_length=64, json_schema_extra=LIST_BY_STEP)] | None = None
+    """Steps that must have ended before, and how: what follows a failure, or a step that was skipped."""
+    when: Expression | None = None
+    """Condition in CEL, such as `params.full || steps.check.outputs.rows > 0`; where it does not hold once the step is
+    due, the step is skipped."""
+    for_each: ForEach | None = None
+    """Runs the step once for each of some items; its outputs are lists then, in the order of the items."""
     outputs: Annotated[list[Output], Field(max_length=32, json_schema_extra=LIST_BY_NAME)] | None = None
     """Values that the step must write into /dataops/result."""
     retry: Retry | None = None

@@ -9,6 +9,7 @@ from typing import Final
 
 from ..api.pipeline import PipelineSpec
 from ..api.step import Step
+from ..core.graph import placed
 from ..core.parameters import Problem
 from ..core.templating import Reference, references
 
@@ -21,14 +22,14 @@ _TAKES_ONE: Final = re.compile(r"[-+][a-zA-Z]*[oO]")
 
 def warnings_of(spec: PipelineSpec) -> Iterator[Problem]:
     """Every template inside the text of a `sh -c`, with the way to hand the value over as a value."""
-    for index, step in enumerate(spec.steps):
+    for path, step in placed(spec):
         words = _words(step)
         found = _shell_text([text for _, text in words])
         if found is None:
             continue
         field, text = words[found]
         for reference in dict.fromkeys(references(text)):
-            yield Problem(f"spec.steps[{index}].{field}", f"{reference.text} is pasted into shell text, where a value "
+            yield Problem(f"{path}.{field}", f"{reference.text} is pasted into shell text, where a value "
                           f"such as '; rm -rf .' is run as code; {_cure(reference)}")  # fmt: skip
 
 

@@ -145,7 +145,8 @@ class Acceptance:
         if (refused := await self._claims(run, revision)) is not None:
             return refused
         if home is not None:
-            for name in dict.fromkeys(target.name for step in revision.spec.steps for target in inputs.targets(step)):
+            named = (target.name for step in revision.steps.values() for target in inputs.targets(step))
+            for name in dict.fromkeys(named):
                 if (why := self._tenancy.target_not_ready(home, name)) is not None:
                     return self._not_yet(run, why)
             await self._revisions.ensure_environment(home.object, home.effective)

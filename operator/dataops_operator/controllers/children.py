@@ -7,12 +7,14 @@ import contextlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 from ..api.conditions import Reason
 from ..core.accept import job_values
 from ..core.attempts import NOT_OURS, overstayed
-from ..core.names import JOB_NAME_LABEL
+from ..core.fanout import flat
+from ..core.names import JOB_NAME_LABEL, job_name
 from ..core.plan import Plan, Refusal, View
 from ..core.rows import Row
 from ..kube.cache import Store
@@ -204,7 +206,20 @@ class Children:
                 await self._world.client.create(SERVICE_ACCOUNTS, namespace, body)
         self._runner_seen[namespace] = time.monotonic()
 
-    async def delete_overstayed(self, run: Object, rows: Sequence[Row] | None) -> None:
+    async def stop(self, run: Object, names: Sequence[str]) -> None:
+        """Have the pods of some Jobs end in the time that they are given; each Job stays until its pods are gone."""
+        namespace, jobs = run["metadata"]["namespace"], self.view(run).jobs
+        for name in names:
+            if name in jobs:
+                await self._delete_job(namespace, jobs[name], propagation="Foreground")
+
+    async def _delete_job(self, namespace: str, job: Object, propagation: str = "Background") -> None:
+        """Delete this Job, and none of its name that comes after."""
+        meta = job["metadata"]
+        with contextlib.suppress(NotFound, Conflict):  # gone, or another one by now
+            await self._world.client.delete(JOBS, namespace, meta["name"], uid=meta["uid"], propagation=propagation)
+
+    async def delete_overstayed(self, run: Object, rows: Sequence[Row] | None, *, kill: bool = False) -> None:
         """Delete the Jobs of attempts that were given up, with their pods.
 
         Each is read live first: the caches may lag, and let go of what an ended run owns. Deleted by mistake, a Job
@@ -213,21 +228,32 @@ class Children:
         Args:
             run: whose Jobs.
             rows: where its steps stand; None to read that, since the cache keeps no rows of an ended run.
+            kill: whether their pods get no time to end.
         """
         meta, view = run["metadata"], self.view(run)
+
+        name_of = partial(job_name, meta["name"], meta["uid"])
+
         if rows is None and overstayed((), view):
             try:
                 live = await self._world.client.get(PIPELINE_RUNS, meta["namespace"], meta["name"])
             except NotFound:
                 return
             rows = [Row.from_status(one) for one in live["status"].get("steps") or ()]
-        names = overstayed(rows or (), view)
+        names = overstayed(tuple(flat(rows or (), name_of)), view)
         still = await asyncio.gather(*(self._overstays(meta["namespace"], name) for name in names))
         for name, at_work in zip(names, still, strict=True):
             if at_work:
-                with contextlib.suppress(NotFound, Conflict):  # gone, or another one by now
-                    uid = view.jobs[name]["metadata"]["uid"]
-                    await self._world.client.delete(JOBS, meta["namespace"], name, uid=uid)
+                await self._delete_job(meta["namespace"], view.jobs[name])
+                if kill:
+                    await self._kill(meta["namespace"], view.pods.get(view.jobs[name]["metadata"]["uid"], ()))
+
+    async def _kill(self, namespace: str, pods: Sequence[Object]) -> None:
+        for pod in pods:
+            with contextlib.suppress(NotFound, Conflict):
+                # One second, since with none the API server forgets the pod before its node has ended it.
+                uid, name = pod["metadata"]["uid"], pod["metadata"]["name"]
+                await self._world.client.delete(PODS, namespace, name, uid=uid, grace=1)
 
     async def _overstays(self, namespace: str, name: str) -> bool:
         live = await self._live(namespace, name)

@@ -115,7 +115,7 @@ def compose(
         put(Type.READY, True, Reason.VALID, f"revision {revision.name} is active")
         conditions = drop_condition(drop_condition(conditions, Type.STALLED), Type.RECONCILING)
         status["activeRevision"] = revision.name
-        status["steps"] = len(revision.spec.steps)
+        status["steps"] = len(revision.steps)
     elif missing(problems):
         # Tools apply in any order: it waits, and nobody need do anything if the template is on its way.
         message = summarise(problems)

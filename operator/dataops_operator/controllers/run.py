@@ -16,7 +16,7 @@ from ..core.attempts import ended_well
 from ..core.concurrency import key_of
 from ..core.credentials import Armed
 from ..core.inputs import Identity
-from ..core.plan import Plan, Refusal
+from ..core.plan import Plan, Refusal, asked_of
 from ..core.planner import plan
 from ..core.rows import Row
 from ..core.stepparameters import step_parameters
@@ -63,11 +63,25 @@ class RunController:
             await self._after_the_end(run)
             return
         identity = Identity(key.namespace, key.name, run["metadata"]["uid"], run["spec"]["pipeline"])
+        if (early := self._held_back(run)) is not None:
+            self._world.leave_line(run)
+            await self._not_begun(run, early)
+            return
         begun = await self._acceptance.of(run, identity, self._children)
         if isinstance(begun, Waiting | Refused):
             await self._not_begun(run, begun)
         else:
             await self._go_on(run, identity, begun)
+
+    def _held_back(self, run: Object) -> Waiting | Refused | None:
+        """What people want of a run that has not begun: that it never does, or not now."""
+        asked = asked_of(run)
+        if run["status"].get("revision") or not (asked.cancel or asked.suspend) or self._children.view(run).jobs:
+            return None
+        if asked.cancel is not None:
+            by = f" by {asked.by}" if asked.by else ""
+            return Refused(Reason.CANCELLED, f"cancelled{by} before it began")
+        return Waiting(Reason.SUSPENDED, statuses.SUSPENDED, time.time() + accept.LOOK_AGAIN)
 
     async def _after_the_end(self, run: Object) -> None:
         """Let go of what ended with the run, and delete what did not."""
@@ -120,9 +134,10 @@ class RunController:
         rows = tuple(Row.from_status(one) for one in run["status"].get("steps") or ())
         uid = identity.uid
         view = replace(self._children.view(run), armed=self._secrets.standing(uid))
+        asked = asked_of(run, view.jobs.values())
         for _ in range(_TURNS):
             now = time.time()
-            next_step = plan(inputs, rows, replace(view, room=self._admission.room(run)), now)
+            next_step = plan(inputs, rows, replace(view, room=self._admission.room(run)), now, asked)
             if next_step.arm:
                 view = replace(view, armed=self._secrets.ask_for_run(inputs, key))
                 if view.armed is None:
@@ -155,6 +170,7 @@ class RunController:
             hidden=inputs.hidden,
             secrets=view.armed.versions if isinstance(view.armed, Armed) else (),
             place=self._admission.place(run),
+            suspended=asked.suspend and asked.cancel is None,
         )
         key_then = run["status"].get("concurrencyKey") if run["status"].get("revision") else key_of(inputs)
         after |= self._about(run, fixed.environment or None, key_then)
@@ -162,8 +178,11 @@ class RunController:
             after["stepParameters"] = told
         if next_step.wake_at is not None:
             self._world.queue.add_after(key, max(next_step.wake_at - now, 0) + 0.05)
-        if await self._write(run, after, now) and next_step.delete:
-            await self._children.delete_overstayed(run, next_step.rows)
+        if await self._write(run, after, now):
+            if next_step.stop:
+                await self._children.stop(run, next_step.stop)
+            if next_step.delete:
+                await self._children.delete_overstayed(run, next_step.rows, kill=next_step.kill)
 
     async def _create(self, key: Key, run: Object, todo: Plan) -> Mapping[str, Refusal]:
         """Create what the plan asks for; what was refused, by name."""
@@ -204,7 +223,7 @@ class RunController:
         """Events and metrics of what the written status changed."""
         metrics, meta = self._world.metrics, run["metadata"]
         labels = run["spec"]["pipeline"], environment_label({**run, "status": after})
-        for one in news.of(run["status"], after):
+        for one in news.of(run["status"], after, edited=meta["uid"] in self._world.edited):
             logger.info("Run %s/%s: %s: %s", meta["namespace"], meta["name"], one.reason, one.message)
             self._world.recorder.tell("PipelineRun", run, News(one.reason, one.message, one.warning, one.detail), now)
             if one.retried is not None:

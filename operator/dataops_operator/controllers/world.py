@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 from ..api.conditions import Reason
-from ..api.run import Phase
+from ..api.run import MUTABLE, Phase
 from ..core import status as statuses
 from ..core.environment import execution_namespace
 from ..core.line import Line
-from ..core.names import RUN_LABEL, RUN_UID_LABEL
+from ..core.names import ITEM_LABEL, RUN_LABEL, RUN_UID_LABEL
 from ..core.observe import job_condition
 from ..core.quota import lined_up, order, waiting_reason
 from ..core.steptemplates import used
@@ -46,6 +46,8 @@ BY_PARENT: Final = "parent"
 
 _AT_ONCE: Final = 8
 """How many of those in line for Jobs look again when a place may be free."""
+ITEMS_SETTLE: Final = 0.1
+"""Seconds in which the ends of a fan-out's items become one reconcile of their run."""
 _REASONS: Final = frozenset(map(str, Reason))
 COUNT_DELAY: Final = 2.0
 """Seconds in which the edits of many pipelines become one new count of those that use a template."""
@@ -105,6 +107,8 @@ class World:
     jobs: Store = field(init=False)
     pods: Store = field(init=False)
     pod_ends: dict[Key, float] = field(default_factory=dict)
+    edited: set[str] = field(default_factory=set)
+    """Uids of runs of which somebody changed what is fixed when a run begins."""
     """When the news came that a run's pod has ended, in monotonic seconds; for the transition metric."""
     lines: Lines = field(init=False)
     """Whose turn it is to begin."""
@@ -255,10 +259,13 @@ class World:
         self.metrics.runs.moved(_kind(before), _kind(after))
         self.metrics.waiting.moved(_waits(before), _waits(after))
         self.lines.run_changed(before, after)
+        if before is not None and after is not None and _fixed(before) != _fixed(after):
+            self.edited.add(after["metadata"]["uid"])
         if after is not None:
             self.queue.add(run_key(after))
         else:
             self.pod_ends.pop(run_key(before or {}), None)
+            self.edited.discard((before or {})["metadata"]["uid"])
         if before is not None and (after is None or "deletionTimestamp" in after["metadata"]):
             self.run_gone(before["metadata"]["uid"])
         if after is None or statuses.is_final(after["status"]):
@@ -307,7 +314,10 @@ class World:
             self.place_for_job(meta["namespace"])
         if has_ended(after) and not has_ended(before):
             self.pod_ends[key] = time.monotonic()
-            self.queue.add(key)
+            if ITEM_LABEL in (meta.get("labels") or {}):
+                self.queue.add_after(key, ITEMS_SETTLE)  # a fan-out may have hundreds, each look is at all of them
+            else:
+                self.queue.add(key)
         else:
             # Nothing waits for the rest: what a pod does on its way, and the Job's word, which comes a second later.
             self.queue.add_after(key, SETTLE)
@@ -365,6 +375,11 @@ def _waits(run: Object | None) -> WaitKind | None:
         return None
     reason = waiting_reason(run)
     return environment_label(run), reason if reason in _REASONS else "Other"
+
+
+def _fixed(run: Object) -> dict[str, Any]:
+    """What of a run's spec is fixed when it begins."""
+    return {key: value for key, value in run["spec"].items() if key not in MUTABLE}
 
 
 def _standing(run: Object | None) -> tuple[Any, ...]:

@@ -10,7 +10,7 @@ from ..api.step import Step
 from . import podplacement
 from .concurrency import UnusableKeyError, bound
 from .credentials import order, wants
-from .graph import step_references
+from .graph import placed, step_references
 from .images import ImageError
 from .inputs import Inputs
 from .jobs import step_image
@@ -28,8 +28,7 @@ def unfit(inputs: Inputs) -> list[Found]:
     Args:
         inputs: what the run would be accepted with.
     """
-    steps = inputs.revision.spec.steps
-    found = [one for index, step in enumerate(steps) for one in _step(inputs, index, step)]
+    found = [one for where, step in placed(inputs.revision.spec) for one in _step(inputs, where, step)]
     found += _concurrency(inputs)
     return found or list(_credentials(inputs))
 
@@ -53,8 +52,8 @@ def _concurrency(inputs: Inputs) -> Iterator[Found]:
     yield from missing
 
 
-def _step(inputs: Inputs, index: int, step: Step) -> Iterator[Found]:
-    path = f"pipeline {inputs.identity.pipeline}: spec.steps[{index}]"
+def _step(inputs: Inputs, where: str, step: Step) -> Iterator[Found]:
+    path = f"pipeline {inputs.identity.pipeline}: {where}"
     told = [(f"{path}.{field}", reference) for field, reference in step_references(step)]
     image = f"{path}.image" if step.image is not None else f"pipeline {inputs.identity.pipeline}: spec.defaults.image"
     if step.image is None:
@@ -68,7 +67,7 @@ def _step(inputs: Inputs, index: int, step: Step) -> Iterator[Found]:
     for problem in scope.early_problems() if scope is not None else ():
         yield Reason.INVALID_PARAMETERS, Problem(f"{path}.{problem.path}", problem.message)
     yield from _secrets(inputs, path, step)
-    yield from podplacement.refusals(inputs, index)
+    yield from podplacement.refusals(inputs, where, step)
     if all(reference.path[0] != "steps" for reference in references(inputs.revision.image(step))):
         try:
             step_image(inputs, step, scope.resolve if scope is not None else inputs.resolver({}))
@@ -141,22 +140,22 @@ def _secrets(inputs: Inputs, path: str, step: Step) -> Iterator[Found]:
 def _credentials(inputs: Inputs) -> Iterator[Found]:
     """What could not be read, or not be told apart, when the first step that needs a secret is due."""
     pipeline, environment = f"pipeline {inputs.identity.pipeline}", inputs.environment
-    steps = inputs.revision.spec.steps
+    steps = inputs.revision.steps.values()
     logins = {name: target.name for step in steps for target in inputs.targets(step) for name in target.logins}
     for index, secret in enumerate(inputs.revision.spec.secrets or ()):
         if secret.name in logins and any(one.name == secret.name for step in steps for one in step.secrets or ()):
             target = f"target {logins[secret.name]!r} of environment {_key(inputs)}"
             text = f"the login of {target} is called so, too; rename it"
             yield Reason.SECRET_INVALID, Problem(f"{pipeline}: spec.secrets[{index}].name", text)
-    for index, step in enumerate(steps):
+    for where, step in placed(inputs.revision.spec):
         for number, one in enumerate(step.secrets or ()):
             if one.as_ is not None and any(one.as_ in target.logins for target in inputs.targets(step)):
                 target = f"target {logins[one.as_]!r} of environment {_key(inputs)}"
                 text = f"the login of {target} is called {one.as_!r}, too; write another name"
-                yield Reason.SECRET_INVALID, Problem(f"{pipeline}: spec.steps[{index}].secrets[{number}].as", text)
+                yield Reason.SECRET_INVALID, Problem(f"{pipeline}: {where}.secrets[{number}].as", text)
             if one.env and environment is not None and environment.vault and environment.vault.delivery == "Pod":
                 text = f"environment {_key(inputs)} keeps secrets out of variables (vault.delivery: Pod); use the files"
-                yield Reason.SECRET_INVALID, Problem(f"{pipeline}: spec.steps[{index}].secrets[{number}].env", text)
+                yield Reason.SECRET_INVALID, Problem(f"{pipeline}: {where}.secrets[{number}].env", text)
     if any(wants(inputs, step) for step in steps):
         try:
             order(inputs)

@@ -49,6 +49,19 @@ class Identity:
 
 
 @dataclass(frozen=True, slots=True)
+class Item:
+    """One item of a fan-out.
+
+    Attributes:
+        index: its position in the list, from 0.
+        value: any JSON.
+    """
+
+    index: int
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
 class Inputs:
     """What a run's steps may use, fixed when the run is accepted."""
 
@@ -89,12 +102,20 @@ class Inputs:
         if any(one.masked for one in self.revision.parameters(step) or ()) and (scope := self.scope(step, {})):
             yield from (one for one in scope.known() if one.masked)
 
-    def scope(self, step: Step, outputs: Mapping[str, Mapping[str, Any]]) -> Scope | None:
+    def scope(
+        self,
+        step: Step,
+        outputs: Mapping[str, Mapping[str, Any]],
+        outcome: str | None = None,
+        named: Mapping[str, Any] | None = None,
+    ) -> Scope | None:
         """The parameters of the template that a step was made of; None where it was made of none.
 
         Args:
             step: one of the revision's.
             outputs: the outputs of each step that has succeeded.
+            outcome: how the run has ended, for what comes after that.
+            named: what else has a name, such as the item of a fan-out.
         """
         declared = self.revision.parameters(step)
         if declared is None:
@@ -103,21 +124,38 @@ class Inputs:
         outer = {one.name: one for one in self.parameters}
         for name, one in (self.environment.parameters if self.environment is not None else {}).items():
             outer[f"env.{name}"] = Resolved(name, one.value, "Environment", one.masked)
-        return Scope(step, declared, self.resolver(outputs), context, outer)
+        return Scope(step, declared, self.resolver(outputs, outcome, named), context, outer)
 
-    def resolver(self, outputs: Mapping[str, Mapping[str, Any]]) -> Callable[[Reference], Any]:
+    def variables(self, steps: Mapping[str, Any], outcome: str | None = None) -> dict[str, Any]:
+        """The names that conditions may use, with their values.
+
+        Args:
+            steps: what is to be had of each step.
+            outcome: how the run has ended, for what comes after that.
+        """
+        run = {"name": self.identity.name, "uid": self.identity.uid, "logicalDate": self.logical_date}
+        return {
+            "params": {one.name: one.value for one in self.parameters},
+            "env": {"name": self.environment_name, "params": self._environment_values()},
+            "run": run if outcome is None else run | {"outcome": str(outcome)},
+            "steps": steps,
+        }
+
+    def resolver(
+        self,
+        outputs: Mapping[str, Mapping[str, Any]],
+        outcome: str | None = None,
+        named: Mapping[str, Any] | None = None,
+    ) -> Callable[[Reference], Any]:
         """A function from a template to its value.
 
         Args:
             outputs: the outputs of each step that has succeeded.
+            outcome: how the run has ended, for what comes after that.
+            named: what else has a name, such as the item of a fan-out.
         """
-        values: dict[str, Any] = {
-            "params": {one.name: one.value for one in self.parameters},
-            "env": {"name": self.environment_name, "params": self._environment_values()},
-            "targets": self._target_values(),
-            "run": {"name": self.identity.name, "uid": self.identity.uid, "logicalDate": self.logical_date},
-            "steps": {step: {"outputs": given} for step, given in outputs.items()},
-        }
+        values = self.variables({step: {"outputs": given} for step, given in outputs.items()}, outcome)
+        values |= {"targets": self._target_values(), **(named or {})}
 
         def resolve(reference: Reference) -> Any:
             if reference.path[0] not in values:

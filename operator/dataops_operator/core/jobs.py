@@ -19,9 +19,11 @@ from ..api.step import Resources, Step
 from . import names, podplacement
 from .credentials import Armed
 from .delivery import agent_container, agent_order, secret_mounts, secret_variables, secret_volumes
+from .graph import own_name
 from .images import check_image
-from .inputs import Identity, Inputs
+from .inputs import Identity, Inputs, Item
 from .parameters import Resolved
+from .retry import with_more_memory
 from .scopes import Scope
 from .targets import MOUNT, ResolvedTarget
 from .templating import Reference, as_text, fill, fill_value, kubernetes_literal
@@ -56,6 +58,10 @@ def build_job(
     attempt: int,
     outputs: Mapping[str, Mapping[str, Any]],
     armed: Armed | None = None,
+    *,
+    outcome: str | None = None,
+    raised: int = 0,
+    item: Item | None = None,
 ) -> dict[str, Any]:
     """The Job of one attempt at a stage.
 
@@ -65,6 +71,9 @@ def build_job(
         attempt: from 1.
         outputs: the outputs of each step that has succeeded.
         armed: the run's secrets; None where none of the steps uses any.
+        outcome: how the run has ended, for steps of `finally`.
+        raised: how many attempts before were killed for their memory.
+        item: the one of a fan-out that it is for.
 
     Raises:
         TemplateError: a template names a part of a value that is not there.
@@ -72,11 +81,21 @@ def build_job(
     """
     identity, first = inputs.identity, stage[0]
     labels = identity.labels() | {names.STEP_LABEL: first.name, names.ATTEMPT_LABEL: str(attempt)}
-    resolve = inputs.resolver(outputs)
+    if item is not None:
+        labels[names.ITEM_LABEL] = str(item.index)
+    named = None if item is None else {own_name(first): item.value}
+    resolve = inputs.resolver(outputs, outcome, named)
     values = {one.name: one.value for one in inputs.parameters}
-    scopes = {step.name: scope for step in stage if (scope := inputs.scope(step, outputs)) is not None}
-    containers = [_container(inputs, step, attempt, resolve, armed, scopes.get(step.name)) for step in stage]
+    scopes = {step.name: scope for step in stage if (scope := inputs.scope(step, outputs, outcome, named)) is not None}
+    containers = [
+        _container(inputs, step, attempt, resolve, armed, scopes.get(step.name), raised, item) for step in stage
+    ]
+    if outcome is not None:
+        for container in containers:
+            container["env"].insert(0, {"name": "DATAOPS_RUN_OUTCOME", "value": str(outcome)})
     annotations = {names.PARAMETERS_ANNOTATION: orjson.dumps(values).decode()}
+    if item is not None:
+        annotations[names.ITEM_ANNOTATION] = orjson.dumps(item.value).decode()
     annotations |= {_script_annotation(step): step.script for step in stage if step.script is not None}
     for step in stage:
         if (scope := scopes.get(step.name)) is not None:
@@ -90,7 +109,7 @@ def build_job(
         "securityContext": POD_SECURITY,
         "containers": containers[-1:],
         "volumes": [
-            *_volumes(inputs, stage),
+            *_volumes(inputs, stage, item),
             *secret_volumes(inputs, stage, armed),
             *podplacement.pod_volumes(inputs, first),
         ],
@@ -110,7 +129,9 @@ def build_job(
         "apiVersion": "batch/v1",
         "kind": "Job",
         "metadata": {
-            "name": names.job_name(identity.name, identity.uid, first.name, attempt),
+            "name": names.job_name(
+                identity.name, identity.uid, first.name, attempt, None if item is None else item.index
+            ),
             "namespace": identity.namespace,
             "labels": labels,
             "annotations": _told(inputs),
@@ -157,7 +178,9 @@ def step_image(inputs: Inputs, step: Step, resolve: Callable[[Reference], Any]) 
         TemplateError: a template names a part of a value that is not there.
         ImageError: it may not run in the environment.
     """
-    image = as_text(fill_value(inputs.revision.image(step), resolve))  # Kubernetes expands nothing in it
+    image = as_text(
+        fill_value(inputs.revision.image(step), resolve, own_name(step))
+    )  # Kubernetes expands nothing in it
     check_image(inputs.environment.spec.images if inputs.environment is not None else None, image)
     return image
 
@@ -169,6 +192,8 @@ def _container(
     resolve: Callable[[Reference], Any],
     armed: Armed | None,
     scope: Scope | None,
+    raised: int,
+    item: Item | None,
 ) -> dict[str, Any]:
     parameters = inputs.parameters
     if scope is not None:
@@ -176,11 +201,14 @@ def _container(
     container: dict[str, Any] = {
         "name": step.name,
         "image": step_image(inputs, step, resolve),
-        "env": [*_environment(inputs, step, attempt, resolve, parameters), *secret_variables(inputs, step, armed)],
+        "env": [
+            *_environment(inputs, step, attempt, resolve, parameters, item),
+            *secret_variables(inputs, step, armed),
+        ],
         "terminationMessagePath": RESULT_PATH,
         "securityContext": CONTAINER_SECURITY,
         "volumeMounts": [
-            *_mounts(inputs, step),
+            *_mounts(inputs, step, item),
             *secret_mounts(inputs, step, armed),
             *podplacement.volume_mounts(inputs, step),
         ],
@@ -190,8 +218,8 @@ def _container(
         container["command"] = [path] if step.script.startswith("#!") else ["/bin/sh", path]
     for field, texts in (("command", step.command), ("args", step.args)):
         if texts is not None:
-            container[field] = [fill(text, resolve) for text in texts]
-    resources = _resources(inputs, step)
+            container[field] = [fill(text, resolve, own_name(step)) for text in texts]
+    resources = with_more_memory(_resources(inputs, step), inputs.revision.retry(step), raised)
     if resources is not None:
         container["resources"] = resources.model_dump(by_alias=True, exclude_none=True)
     return container
@@ -213,6 +241,7 @@ def _environment(
     attempt: int,
     resolve: Callable[[Reference], Any],
     parameters: tuple[Resolved, ...],
+    item: Item | None,
 ) -> list[dict[str, str]]:
     """The step contract's variables, the parameters, then the step's own."""
     identity = inputs.identity
@@ -224,11 +253,13 @@ def _environment(
         "DATAOPS_STEP": step.name,
         "DATAOPS_ATTEMPT": str(attempt),
         # The same for every attempt, so that a repeated side effect can be told from a new one.
-        "DATAOPS_IDEMPOTENCY_KEY": f"{identity.uid}/{step.name}",
+        "DATAOPS_IDEMPOTENCY_KEY": f"{identity.uid}/{step.name}" + ("" if item is None else f"/{item.index}"),
         "DATAOPS_LOGICAL_DATE": inputs.logical_date,
         "OPENLINEAGE_PARENT_ID": f"{identity.namespace}/{identity.pipeline}.{step.name}/{lineage_id(identity, step)}",
         "TRACEPARENT": f"00-{identity.uid.replace('-', '')}-{_span_id(identity, step, attempt)}-01",
     }
+    if item is not None:
+        contract["DATAOPS_ITEM_INDEX"] = str(item.index)
     if not any(one.name == "HOME" for one in step.env or ()):
         contract["HOME"] = "/tmp"  # noqa: S108 - the image's own cannot be written to, and many tools want to
     out = [{"name": name, "value": value} for name, value in contract.items()]
@@ -236,7 +267,7 @@ def _environment(
         {"name": f"DATAOPS_PARAM_{one.name.upper()}", "value": kubernetes_literal(as_text(one.value))}
         for one in parameters
     ]
-    return out + [{"name": one.name, "value": fill(one.value, resolve)} for one in step.env or ()]
+    return out + [{"name": one.name, "value": fill(one.value, resolve, own_name(step))} for one in step.env or ()]
 
 
 def _script_annotation(step: Step) -> str:
@@ -251,7 +282,7 @@ def _step_annotation(prefix: str, step: Step) -> str:
     return f"{prefix}.{name}"
 
 
-def _mounts(inputs: Inputs, step: Step) -> list[dict[str, Any]]:
+def _mounts(inputs: Inputs, step: Step, item: Item | None) -> list[dict[str, Any]]:
     """Single files by subPath: a volume on /dataops itself would be read-only, and nothing could be mounted below."""
     out: list[dict[str, Any]] = [
         {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - a path inside the container
@@ -262,6 +293,8 @@ def _mounts(inputs: Inputs, step: Step) -> list[dict[str, Any]]:
             "readOnly": True,
         },
     ]
+    if item is not None:
+        out.append({"name": "contract", "mountPath": "/dataops/item", "subPath": "item", "readOnly": True})
     if step.script is not None:
         script = {"mountPath": "/dataops/script", "subPath": f"script-{step.name}"}
         out.append({"name": "contract", "readOnly": True} | script)
@@ -280,13 +313,15 @@ def _target_volume(target: ResolvedTarget) -> str:
     return f"target-{target.name[:40].rstrip('-')}-{digest}"
 
 
-def _volumes(inputs: Inputs, stage: tuple[Step, ...]) -> list[dict[str, Any]]:
+def _volumes(inputs: Inputs, stage: tuple[Step, ...], item: Item | None) -> list[dict[str, Any]]:
     items: list[dict[str, Any]] = [_item("params.json", names.PARAMETERS_ANNOTATION)]
     items += [
         _item(f"params-{step.name}.json", _step_annotation(names.PARAMETERS_ANNOTATION, step))
         for step in stage
         if step.template is not None
     ]
+    if item is not None:
+        items.append(_item("item", names.ITEM_ANNOTATION))
     items += [_item(f"script-{step.name}", _script_annotation(step)) | {"mode": 0o555} for step in stage if step.script]
     out: list[dict[str, Any]] = [
         {"name": "tmp", "emptyDir": {}},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 from typing import Final
 
 from ..api.base import GROUP
@@ -13,6 +14,10 @@ RUN_LABEL: Final = f"{GROUP}/run"
 RUN_UID_LABEL: Final = f"{GROUP}/run-uid"
 STEP_LABEL: Final = f"{GROUP}/step"
 ATTEMPT_LABEL: Final = f"{GROUP}/attempt"
+ITEM_LABEL: Final = f"{GROUP}/item"
+"""On the Jobs of a fan-out: the item's position in the list, from 0."""
+ITEM_ANNOTATION: Final = f"{GROUP}/item"
+"""On the pods of a fan-out: the item, as JSON."""
 PARAMETERS_ANNOTATION: Final = f"{GROUP}/parameters"
 SCRIPT_ANNOTATION: Final = f"{GROUP}/script"
 REVISION_ANNOTATION: Final = f"{GROUP}/revision"
@@ -67,10 +72,12 @@ def _hashed(prefix: str, *parts: object) -> str:
     return f"{prefix[: _LIMIT - 9].rstrip('-')}-{digest}"
 
 
-def job_name(run: str, run_uid: str, step: str, attempt: int) -> str:
-    """Name of the Job of one attempt at one step; unique by the hash, readable by the rest."""
-    tail = f"-{step[:24].rstrip('-')}-{attempt}"
-    return _hashed(f"{run[: _LIMIT - 9 - len(tail)].rstrip('-')}{tail}", run_uid, step, attempt)
+@lru_cache(maxsize=16384)
+def job_name(run: str, run_uid: str, step: str, attempt: int, item: int | None = None) -> str:
+    """Name of the Job of one attempt at one step, or at one item of it; unique by the hash, readable by the rest."""
+    which: tuple[object, ...] = (step, attempt) if item is None else (step, item, attempt)
+    tail = f"-{step[:24].rstrip('-')}-" + "-".join(str(part) for part in which[1:])
+    return _hashed(f"{run[: _LIMIT - 9 - len(tail)].rstrip('-')}{tail}", run_uid, *which)
 
 
 def workspace_claim_name(run: str, run_uid: str) -> str:

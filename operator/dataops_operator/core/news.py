@@ -34,8 +34,14 @@ class Transition:
     retried: str | None = None
 
 
-def of(before: Status, after: Status) -> Iterator[Transition]:
-    """The transitions of a run and its steps, in the order of telling."""
+def of(before: Status, after: Status, *, edited: bool = False) -> Iterator[Transition]:
+    """The transitions of a run and its steps, in the order of telling.
+
+    Args:
+        before: the status as it was.
+        after: the status as it is.
+        edited: whether somebody changed what is fixed when a run begins.
+    """
     if after.get("phase") == Phase.WAITING and before.get("phase") != Phase.WAITING:
         first: Mapping[str, Any] = next(iter(after.get("waitingFor") or ()), {})
         yield Transition(str(Reason.WAITING), first.get("message") or "waiting", detail=str(first.get("since")))
@@ -44,7 +50,7 @@ def of(before: Status, after: Status) -> Iterator[Transition]:
     for old, new in _changed(before, after):
         yield from _step(old, new)
     begun = before.get("revision") or _outcome(before) is not None
-    if begun and before.get("observedGeneration") != after.get("observedGeneration"):
+    if edited and begun and before.get("observedGeneration") != after.get("observedGeneration"):
         text = "the spec was changed after the start and the change is ignored; start another run for it"
         yield Transition("ChangeIgnored", text, True, str(after.get("observedGeneration")))
     outcome = _outcome(after)
@@ -52,7 +58,9 @@ def of(before: Status, after: Status) -> Iterator[Transition]:
         took = since(after.get("startedAt"), after.get("finishedAt"))
         good = outcome["status"] == "True"
         text = truncate(outcome["message"], 200) + (f" (after {format_duration(took)})" if took is not None else "")
-        yield Transition("Succeeded" if good else "Failed", text, warning=not good)
+        cancelled = after.get("phase") == Phase.CANCELLED
+        word = "Succeeded" if good else "Cancelled" if cancelled else "Failed"
+        yield Transition(word, text, warning=not good and not cancelled)
 
 
 def _step(old: Row, new: Row) -> Iterator[Transition]:

@@ -49,6 +49,7 @@ class Observation:
         started_at: when its container started, RFC 3339, where known.
         finished_at: when it ended, RFC 3339, where known.
         image: what really ran, by digest.
+        exit_code: of the step's container, where it ended with one.
         arming_since: when its pod began to read its secrets, in seconds since the epoch, while it does.
         armed_at: when it had read them, likewise.
         outputs: where it succeeded.
@@ -62,6 +63,7 @@ class Observation:
     started_at: str | None = None
     finished_at: str | None = None
     image: str | None = None
+    exit_code: int | None = None
     arming_since: float | None = None
     armed_at: float | None = None
     outputs: dict[str, Any] = field(default_factory=dict)
@@ -126,6 +128,7 @@ def _times(step: Step, pod: Object) -> dict[str, Any]:
         "started_at": ended.get("startedAt") or running.get("startedAt") or pod.get("status", {}).get("startTime"),
         "finished_at": ended.get("finishedAt"),
         "image": container.get("imageID") or None,
+        "exit_code": ended.get("exitCode"),
     }
 
 

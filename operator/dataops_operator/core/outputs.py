@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Mapping, Set
 from dataclasses import replace
 from typing import Final
 
@@ -14,7 +14,7 @@ OUTPUTS_LIMIT: Final = 256 * 1024
 """Bytes of all outputs of a run, which its status holds."""
 
 
-def bounded(rows: dict[str, Row], ended: Set[str]) -> dict[str, Row]:
+def bounded(rows: Mapping[str, Row], ended: Set[str]) -> Mapping[str, Row]:
     """The rows, with the largest outputs of this turn refused where all together are too large.
 
     Args:
@@ -31,7 +31,7 @@ def bounded(rows: dict[str, Row], ended: Set[str]) -> dict[str, Row]:
         "write data to the workspace and only its location to the result"
     )
     row = replace(largest, phase=Phase.FAILED, reason=Reason.RESULT_TOO_LARGE, message=message, outputs=None)
-    return rows | {largest.name: row}
+    return {**rows, largest.name: row}
 
 
 def _size(row: Row) -> int:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..api.conditions import Reason
-from ..api.run import Phase
+from ..api.conditions import Reason, truncate
+from ..api.run import Cancel, Phase
 from .credentials import Armed, Hindrance
+from .names import CHANGED_BY_ANNOTATION
 from .observe import Object
 from .rows import Row
+from .times import from_rfc3339
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,38 @@ class Refusal:
     message: str
     hopeless: bool = False
     reason: Reason = Reason.JOB_REFUSED
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What people ask of a run that is under way, and since when it is.
+
+    Attributes:
+        cancel: how it is to end before its time; None where it is not.
+        suspend: whether nothing new of it may begin.
+        by: who asked last, as the API server knows them; empty where that is not known.
+        began: when the run was accepted, in seconds since the epoch; None where that is now.
+    """
+
+    cancel: Cancel | None = None
+    suspend: bool = False
+    by: str = ""
+    began: float | None = None
+
+
+def asked_of(run: Mapping[str, Any], jobs: Iterable[Object] = ()) -> Asked:
+    """What people ask of a run.
+
+    Args:
+        run: the PipelineRun.
+        jobs: its Jobs: they tell since when it is under way where its status does not yet.
+    """
+    spec, annotations = run["spec"], run["metadata"].get("annotations") or {}
+    cancel = Cancel(spec["cancel"]) if spec.get("cancel") in set(Cancel) else None
+    begun = [run["status"].get("startedAt"), *(job["metadata"].get("creationTimestamp") for job in jobs)]
+    times = [from_rfc3339(text) for text in begun if text]
+    by = annotations.get(CHANGED_BY_ANNOTATION, "") if cancel is not None else ""
+    return Asked(cancel, spec.get("suspend") is True, truncate(by, 253), min(times, default=None))
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +94,8 @@ class Plan:
         create: Jobs to create.
         claim: the workspace's claim, to create before them.
         delete: names of Jobs that must not go on.
+        stop: names of Jobs whose pods are to end, with the time that they have for it.
+        kill: whether those pods are given none.
         prove: names of Jobs to read live, with their pods, before planning again; nothing else is done before.
         explain: names of Jobs whose events are to be read before planning again.
         arm: whether the run's secrets are to be got before planning again; nothing else is done before.
@@ -72,6 +108,8 @@ class Plan:
     create: tuple[dict[str, Any], ...] = ()
     claim: dict[str, Any] | None = None
     delete: tuple[str, ...] = ()
+    stop: tuple[str, ...] = ()
+    kill: bool = False
     prove: tuple[str, ...] = ()
     explain: tuple[str, ...] = ()
     arm: bool = False

@@ -15,6 +15,7 @@ from typing import Any, Final
 from ..api.conditions import Reason
 from ..api.podtemplate import PodPolicy, PodTemplate, Volume
 from ..api.step import Step
+from .graph import placed
 from .inputs import Inputs
 from .parameters import Problem
 from .podtemplate import merged
@@ -32,15 +33,14 @@ def pod_template(revision: Revision, step: Step) -> PodTemplate:
     return merged(step.pod_template, revision.defaults.pod_template) or PodTemplate()
 
 
-def refusals(inputs: Inputs, index: int) -> Iterator[tuple[Reason, Problem]]:
-    """What of a step's podTemplate its environment does not allow."""
-    step = inputs.revision.spec.steps[index]
+def refusals(inputs: Inputs, where: str, step: Step) -> Iterator[tuple[Reason, Problem]]:
+    """What of a step's podTemplate its environment does not allow; `where` is the step's path in the pipeline."""
     whole = pod_template(inputs.revision, step)
     policy = (inputs.environment.spec.pod_policy if inputs.environment is not None else None) or PodPolicy()
     pipeline, own = f"pipeline {inputs.identity.pipeline}", step.pod_template or PodTemplate()
 
     def refuse(name: str, field: str, rest: str, listed: str, what: str) -> tuple[Reason, Problem]:
-        place = f"spec.steps[{index}]" if getattr(own, name) is not None else "spec.defaults"
+        place = where if getattr(own, name) is not None else "spec.defaults"
         if inputs.environment is None:
             cure = f"namespace {inputs.identity.namespace} belongs to no environment, which could allow it in {listed}"
         else:
@@ -69,9 +69,9 @@ def claims(revision: Revision) -> dict[str, str]:
     spec, found = revision.spec, dict[str, str]()
     if spec.workspace is not None and spec.workspace.claim is not None:
         found[spec.workspace.claim] = "spec.workspace.claim"
-    for index, step in enumerate(spec.steps):
+    for where, step in placed(spec):
         own = step.pod_template is not None and step.pod_template.volumes is not None
-        place = f"spec.steps[{index}]" if own else "spec.defaults"
+        place = where if own else "spec.defaults"
         for number, volume in enumerate(pod_template(revision, step).volumes or ()):
             if volume.claim is not None:
                 found.setdefault(volume.claim.name, f"{place}.podTemplate.volumes[{number}].claim.name")

@@ -8,6 +8,7 @@ from typing import Final
 
 from ..api.pipeline import PipelineSpec
 from ..api.podtemplate import RESERVED_MOUNTS, Affinity, PodPolicy, PodTemplate, Requirement, Volume
+from .graph import placed
 from .parameters import Problem
 from .quantities import QUANTITY
 from .references import nearest
@@ -42,10 +43,10 @@ def problems_of(spec: PipelineSpec) -> Iterator[Problem]:
     defaults = spec.defaults.pod_template if spec.defaults is not None else None
     if defaults is not None:
         yield from template_problems("spec.defaults.podTemplate", defaults, defaults)
-    for index, step in enumerate(spec.steps):
+    for path, step in placed(spec):
         whole = merged(step.pod_template, defaults)
         if step.pod_template is not None and whole is not None:
-            yield from template_problems(f"spec.steps[{index}].podTemplate", step.pod_template, whole)
+            yield from template_problems(f"{path}.podTemplate", step.pod_template, whole)
 
 
 def template_problems(path: str, own: PodTemplate, whole: PodTemplate) -> Iterator[Problem]:

@@ -33,6 +33,16 @@ def parse_quantity(value: str | int) -> Decimal:
     return Decimal(number[0]) * _UNITS[unit]
 
 
+def format_bytes(number: Decimal) -> str:
+    """A quantity of bytes in the largest of the binary units that leaves a whole number, such as `2Gi`."""
+    size, unit = int(number), ""
+    for larger in ("Ki", "Mi", "Gi", "Ti"):
+        if size % 1024 or not size:
+            break
+        size, unit = size // 1024, larger
+    return f"{size}{unit}"
+
+
 def format_quantity(number: Decimal) -> str:
     """A quantity in thousandths where it is no whole number, such as `250m`; rounded up to a thousandth."""
     if number == number.to_integral_value():

@@ -13,13 +13,13 @@ from ..api.base import GROUP
 from ..api.parameter import Parameter
 from ..api.pipeline import Defaults, PipelineSpec
 from ..api.step import Retry, Step
-from .graph import dependencies
+from .graph import Dependency, dependencies, placed, topological
 
 PIPELINE_LABEL: Final = f"{GROUP}/pipeline"
 _HASH_LENGTH: Final = 10
 _NOT_RUN: Final = ("history",)
 """Fields that say nothing of what is run: a change of them makes no revision."""
-_LISTS: Final = ("parameters", "needs", "env", "outputs", "secrets", "with")
+_LISTS: Final = ("parameters", "needs", "after", "env", "outputs", "secrets", "with")
 
 Templates = Mapping[str, tuple[Parameter, ...]]
 """The parameters of the step templates that a pipeline uses, by the name of the StepTemplate."""
@@ -32,15 +32,19 @@ class Revision:
     Attributes:
         name: of its ControllerRevision, `<pipeline>-<hash>`.
         spec: what is run, its step templates filled in: in them `$(with.x)` is the template's own parameter.
-        needs: for each step, in order, the steps that must have succeeded before it.
-        steps: the steps by name.
+        follows: for each step, in the pipeline's order, what it follows.
+        steps: the steps by name, those of `finally` last.
+        final: names of those of `finally`.
+        order: the names, each behind all that it follows.
         templates: the parameters of the templates that were filled in.
     """
 
     name: str
     spec: PipelineSpec
-    needs: dict[str, tuple[str, ...]]
+    follows: dict[str, tuple[Dependency, ...]]
     steps: dict[str, Step]
+    final: frozenset[str]
+    order: tuple[str, ...]
     templates: Templates = field(default_factory=dict)
 
     def parameters(self, step: Step) -> tuple[Parameter, ...] | None:
@@ -80,7 +84,12 @@ def make_revision(pipeline: str, spec: PipelineSpec, templates: Templates | None
 
 def load_revision(name: str, spec: PipelineSpec, templates: Templates | None = None) -> Revision:
     """A revision that exists under a name."""
-    return Revision(name, spec, dependencies(spec), {step.name: step for step in spec.steps}, templates or {})
+    follows = dependencies(spec)
+    final = frozenset(step.name for step in spec.finally_ or ())
+    order = topological({step: [one.step for one in before] for step, before in follows.items()})
+    ordered = (*(name for name in order if name not in final), *(name for name in order if name in final))
+    steps = {step.name: step for _, step in placed(spec)}
+    return Revision(name, spec, follows, steps, final, ordered, templates or {})
 
 
 def read_revision(name: str, data: Mapping[str, Any]) -> Revision:
@@ -121,7 +130,7 @@ def content(spec: PipelineSpec) -> dict[str, Any]:
     raw = spec.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_defaults=True)
     for key in _NOT_RUN:
         raw.pop(key, None)
-    for part in (raw, *raw["steps"]):
+    for part in (raw, *raw["steps"], *raw.get("finally", ())):
         for key in [key for key in _LISTS if part.get(key) == []]:
             del part[key]  # an empty list says what none says
     return raw

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..api.conditions import Reason, truncate
@@ -32,8 +32,18 @@ class Row:
     finished_at: str | None = None
     retry_at: str | None = None
     job: str | None = None
+    disruptions: int = 0
+    """Attempts that ended by Infrastructure."""
+    out_of_memory: int = 0
+    """Attempts that were killed for their memory."""
     image: str | None = None
     outputs: Mapping[str, Any] | None = None
+    item: int | None = None
+    """Of the row of one item of a fan-out: its position, from 0."""
+    items: Mapping[str, Any] | None = None
+    """Of a fan-out that has begun: where its items stand, as `fanout` writes it."""
+    parts: tuple[Row, ...] | None = field(default=None, compare=False, repr=False)
+    """The same as rows, where they are at hand in this turn of planning; in no status."""
     held: tuple[str, str] | None = None
     """Why the attempt that is due does not begin, as reason and message, where the row tells of the one before; of
     this moment, and in no status."""
@@ -53,6 +63,11 @@ class Row:
         """Whether the API server would not take the attempt's Job."""
         return not self.final and self.job is None and self.attempt > 0
 
+    def anew(self, phase: Phase, reason: str | None = None, message: str | None = None, **fields: Any) -> Row:
+        """The row of another moment: of this one only the name and what was counted is left."""
+        counts = {"disruptions": self.disruptions, "out_of_memory": self.out_of_memory, "item": self.item}
+        return Row(self.name, phase, reason, message, **{**counts, **fields})
+
     @classmethod
     def from_status(cls, raw: Mapping[str, Any]) -> Row:
         """The row that a status holds."""
@@ -66,7 +81,10 @@ class Row:
             finished_at=raw.get("finishedAt"),
             retry_at=raw.get("retryAt"),
             job=raw.get("job"),
+            disruptions=raw.get("disruptions", 0),
+            out_of_memory=raw.get("outOfMemory", 0),
             outputs=raw.get("outputs"),
+            items=raw.get("items"),
         )
 
     def to_status(self) -> dict[str, Any]:
@@ -82,6 +100,9 @@ class Row:
             "finishedAt": self.finished_at,
             "retryAt": self.retry_at,
             "job": self.job,
+            "disruptions": self.disruptions or None,
+            "outOfMemory": self.out_of_memory or None,
+            "items": dict(self.items) if self.items else None,
             "outputs": dict(self.outputs) if self.outputs else None,
         }
         return {key: value for key, value in values.items() if value is not None}
@@ -91,7 +112,7 @@ def held(row: Row, reason: Reason, message: str) -> Row:
     """The row of a step whose next attempt is due and cannot begin yet."""
     if row.attempt:
         return replace(row, held=(reason, message))
-    return Row(row.name, Phase.WAITING, reason, message)
+    return Row(row.name, Phase.WAITING, reason, message, item=row.item)
 
 
 def cut_off(row: Row, reason: Reason, now: str, done: Collection[str] = ()) -> Row:
@@ -100,11 +121,11 @@ def cut_off(row: Row, reason: Reason, now: str, done: Collection[str] = ()) -> R
         message = "ended well; its outputs were not read, since the run could not go on"
         return replace(row, phase=Phase.SUCCEEDED, reason=None, message=message, finished_at=now)
     message = "not finished, since the run could not go on"
-    if row.attempt == 0:
+    if row.attempt == 0 and row.items is None:
         return skipped(row, reason, message)
     return replace(row, phase=Phase.FAILED, reason=reason, message=message, finished_at=now, retry_at=None)
 
 
 def skipped(row: Row, reason: Reason, message: str) -> Row:
     """The row of a step that will not run."""
-    return Row(row.name, Phase.SKIPPED, reason, message)
+    return Row(row.name, Phase.SKIPPED, reason, message, item=row.item)

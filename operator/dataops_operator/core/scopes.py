@@ -52,6 +52,7 @@ class Scope:
         self._resolve = resolve
         self._context = context
         self._outer = outer
+        self._own = step.for_each.as_ if step.for_each is not None else "item"
         self._found: dict[str, Resolved] = {}
 
     def resolve(self, reference: Reference) -> Any:
@@ -144,7 +145,7 @@ class Scope:
         given, masked = self._value(name), self.is_masked(name)
         try:
             if given is not None:
-                value = fill_deep(given, self._resolve)
+                value = fill_deep(given, self._resolve, self._own)
             elif parameter.default is not None:
                 value = fill_deep(parameter.default, self._context.resolve)
             else:

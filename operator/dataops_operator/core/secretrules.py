@@ -8,6 +8,7 @@ from typing import Final
 from ..api.pipeline import PipelineSpec
 from ..api.secret import Credentials, StepSecret, VaultSource
 from ..api.step import Step
+from .graph import placed
 from .parameters import Problem
 from .references import check_reference, nearest
 from .secrets import TEMPLATE, is_file_name, path_problem
@@ -37,8 +38,8 @@ def pipeline_problems(spec: PipelineSpec, parameters: frozenset[str]) -> Iterato
             yield Problem(f"{path}.name", f"the name {secret.name!r} is there already; names are unique")
         files[secret.name] = known_files(secret)
         yield from credential_problems(path, secret, parameters)
-    for index, step in enumerate(spec.steps):
-        yield from _step(f"spec.steps[{index}]", step, files)
+    for path, step in placed(spec):
+        yield from _step(path, step, files)
 
 
 def credential_problems(

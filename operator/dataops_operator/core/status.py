@@ -18,6 +18,9 @@ from .times import to_rfc3339
 
 Status = dict[str, Any]
 
+ENDING: Final = frozenset({Reason.CANCELLED, Reason.RUN_DEADLINE_EXCEEDED})
+"""Reasons of a run that ends before its time."""
+SUSPENDED: Final = "spec.suspend is true: nothing new begins until it is false"
 IMAGES_LIMIT: Final = 64
 """Different images of a run that its status names."""
 
@@ -95,7 +98,9 @@ def refused(status: Mapping[str, Any], why: Refused, generation: int, now: float
     conditions.set(Type.ACCEPTED, False, why.reason, why.message)
     conditions.set(Type.SUCCEEDED, False, why.reason, why.message)
     conditions.drop(Type.RECONCILING)
-    conditions.set(Type.STALLED, True, why.reason, why.message)
+    wanted = why.reason is Reason.CANCELLED  # nobody has to mend what somebody asked for
+    if not wanted:
+        conditions.set(Type.STALLED, True, why.reason, why.message)
     out = {key: value for key, value in status.items() if key != "waitingFor"}
     rows = [Row.from_status(one) for one in status.get("steps") or ()]
     if rows:
@@ -106,7 +111,7 @@ def refused(status: Mapping[str, Any], why: Refused, generation: int, now: float
         **out,
         "observedGeneration": generation,
         "conditions": conditions.items,
-        "phase": str(Phase.FAILED),
+        "phase": str(Phase.CANCELLED if wanted else Phase.FAILED),
         "finishedAt": conditions.now,
     }
 
@@ -122,6 +127,7 @@ def running(
     hidden: Sequence[str] = (),
     secrets: Sequence[Version] = (),
     place: int | None = None,
+    suspended: bool = False,
 ) -> Status:
     """The status of an accepted run.
 
@@ -135,6 +141,7 @@ def running(
         hidden: texts that no message may show.
         secrets: what was read of Vault; empty where nothing was, or nothing is at hand any more.
         place: where the run stands in line for Jobs, from 1; None where it stands in none.
+        suspended: whether nothing new of it may begin.
     """
     if hidden:
         rows = [replace(row, message=hide(row.message, hidden)) if row.message else row for row in rows]
@@ -142,9 +149,9 @@ def running(
     conditions.set(Type.ACCEPTED, True, Reason.ACCEPTED, f"runs revision {fixed.revision}")
     if verdict is None:
         blocked = [row for row in rows if row.phase is Phase.WAITING]
-        message = _doing(rows)
         active = any(row.phase is Phase.RUNNING for row in rows)
-        reason = Reason.RUNNING if active or not blocked else Reason.WAITING
+        message = SUSPENDED if suspended and not active else _doing(rows)
+        reason = Reason.RUNNING if active or not (blocked or suspended) else Reason.WAITING
         phase = Phase.RUNNING if reason is Reason.RUNNING else Phase.WAITING
         conditions.set(Type.SUCCEEDED, None, reason, message)
         conditions.set(Type.RECONCILING, True, reason, message)
@@ -152,12 +159,10 @@ def running(
         blocked = []
         phase = verdict
         conditions.drop(Type.RECONCILING)
-        if verdict is Phase.SUCCEEDED:
-            conditions.set(Type.SUCCEEDED, True, Reason.SUCCEEDED, f"{len(rows)} of {len(rows)} steps succeeded")
-        else:
-            message = "; ".join(f"step {row.name}: {row.message}" for row in rows if row.phase is Phase.FAILED)
-            conditions.set(Type.SUCCEEDED, False, Reason.STEP_FAILED, message)
-            conditions.set(Type.STALLED, True, Reason.STEP_FAILED, message)
+        reason, message = ending(rows, verdict)
+        conditions.set(Type.SUCCEEDED, verdict is Phase.SUCCEEDED, reason, message)
+        if verdict is Phase.FAILED:
+            conditions.set(Type.STALLED, True, reason, message)
     out: Status = {
         "observedGeneration": generation,
         "conditions": conditions.items,
@@ -177,12 +182,46 @@ def running(
         out["parameters"] = [_parameter(one) for one in fixed.parameters]
     if fixed.environment:
         out |= {"environment": fixed.environment, "environmentRevision": fixed.environment_revision}
-    if blocked:
-        told = {(one.get("reason"), one.get("message")): one.get("since") for one in status.get("waitingFor") or ()}
-        out["waitingFor"] = [_waiting_for(row, conditions.now, told, place) for row in blocked[:16]]
+    told = {(one.get("reason"), one.get("message")): one.get("since") for one in status.get("waitingFor") or ()}
+    waits = [_waiting_for(row, conditions.now, told, place) for row in blocked[:16]]
+    if suspended and verdict is None:
+        waits = [_suspended(status, conditions.now), *waits[:15]]
+    if waits:
+        out["waitingFor"] = waits
     if verdict is not None:
         out["finishedAt"] = status.get("finishedAt") or conditions.now
     return out
+
+
+def ending(rows: Sequence[Row], verdict: Phase) -> tuple[Reason, str]:
+    """Why a run has ended as it did, for its condition.
+
+    Args:
+        rows: where its steps ended.
+        verdict: how the run has.
+    """
+    if verdict is Phase.SUCCEEDED:
+        done, left = sum(row.phase is Phase.SUCCEEDED for row in rows), sum(row.phase is Phase.SKIPPED for row in rows)
+        skipped = f", {left} skipped" if left else ""
+        answered = len(rows) - done - left
+        return Reason.SUCCEEDED, f"{done} of {len(rows)} steps succeeded{skipped}" + (
+            f", {answered} failed and answered" if answered else ""
+        )
+    ended = Reason.CANCELLED if verdict is Phase.CANCELLED else Reason.RUN_DEADLINE_EXCEEDED
+    cut = [row for row in rows if row.reason == ended]
+    if cut:
+        text = (cut[0].message or "").removeprefix("not run: ")
+        running = [row.name for row in cut if row.attempt]
+        return ended, text + (f"; ended in the middle: {', '.join(running[:5])}" if running else "")
+    failed = "; ".join(f"step {row.name}: {row.message}" for row in rows if row.phase is Phase.FAILED)
+    return Reason.STEP_FAILED, failed
+
+
+def _suspended(status: Mapping[str, Any], now: str) -> dict[str, Any]:
+    told: Mapping[str, Any] = next(
+        (one for one in status.get("waitingFor") or () if one.get("reason") == Reason.SUSPENDED), {}
+    )
+    return {"reason": str(Reason.SUSPENDED), "message": SUSPENDED, "since": told.get("since") or now}
 
 
 def _progress(rows: Sequence[Row]) -> str:
@@ -197,6 +236,8 @@ def _parameter(one: Resolved) -> dict[str, Any]:
 
 def _doing(rows: Sequence[Row]) -> str:
     """What a run does now, in a few words that change only when something does."""
+    if ending := next((row.message for row in rows if row.under_way and row.reason in ENDING), None):
+        return ending
     active = [row.name for row in rows if row.phase is Phase.RUNNING]
     blocked = [f"step {row.name}: {row.message}" for row in rows if row.phase is Phase.WAITING]
     parts = [f"running {', '.join(active[:5])}{' and more' if len(active) > 5 else ''}"] if active else []

@@ -28,7 +28,7 @@ def step_parameters(inputs: Inputs) -> list[dict[str, Any]]:
     """
     rows: list[dict[str, Any]] = []
     room = TOTAL_SHOWN
-    for step in inputs.revision.spec.steps:
+    for step in inputs.revision.steps.values():
         scope = inputs.scope(step, {})
         for parameter in inputs.revision.parameters(step) or ():
             assert scope is not None  # noqa: S101 - it has one where it has parameters

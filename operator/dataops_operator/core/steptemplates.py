@@ -20,7 +20,7 @@ from ..api.secret import Secret, StepSecret
 from ..api.step import Output, Step
 from ..api.template import StepTemplateSpec
 from ..api.templateref import TemplateReference
-from .graph import step_references, templated_fields
+from .graph import placed, step_references, templated_fields
 from .parameters import Problem, check
 from .podtemplate import merged
 from .podtemplate import problems_of as pod_problems
@@ -81,8 +81,8 @@ def missing(problems: Sequence[Problem]) -> tuple[str, ...]:
 def used(raw: Mapping[str, Any]) -> tuple[str, ...]:
     """The metadata.names of the templates that a Pipeline's spec uses, whatever shape the rest of it has."""
     found: dict[str, None] = {}
-    steps = raw.get("steps") if isinstance(raw, Mapping) else None
-    for step in steps if isinstance(steps, list) else ():
+    lists = [raw.get(key) for key in ("steps", "finally")] if isinstance(raw, Mapping) else []
+    for step in (one for steps in lists if isinstance(steps, list) for one in steps):
         try:
             found[TemplateReference.model_validate(step["template"]).object_name] = None
         except (TypeError, KeyError, ValidationError):
@@ -111,7 +111,10 @@ def compile_pipeline(raw: Mapping[str, Any], library: Library) -> Compiled:
     except ValidationError as error:
         return Compiled(None, {}, shape_problems(error))
     filling = _Filling(written, library)
-    spec = written.model_copy(update={"steps": [filling.step(index, one) for index, one in enumerate(written.steps)]})
+    filled: dict[str, list[Step]] = {"steps": [], "finally_": []}
+    for path, step in placed(written):
+        filled["steps" if path.startswith("spec.steps") else "finally_"].append(filling.step(path, step))
+    spec = written.model_copy(update=filled if written.finally_ is not None else {"steps": filled["steps"]})
     found = (*problems_of(spec), *pod_problems(spec))
     problems = [*filling.problems, *(one for one in found if not filling.told(one))]
     if filling.templates and not problems and (needed := size(spec, filling.templates)) > REVISION_LIMIT:
@@ -198,9 +201,8 @@ class _Filling:
         """Whether a problem of the filled-in spec has been told in other words."""
         return problem.path in self._covered
 
-    def step(self, index: int, step: Step) -> Step:
+    def step(self, path: str, step: Step) -> Step:
         """A step, filled in where it uses a template."""
-        path = f"spec.steps[{index}]"
         if step.template is None:
             if step.with_ is not None:
                 text = "gives values to a template's parameters; name the template, or remove it"
@@ -245,7 +247,7 @@ class _Filling:
         self._covered.append(f"{path}.image")
         wanted = {
             reference.path[3]
-            for one in self._spec.steps
+            for _, one in placed(self._spec)
             for _, reference in step_references(one)
             if reference.path[0] == "steps" and reference.path[1] == step.name and len(reference.path) > 3
         }

@@ -40,21 +40,21 @@ class Reference:
     path: tuple[str, ...]
 
 
-def _reference(match: re.Match[str]) -> Reference | None:
+def _reference(match: re.Match[str], own: str = "item") -> Reference | None:
     name = match[1]
     if name is None:
         return None  # `$$(`: an escaped one
     path = tuple(name.split("."))
-    if path[0] not in ROOTS or (len(path) == 1 and path[0] != "item"):
+    if path[0] != own and (path[0] not in ROOTS or (len(path) == 1 and path[0] != "item")):
         return None
     return Reference(match[0], path)
 
 
-def references(text: str) -> Iterator[Reference]:
-    """Every template in a string, in order."""
+def references(text: str, own: str = "item") -> Iterator[Reference]:
+    """Every template in a string, in order; `own` is what an item of a fan-out is called."""
     if "$(" in text:
         for match in _PATTERN.finditer(text):
-            if (found := _reference(match)) is not None:
+            if (found := _reference(match, own)) is not None:
                 yield found
 
 
@@ -77,7 +77,7 @@ def strings(value: Any) -> Iterator[str]:
             yield from strings(one)
 
 
-def fill(text: str, resolve: Callable[[Reference], Any]) -> str:
+def fill(text: str, resolve: Callable[[Reference], Any], own: str = "item") -> str:
     """The text of a container field with its templates filled in.
 
     A string value stands as it is, everything else as compact JSON. Kubernetes expands `$(NAME)` in command, args and
@@ -86,6 +86,7 @@ def fill(text: str, resolve: Callable[[Reference], Any]) -> str:
     Args:
         text: what the user wrote; what is no template stands untouched.
         resolve: gives the value of a reference, or raises TemplateError.
+        own: what an item of a fan-out is called.
     """
     if "$(" not in text:
         return text
@@ -93,7 +94,7 @@ def fill(text: str, resolve: Callable[[Reference], Any]) -> str:
     hole = next(char for char in map(chr, range(0x110000)) if char not in text)
 
     def take(match: re.Match[str]) -> str:
-        reference = _reference(match)
+        reference = _reference(match, own)
         if reference is None:
             return match[0]
         value = as_text(resolve(reference))
@@ -115,29 +116,29 @@ def fill(text: str, resolve: Callable[[Reference], Any]) -> str:
     return "".join(part for pair in zip(around, [*values, ""], strict=True) for part in pair)
 
 
-def fill_value(text: str, resolve: Callable[[Reference], Any]) -> Any:
+def fill_value(text: str, resolve: Callable[[Reference], Any], own: str = "item") -> Any:
     """The value of a field that may have any type: a template that is the whole string keeps its value's type."""
     match = _PATTERN.fullmatch(text)
-    if match is not None and (reference := _reference(match)) is not None:
+    if match is not None and (reference := _reference(match, own)) is not None:
         return resolve(reference)
 
     def one(found: re.Match[str]) -> str:
         if found[1] is None:
             return "$("
-        inner = _reference(found)
+        inner = _reference(found, own)
         return found[0] if inner is None else as_text(resolve(inner))
 
     return _PATTERN.sub(one, text)
 
 
-def fill_deep(value: Any, resolve: Callable[[Reference], Any]) -> Any:
+def fill_deep(value: Any, resolve: Callable[[Reference], Any], own: str = "item") -> Any:
     """A JSON value with the templates in all of its strings filled in; keys of objects stand untouched."""
     if isinstance(value, str):
-        return fill_value(value, resolve)
+        return fill_value(value, resolve, own)
     if isinstance(value, list):
-        return [fill_deep(one, resolve) for one in value]
+        return [fill_deep(one, resolve, own) for one in value]
     if isinstance(value, dict):
-        return {key: fill_deep(one, resolve) for key, one in value.items()}
+        return {key: fill_deep(one, resolve, own) for key, one in value.items()}
     return value
 
 

@@ -7,7 +7,7 @@ and the offline lint call this same code. Rules across many items cannot be CEL'
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
@@ -17,12 +17,13 @@ from pydantic import ValidationError
 from ..api.base import parse_duration
 from ..api.parameter import Parameter, ParameterType
 from ..api.pipeline import Defaults, PipelineSpec, Workspace
-from ..api.step import Resources, Retry, Step
+from ..api.step import FailureClass, Resources, Retry, Step
 from . import keyrules, scopes, secretrules
-from .graph import dependencies, find_cycle, step_references, templated_fields
+from .flowrules import fan_out_problems, flow_problems
+from .graph import own_name, placed, step_references, templated_fields
 from .parameters import QUIET, Problem, check
 from .quantities import QUANTITY
-from .references import SAMPLE_RUN, check_reference, nearest
+from .references import SAMPLE_RUN, check_reference
 from .templating import NUL, Reference, TemplateError, fill_deep, references
 
 SHOWN: Final = 5
@@ -36,6 +37,7 @@ _LONGEST: Final = "366d"
 class _Names:
     parameters: frozenset[str]
     outputs: Mapping[str, frozenset[str]]
+    ended: bool = False
 
 
 def parse(raw: Mapping[str, Any]) -> tuple[PipelineSpec | None, list[Problem]]:
@@ -58,28 +60,23 @@ def _where(location: tuple[int | str, ...]) -> str:
 
 def problems_of(spec: PipelineSpec) -> Iterator[Problem]:
     """What is wrong with a well-formed spec, each with its path and the cure."""
-    needs = dependencies(spec)
     names = _Names(
         frozenset(parameter.name for parameter in spec.parameters or ()),
-        {step.name: frozenset(output.name for output in step.outputs or ()) for step in spec.steps},
+        {step.name: frozenset(output.name for output in step.outputs or ()) for _, step in placed(spec)},
     )
+    final = {step.name for step in spec.finally_ or ()}
     yield from _parameters(spec.parameters or ())
-    yield from _unique("spec.steps", [step.name for step in spec.steps])
     yield from _workspace(spec.workspace)
     hidden = {parameter.name for parameter in spec.parameters or () if parameter.masked}
     yield from keyrules.problems_of(spec.concurrency, names.parameters, hidden)
+    if spec.timeout is not None:
+        yield from _time("spec.timeout", spec.timeout)
     if spec.defaults is not None:
         yield from _defaults(spec.defaults, names)
-    for index, step in enumerate(spec.steps):
-        yield from _step(f"spec.steps[{index}]", step, spec, names)
+    for path, step in placed(spec):
+        yield from _step(path, step, spec, names if step.name not in final else replace(names, ended=True))
     yield from secretrules.pipeline_problems(spec, names.parameters)
-    cycle = find_cycle(needs)
-    if cycle is not None:
-        index = next(i for i, step in enumerate(spec.steps) if step.name == cycle[0])
-        yield Problem(
-            f"spec.steps[{index}].needs",
-            f"steps need each other in a circle: {' -> '.join(cycle)}; remove one of these needs or uses of outputs",
-        )
+    yield from flow_problems(spec, names.parameters, names.outputs)
 
 
 def _unique(path: str, values: list[str]) -> Iterator[Problem]:
@@ -200,11 +197,16 @@ def _times(path: str, part: Step | Defaults) -> Iterator[Problem]:
     """The durations of a step, or of the defaults."""
     for field, text in (("timeout", part.timeout), ("startTimeout", part.start_timeout)):
         if text is not None:
-            yield from _duration(f"{path}.{field}", text)
-            if parse_duration(text) == 0:
-                yield Problem(f"{path}.{field}", f"{text} is no time at all; write at least 1s")
+            yield from _time(f"{path}.{field}", text)
     if part.retry is not None:
-        yield from _retry(f"{path}.retry.backoff", part.retry)
+        yield from _retry(f"{path}.retry", part.retry)
+
+
+def _time(path: str, text: str) -> Iterator[Problem]:
+    """A duration that bounds something."""
+    yield from _duration(path, text)
+    if parse_duration(text) == 0:
+        yield Problem(path, f"{text} is no time at all; write at least 1s")
 
 
 def _duration(path: str, text: str) -> Iterator[Problem]:
@@ -214,14 +216,18 @@ def _duration(path: str, text: str) -> Iterator[Problem]:
 
 def _retry(path: str, retry: Retry) -> Iterator[Problem]:
     initial, longest = retry.backoff.initial, retry.backoff.max
-    yield from _duration(f"{path}.max", longest)
+    yield from _duration(f"{path}.backoff.max", longest)
     if parse_duration(initial) > parse_duration(longest):
-        yield Problem(f"{path}.initial", f"initial {initial} is longer than max {longest}; write less")
+        yield Problem(f"{path}.backoff.initial", f"initial {initial} is longer than max {longest}; write less")
+    if retry.memory is not None and FailureClass.OUT_OF_MEMORY not in retry.on:
+        yield Problem(f"{path}.memory", "no attempt follows one that was OutOfMemory; add OutOfMemory to on")
+    if retry.exit_codes is not None and FailureClass.FAILURE not in retry.on:
+        yield Problem(f"{path}.exitCodes", "no attempt follows a Failure; add Failure to on")
 
 
-def _reference(path: str, reference: Reference, names: _Names) -> Iterator[Problem]:
+def _reference(path: str, reference: Reference, names: _Names, own: str | None = None) -> Iterator[Problem]:
     try:
-        check_reference(reference, names.parameters, names.outputs)
+        check_reference(reference, names.parameters, names.outputs, ended=names.ended, own=own)
     except TemplateError as error:
         yield Problem(path, str(error))
 
@@ -250,9 +256,6 @@ def _step(path: str, step: Step, spec: PipelineSpec, names: _Names) -> Iterator[
         yield Problem(path, "nothing to run; give command, args, script, or an image whose own entrypoint is run")
     if step.image is None and (spec.defaults is None or spec.defaults.image is None):
         yield Problem(f"{path}.image", "no image; give one here or in spec.defaults.image")
-    for index, needed in enumerate(step.needs or ()):
-        if needed not in names.outputs:
-            yield Problem(f"{path}.needs[{index}]", f"no step {needed!r}{nearest(needed, names.outputs)}")
     yield from _times(path, step)
     yield from _resources(f"{path}.resources", step.resources)
     yield from _unique(f"{path}.outputs", [output.name for output in step.outputs or ()])
@@ -264,12 +267,15 @@ def _step(path: str, step: Step, spec: PipelineSpec, names: _Names) -> Iterator[
         if "\0" in text:
             yield Problem(f"{path}.{field}", NUL)
     yield from _step_references(path, step, names)
+    if step.for_each is not None:
+        yield from fan_out_problems(f"{path}.forEach", step.for_each)
 
 
 def _step_references(path: str, step: Step, names: _Names) -> Iterator[Problem]:
+    own = own_name(step) if step.for_each is not None else None
     for field, reference in step_references(step):
         if reference.path[0] != scopes.ROOT or step.template is None:  # its template's own, and held against that
-            yield from _reference(f"{path}.{field}", reference, names)
+            yield from _reference(f"{path}.{field}", reference, names, None if field.startswith("forEach.") else own)
 
 
 def summarise(problems: list[Problem]) -> str:

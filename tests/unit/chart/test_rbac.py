@@ -84,7 +84,7 @@ OPERATOR = {
     ("dataops.dev", "pipelines/status"): {"patch"},
     ("dataops.dev", "pipelineruns/status"): {"patch"},
     ("batch", "jobs"): READ | {"create", "delete"},
-    ("", "pods"): {"list", "watch"},
+    ("", "pods"): {"list", "watch", "delete"},
     ("", "persistentvolumeclaims"): MADE,
     ("", "serviceaccounts"): MADE,
     ("", "resourcequotas"): MADE,
@@ -207,7 +207,7 @@ def test_each_role_adds_to_reading_what_its_name_says(render: Render) -> None:
     writing = {"create", "update", "patch", "delete", "deletecollection"}
     assert found == {
         "dataops-view": read,
-        "dataops-run": read | {("pipelineruns", "create"), ("pipelineruns", "delete")},
+        "dataops-run": read | {("pipelineruns", verb) for verb in writing - {"deletecollection"}},
         "dataops-promote": read | {("promotions", "create"), ("promotions", "delete")},
         "dataops-edit": read | {(kind, verb) for kind in kinds[1:] for verb in writing},
         "dataops-environments": read | {("environments", verb) for verb in writing - {"deletecollection"}},

@@ -9,20 +9,28 @@ from __future__ import annotations
 import copy
 from collections import Counter
 from collections.abc import Callable, Collection
+from functools import partial
 from typing import Any
 
 from tests.builders import EPOCH, JobBuilder, PipelineBuilder, PodBuilder, a_run, an_environment
 
+from dataops_operator.api.base import parse_duration
 from dataops_operator.api.conditions import Reason
-from dataops_operator.api.run import Phase
+from dataops_operator.api.run import Cancel, Phase
+from dataops_operator.api.step import On
 from dataops_operator.core.attempts import overstayed
 from dataops_operator.core.credentials import Armed, Hindrance
-from dataops_operator.core.names import ATTEMPT_LABEL, STEP_LABEL
-from dataops_operator.core.plan import Plan, Refusal, View
+from dataops_operator.core.fanout import flat
+from dataops_operator.core.items import tolerated
+from dataops_operator.core.names import ATTEMPT_LABEL, ITEM_LABEL, STEP_LABEL, job_name
+from dataops_operator.core.plan import Asked, Plan, Refusal, View
 from dataops_operator.core.planner import plan
 from dataops_operator.core.rows import Row
+from dataops_operator.core.times import to_rfc3339
 
 Object = dict[str, Any]
+Part = tuple[str, int | None]
+"""A step, and the item of it where it fans out."""
 TURNS = 5
 """Times that one reconcile looks closer, as the controller has it."""
 
@@ -44,13 +52,14 @@ class Cluster:
         self.jobs: dict[str, Object] = {}
         self.pods: dict[str, list[Object]] = {}
         self.created: Counter[str] = Counter()
-        self.attempts: Counter[str] = Counter()
-        self.done: dict[str, Object] = {}
-        """Outputs of the steps that have truly succeeded."""
+        self.attempts: Counter[Part] = Counter()
+        self.done: dict[Part, Object] = {}
+        """Outputs of the steps, and of the items of steps, that have truly succeeded."""
         # What the operator holds.
         self.cached_jobs: dict[str, Object] = {}
         self.cached_pods: dict[str, list[Object]] = {}
         self.armed: Armed | Hindrance | None = None
+        self.asked = Asked(began=EPOCH)
         # What it wrote.
         self.rows: tuple[Row, ...] = ()
         self.verdict: Phase | None = None
@@ -91,7 +100,7 @@ class Cluster:
         refused: dict[str, Refusal] = {}
         for _ in range(TURNS):
             view = self.view(proven=frozenset(proven), refused=refused, explained=explained, room=room)
-            made = plan(self.inputs, self.rows, view, self.now)
+            made = plan(self.inputs, self.rows, view, self.now, self.asked)
             assert room is None or len(made.create) <= room, "more Jobs than there is room for"
             if made.arm:
                 assert made == Plan(made.rows, arm=True), "something is done before the secrets are at hand"
@@ -109,7 +118,7 @@ class Cluster:
                 continue
             fresh = {job["metadata"]["name"]: Refusal("no") for job in made.create if refuse(job["metadata"]["name"])}
             taken = [job for job in made.create if job["metadata"]["name"] not in fresh]
-            self.create(taken)
+            self.create(taken, made)
             room = None if room is None else room - len(taken)
             if fresh:
                 refused |= fresh
@@ -119,6 +128,7 @@ class Cluster:
                 self.write(made)
                 if not self.adopted:  # what was adopted may itself be news
                     self.check_idempotent(made, proven, refused, explained, room)
+                self.stop(made.stop)
                 self.delete(made.delete)
             return made
         return None
@@ -130,7 +140,7 @@ class Cluster:
                 raise CrashError
             self.budget -= 1
 
-    def create(self, bodies: Collection[Object]) -> None:
+    def create(self, bodies: Collection[Object], made: Plan) -> None:
         """Create Jobs; one that is there is adopted."""
         for body in bodies:
             name = body["metadata"]["name"]
@@ -142,17 +152,54 @@ class Cluster:
                 assert self.created[name] == 1, f"I1: {name} was created before"
                 labels = body["metadata"]["labels"]
                 step, attempt = labels[STEP_LABEL], int(labels[ATTEMPT_LABEL])
-                self.attempts[step] += 1
-                assert attempt == self.attempts[step], (
-                    f"I1: attempt {attempt} of {step}, after {self.attempts[step] - 1}"
+                part = self.part_of(body)
+                self.attempts[part] += 1
+                assert attempt == self.attempts[part], (
+                    f"I1: attempt {attempt} of {part}, after {self.attempts[part] - 1}"
                 )
-                unmet = set(self.inputs.revision.needs[step]) - self.done.keys()
-                assert not unmet, f"I3: {step} began before {unmet} had succeeded"
+                self.check_begin(step, made)
                 self.jobs[name] = JobBuilder.of(body, self.now - EPOCH).build()
                 del self.jobs[name]["spec"]
             else:
                 self.adopted = True
             self.sync(name)
+
+    def check_begin(self, step: str, made: Plan) -> None:
+        """I3: what a step follows has ended as asked, and nothing new begins in a run that ends before its time."""
+        revision, rows = self.inputs.revision, {row.name: row for row in made.rows}
+        for one in revision.follows[step]:
+            row = rows[one.step]
+            assert row.final, f"I3: {step} began before {one.step} had ended"
+            assert one.on is On.COMPLETED or str(row.phase) == str(one.on), (
+                f"I3: {step} began, and {one.step} is {row.phase}"
+            )
+            assert one.on is not On.SUCCEEDED or self.truly_done(row), f"I3: {one.step} never succeeded"
+        last = step in revision.final
+        assert not last or all(row.final for row in made.rows if row.name not in revision.final), f"{step} is not last"
+        assert self.asked.cancel is None or (last and self.asked.cancel is Cancel.GRACEFUL), (
+            f"{step} begins all the same"
+        )
+        assert not self.asked.suspend or self.asked.cancel or self.late(), f"{step} begins in a suspended run"
+
+    def truly_done(self, row: Row) -> bool:
+        """Whether a step has succeeded, whatever the status says; of a fan-out, enough of its items."""
+        if row.items is None:
+            return (row.name, None) in self.done or row.message == "no items"
+        good = sum(1 for step, item in self.done if step == row.name and item is not None)
+        fan = self.inputs.revision.steps[row.name].for_each
+        assert fan is not None
+        total = int(row.items["total"])
+        return good >= total - tolerated(fan, total)
+
+    def flat(self) -> list[Row]:
+        """The rows of the status, those of fan-outs by item."""
+        identity = self.inputs.identity
+        return list(flat(self.rows, partial(job_name, identity.name, identity.uid)))
+
+    def late(self) -> bool:
+        """Whether the run is out of time."""
+        limit = self.inputs.revision.spec.timeout
+        return limit is not None and self.now >= EPOCH + parse_duration(limit)
 
     def write(self, made: Plan) -> None:
         """Write the status."""
@@ -167,6 +214,18 @@ class Cluster:
         self.rows = tuple(Row.from_status(row.to_status()) for row in made.rows)
         self.verdict = made.verdict
         self.wake_at = made.wake_at
+
+    def stop(self, names: Collection[str]) -> None:
+        """Ask the pods of Jobs to end; the Jobs stay until they have."""
+        for name in names:
+            self.spend()
+            if name in self.jobs:
+                self.jobs[name]["metadata"]["deletionTimestamp"] = to_rfc3339(self.now)
+            self.sync(name)
+
+    def leaving(self) -> list[str]:
+        """Jobs whose pods were asked to end."""
+        return [name for name, job in self.jobs.items() if "deletionTimestamp" in job["metadata"]]
 
     def delete(self, names: Collection[str]) -> None:
         """Delete Jobs and their pods."""
@@ -200,21 +259,36 @@ class Cluster:
 
     def check_plan(self, made: Plan) -> None:
         """A plan speaks of every step, in order, and never leaves a run with nothing to wake it."""
-        assert [row.name for row in made.rows] == list(self.inputs.revision.needs)
+        assert [row.name for row in made.rows] == list(self.inputs.revision.follows)
         assert (made.verdict is not None) == all(row.final for row in made.rows)
         if made.verdict is not None:
             assert not made.create
-            failed = any(row.phase is Phase.FAILED for row in made.rows)
-            assert made.verdict is (Phase.FAILED if failed else Phase.SUCCEEDED)
-        elif not any(row.under_way for row in made.rows):
+            self.check_verdict(made)
+        elif not any(row.under_way for row in made.rows) and not self.asked.suspend:
             assert made.wake_at is not None, "the run waits for nothing, for ever"
+
+    def check_verdict(self, made: Plan) -> None:
+        """How a run ended follows from how its steps did, and from who asked for its end."""
+        revision, rows = self.inputs.revision, {row.name: row for row in made.rows}
+        answers = [
+            (one.step, name) for name, before in revision.follows.items() for one in before if one.on is On.FAILED
+        ]
+        answered = {step for step, name in answers if rows[name].phase is Phase.SUCCEEDED}
+        failed = {row.name for row in made.rows if row.phase is Phase.FAILED} - (answered - revision.final)
+        cut = any(row.reason == Reason.RUN_DEADLINE_EXCEEDED for row in made.rows)
+        if any(row.reason == Reason.CANCELLED for row in made.rows):
+            assert self.asked.cancel is not None
+            assert made.verdict is (Phase.FAILED if cut else Phase.CANCELLED)
+        else:
+            assert made.verdict is (Phase.FAILED if failed or cut else Phase.SUCCEEDED), made.rows
+        assert not cut or self.late()
 
     def check_idempotent(
         self, made: Plan, proven: set[str], refused: dict[str, Refusal], explained: dict[str, str], room: int | None
     ) -> None:
         """Planning on the plan's own result does nothing more."""
         view = self.view(proven=frozenset(proven), refused=refused, explained=explained, room=room)
-        again = plan(self.inputs, self.rows, view, self.now)
+        again = plan(self.inputs, self.rows, view, self.now, self.asked)
         if again.explain and not again.prove:  # of the Jobs just created, none has a pod
             return
         assert not again.create, "planning again creates more"
@@ -226,13 +300,28 @@ class Cluster:
         assert self.verdict is not None
         for row in self.rows:
             if row.phase is Phase.SUCCEEDED:
-                assert row.name in self.done, f"{row.name} never succeeded"
-                assert (row.outputs or {}) == self.done[row.name]
+                assert self.truly_done(row), f"{row.name} never succeeded"
+                if row.items is None and row.message != "no items":
+                    assert (row.outputs or {}) == self.done[row.name, None]
+                elif row.items is not None:
+                    self.check_gathered(row)
             elif row.phase is Phase.SKIPPED:
-                assert not self.attempts[row.name], f"{row.name} is said to be skipped, but began"
-            else:
-                limit = self.inputs.revision.retry(self.inputs.revision.steps[row.name]).limit
-                assert self.attempts[row.name] <= row.attempt <= limit + 1
+                begun = [part for part, count in self.attempts.items() if part[0] == row.name and count]
+                assert not begun, f"{row.name} is said to be skipped, but began"
+        for one in self.flat():
+            if not one.final or one.phase in (Phase.SUCCEEDED, Phase.SKIPPED):
+                continue
+            policy = self.inputs.revision.retry(self.inputs.revision.steps[one.name])
+            assert self.attempts[one.name, one.item] <= one.attempt, one
+            assert one.attempt - one.disruptions <= policy.limit + 1, one
+            assert one.disruptions <= policy.infrastructure + 1, one
+
+    def check_gathered(self, row: Row) -> None:
+        """A fan-out's outputs are those of its items, in their order."""
+        for declared in self.inputs.revision.steps[row.name].outputs or ():
+            for index in range((row.items or {})["total"]):
+                value = (row.outputs or {}).get(declared.name, [None] * 99)[index]
+                assert value == self.done.get((row.name, index), {}).get(declared.name), (row, index)
 
     # The world.
 
@@ -244,6 +333,12 @@ class Cluster:
         """Whether a Job's end is certain."""
         phases = {pod["status"]["phase"] for pod in self.pods.get(name, ())}
         return bool(phases & {"Succeeded", "Failed"}) or "conditions" in self.jobs[name]["status"]
+
+    @staticmethod
+    def part_of(job: Object) -> Part:
+        """The step, and the item of it, whose attempt a Job is."""
+        labels = job["metadata"]["labels"]
+        return labels[STEP_LABEL], int(labels[ITEM_LABEL]) if ITEM_LABEL in labels else None
 
     def step_of(self, name: str) -> str:
         """The step whose attempt a Job is."""
@@ -260,9 +355,11 @@ class Cluster:
 
     def given_up(self, name: str) -> bool:
         """Whether the status says that a Job's attempt is over."""
-        step, attempt = self.step_of(name), int(self.jobs[name]["metadata"]["labels"][ATTEMPT_LABEL])
-        rows = {row.name: row for row in self.rows}
-        row = rows.get(step)
+        part, attempt = self.part_of(self.jobs[name]), int(self.jobs[name]["metadata"]["labels"][ATTEMPT_LABEL])
+        whole = {row.name: row for row in self.rows}.get(part[0])
+        if part[1] is not None and whole is not None and whole.final:
+            return True
+        row = {(row.name, row.item): row for row in self.flat()}.get(part)
         return row is not None and (
             row.final or row.attempt > attempt or (row.attempt == attempt and not row.under_way)
         )
@@ -274,7 +371,7 @@ class Cluster:
         outputs = {} if silent else {one.name: f"{name}/{one.name}" for one in declared}
         self.pod(name, lambda pod: pod.succeeded(outputs, began=self.seconds(), ended=self.seconds()))
         if not silent or not declared:
-            self.done[step] = outputs
+            self.done[self.part_of(self.jobs[name])] = outputs
 
     def settle(self, name: str) -> None:
         """The Job controller draws the conclusion from a pod that has ended."""

@@ -11,7 +11,8 @@ from dataops_operator.api.run import Phase
 from dataops_operator.core.credentials import Armed, Hindrance
 from dataops_operator.core.names import job_name
 from dataops_operator.core.plan import Plan, View
-from dataops_operator.core.planner import AGENT_PATIENCE, plan
+from dataops_operator.core.planner import plan
+from dataops_operator.core.progress import AGENT_PATIENCE
 from dataops_operator.core.rows import Row
 
 USES = [{"name": "api"}]
@@ -179,7 +180,7 @@ def test_the_limit_of_the_start_counts_from_the_secrets_on() -> None:
 def test_an_agent_that_fails_says_why_the_step_did(message: str, reason: str, said: str) -> None:
     ended = {"exitCode": 3, "message": message, "startedAt": at(2), "finishedAt": at(3)}
     pod = a_pod("a").agent(terminated=ended).gone_bad()
-    found = of_pod(pod)
+    found = of_pod(pod, retry={"infrastructure": 0})
     assert (found.phase, found.reason) == (Phase.FAILED, reason)
     assert said in (found.message or "")
 

@@ -17,7 +17,8 @@ from dataops_operator.core.environment import Effective, controller_revision, fi
 from dataops_operator.core.jobs import build_job
 from dataops_operator.core.parameters import Resolved
 from dataops_operator.core.plan import View
-from dataops_operator.core.planner import POLL, plan
+from dataops_operator.core.planner import plan
+from dataops_operator.core.progress import POLL
 from dataops_operator.core.rows import Row, held
 from dataops_operator.core.status import belonging, difference, running, waiting
 

@@ -78,15 +78,8 @@ ENDED = status(DONE, verdict=Phase.SUCCEEDED, before=BEGUN, now=65)
         pytest.param(
             BEGUN,
             running(BEGUN, FIXED, [RUNS], None, 2, EPOCH),
-            [
-                Transition(
-                    "ChangeIgnored",
-                    "the spec was changed after the start and the change is ignored; start another run for it",
-                    True,
-                    "2",
-                )
-            ],
-            id="its spec was changed after the start",
+            [],
+            id="it is suspended, or goes on",
         ),
         pytest.param(
             NOT_YET, waiting(NOT_YET, NOT_THERE, 2, EPOCH), [], id="its spec was changed before the start, which counts"
@@ -97,6 +90,13 @@ def test_news_is_told_once_and_only_when_something_changes(
     before: Status, after: Status, told: list[Transition]
 ) -> None:
     assert list(of(before, after)) == told
+
+
+def test_a_change_of_what_is_fixed_is_told_where_it_came_after_the_start() -> None:
+    changed = running(BEGUN, FIXED, [RUNS], None, 2, EPOCH)
+    text = "the spec was changed after the start and the change is ignored; start another run for it"
+    assert list(of(BEGUN, changed, edited=True)) == [Transition("ChangeIgnored", text, True, "2")]
+    assert list(of(NOT_YET, waiting(NOT_YET, NOT_THERE, 2, EPOCH), edited=True)) == []
 
 
 def test_a_run_that_waits_for_a_step_says_so_as_well() -> None:

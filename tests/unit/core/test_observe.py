@@ -49,6 +49,7 @@ def test_a_success_carries_what_the_pod_showed() -> None:
         started_at=at(3),
         finished_at=at(8),
         image="registry/img@sha256:abc",
+        exit_code=0,
         outputs={"rows": 7},
     )
 

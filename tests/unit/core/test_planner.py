@@ -1,63 +1,21 @@
 from dataclasses import replace
-from typing import Any
 
 import pytest
-from tests.builders import EPOCH, JobBuilder, PipelineBuilder, PodBuilder, a_job, a_pipeline, a_pod, a_run, a_view, at
+from tests.builders import EPOCH, JobBuilder, PodBuilder, a_job, a_pipeline, a_pod, a_run, a_view, at
+from tests.unit.core.planning import attempt_of, created, done, inputs_of, name_of, pending, phases, planned, running
 
 from dataops_operator.api.conditions import Reason
 from dataops_operator.api.run import Phase
 from dataops_operator.core.attempts import ended_well, overstayed, refusal
-from dataops_operator.core.inputs import Inputs
-from dataops_operator.core.names import job_name, workspace_claim_name
+from dataops_operator.core.names import workspace_claim_name
 from dataops_operator.core.outputs import OUTPUTS_LIMIT
 from dataops_operator.core.plan import Plan, Refusal, View
-from dataops_operator.core.planner import NO_POD_PATIENCE, plan
+from dataops_operator.core.planner import plan
+from dataops_operator.core.progress import NO_POD_PATIENCE
 from dataops_operator.core.rows import Row
 
 DIAMOND = a_pipeline().step("a").step("b", needs=["a"]).step("c", needs=["a"]).step("d", needs=["b", "c"])
 RETRYING = a_pipeline().step("a", retry={"limit": 2, "backoff": {"initial": "10s", "factor": 3, "max": "20s"}})
-
-
-def name_of(step: str, attempt: int = 1) -> str:
-    run = a_run()
-    return job_name(run.name, run.uid, step, attempt)
-
-
-def inputs_of(pipeline: PipelineBuilder) -> Inputs:
-    return a_run().inputs(pipeline)
-
-
-def planned(pipeline: PipelineBuilder, rows: list[Row], view: View | None = None, *, now: float = 0) -> Plan:
-    """The plan so many seconds after the tests' epoch."""
-    return plan(inputs_of(pipeline), rows, view or View(), EPOCH + now)
-
-
-def running(step: str, attempt: int = 1) -> Row:
-    return Row(step, Phase.RUNNING, attempt=attempt, started_at=at(0), job=name_of(step, attempt))
-
-
-def done(step: str, **outputs: Any) -> Row:
-    return replace(running(step), phase=Phase.SUCCEEDED, finished_at=at(9), outputs=outputs or None)
-
-
-def pending(*steps: str) -> list[Row]:
-    return [Row(step) for step in steps]
-
-
-def attempt_of(
-    step: str, *pods: PodBuilder, attempt: int = 1, created: float = 0, proven: bool = True, **more: Any
-) -> View:
-    """A view of one attempt's Job and its pods."""
-    name = name_of(step, attempt)
-    return a_view((a_job(name, created), pods), proven=frozenset({name} if proven else ()), **more)
-
-
-def created(made: Plan) -> list[str]:
-    return [job["metadata"]["name"] for job in made.create]
-
-
-def phases(made: Plan) -> list[str]:
-    return [str(row.phase) for row in made.rows]
 
 
 # What begins when.

@@ -1,6 +1,7 @@
 """The planner among random events: whatever happens in whatever order, a run ends once, and rightly."""
 
 import os
+from dataclasses import replace
 from typing import Any
 from unittest import TestCase
 
@@ -12,11 +13,22 @@ from tests.builders import PipelineBuilder, a_pipeline
 from tests.unit.core.cluster import ARMED, Cluster, CrashError
 
 from dataops_operator.api.conditions import Reason
+from dataops_operator.api.run import Cancel
+from dataops_operator.api.step import On
 from dataops_operator.core.credentials import Armed, Hindrance
 
 NAMES = "abcde"
 SEALED = Hindrance(Reason.VAULT_UNAVAILABLE, "sealed")
 FORBIDDEN = Hindrance(Reason.VAULT_FORBIDDEN, "no", final=True)
+WHENS = st.sampled_from([None, None, None, None, "1 > 0", "false", "[1][3] == 1"])
+FANS = st.fixed_dictionaries(
+    {"items": st.sampled_from([[], [1], [1, 2], ["a", "b", "c"]])},
+    optional={
+        "parallelism": st.sampled_from([1, 2]),
+        "failFast": st.booleans(),
+        "tolerate": st.sampled_from([1, "50%"]),
+    },
+)
 RETRIES = st.sampled_from(
     [
         None,
@@ -37,13 +49,23 @@ def pipelines(draw: st.DrawFn) -> PipelineBuilder:
         needs = draw(st.lists(st.sampled_from(before), unique=True, max_size=3)) if before else []
         used = draw(st.sampled_from([None, *with_output]))
         fields: dict[str, Any] = {"needs": needs, "args": [f"$(steps.{used}.outputs.n)"] if used else None}
+        free = sorted(set(before) - {*needs, used})
+        if free and draw(st.integers(0, 2)) == 0:
+            fields["after"] = [{"step": draw(st.sampled_from(free)), "on": str(draw(st.sampled_from(On)))}]
+        fields["when"] = draw(WHENS)
+        if draw(st.integers(0, 3)) == 0:
+            fields["forEach"] = draw(FANS)
         if draw(st.booleans()):
             fields["outputs"] = [{"name": "n"}]
             with_output.append(NAMES[index])
         if draw(st.integers(0, 3)) == 0:
             fields["secrets"] = [{"name": "x"}]
         builder.step(NAMES[index], retry=draw(RETRIES), startTimeout=draw(st.sampled_from([None, "30s"])), **fields)
-    return builder
+    last = [{"name": name, "image": "img", "command": ["true"]} for name in "yz"[: draw(st.integers(0, 2))]]
+    if len(last) == 2 and draw(st.booleans()):
+        last[1] |= {"needs": ["y"]}
+    timeout = {"timeout": "1m"} if draw(st.integers(0, 3)) == 0 else {}
+    return builder.having(**({"finally": last} if last else {}), **timeout)
 
 
 class Runs(RuleBasedStateMachine):
@@ -77,6 +99,17 @@ class Runs(RuleBasedStateMachine):
     def ask_again(self, final: bool) -> None:
         self.cluster.armed = FORBIDDEN if final else None
 
+    # People.
+
+    @rule(how=st.sampled_from(Cancel))
+    def cancel(self, how: Cancel) -> None:
+        if self.cluster.asked.cancel is not Cancel.IMMEDIATE:
+            self.cluster.asked = replace(self.cluster.asked, cancel=how)
+
+    @rule(suspend=st.booleans())
+    def suspend(self, suspend: bool) -> None:
+        self.cluster.asked = replace(self.cluster.asked, suspend=suspend)
+
     @rule(writes=st.integers(0, 3))
     def crash(self, writes: int) -> None:
         try:
@@ -102,7 +135,7 @@ class Runs(RuleBasedStateMachine):
 
     @rule(index=st.integers(0, 9))
     def forget_one(self, index: int) -> None:
-        known = [row.job for row in self.cluster.rows if row.job in self.cluster.cached_jobs]
+        known = [row.job for row in self.cluster.flat() if row.job in self.cluster.cached_jobs]
         if known:  # what the status does not name yet was created, or listed, by this very process
             held = self.cluster.cached_jobs.pop(known[index % len(known)])
             self.cluster.cached_pods.pop(held["metadata"]["uid"], None)
@@ -142,9 +175,14 @@ class Runs(RuleBasedStateMachine):
 
     @rule(index=st.integers(0, 9))
     def somebody_deletes_a_job(self, index: int) -> None:
-        known = [row.job for row in self.cluster.rows if row.job in self.cluster.jobs]
+        known = [row.job for row in self.cluster.flat() if row.job in self.cluster.jobs]
         if known:  # one that the status does not name yet would be created again, for nobody can know of it
             self.cluster.remove(known[index % len(known)])
+
+    @rule(index=st.integers(0, 9))
+    @precondition(lambda self: self.cluster.leaving())
+    def a_job_is_gone(self, index: int) -> None:
+        self.cluster.remove(self.one_of(self.cluster.leaving(), index))
 
     @rule(seconds=st.sampled_from([1, 4, 11, 40, 400]))
     def time_passes(self, seconds: float) -> None:
@@ -155,6 +193,7 @@ class Runs(RuleBasedStateMachine):
         if not hasattr(self, "cluster"):
             return
         cluster = self.cluster
+        cluster.asked = replace(cluster.asked, suspend=False)
         for _ in range(60):
             if cluster.verdict is not None:
                 break
@@ -172,6 +211,8 @@ class Runs(RuleBasedStateMachine):
         for name in {*cluster.jobs, *cluster.cached_jobs}:
             cluster.sync(name)  # a list beside the watch mends what the cache had forgotten
         cluster.reconcile()
+        for name in cluster.leaving():
+            cluster.remove(name)
         assert (cluster.rows, cluster.verdict) == ended
         assert not cluster.live(), "I4: a Job goes on for nobody"
 

@@ -13,6 +13,7 @@ from tests.unit.core.test_jobs import environment_of, mounts_of
 
 from dataops_operator.core.credentials import Armed
 from dataops_operator.core.fit import unfit
+from dataops_operator.core.graph import Dependency
 from dataops_operator.core.inputs import Inputs
 from dataops_operator.core.jobs import build_job
 from dataops_operator.core.revision import controller_revision, read_revision
@@ -164,7 +165,7 @@ def test_a_wrong_use_says_where_and_what_to_do(wrong: PipelineBuilder, said: str
 def test_an_output_of_a_template_is_known_and_another_is_not() -> None:
     built = flights().step("two", command=["x", "$(steps.one.outputs.rows)"])
     assert problems(built) == []
-    assert built.revision().needs["two"] == ("one",)
+    assert built.revision().follows["two"] == (Dependency("one"),)
     (wrong,) = problems(flights().step("two", command=["x", "$(steps.one.outputs.row)"]))
     assert wrong.startswith("spec.steps[1].command[1]: $(steps.one.outputs.row): step 'one' declares no output 'row'")
 
@@ -241,7 +242,7 @@ def test_an_output_of_another_step_reaches_a_template_typed_and_implies_the_need
     built.step("count", outputs=[COUNT]).uses(
         "show", "show", {"n": "$(steps.count.outputs.rows)", "all": ["$(steps.count.outputs.rows)", "$(run.name)"]}
     )
-    assert built.revision().needs["show"] == ("count",)
+    assert built.revision().follows["show"] == (Dependency("count"),)
     assert container_of(built, 1, count={"rows": 7})["command"] == ["7", '[7,"flights-1"]']
     with pytest.raises(TemplateError, match=r"^n: 1.5 is not a whole number"):
         container_of(built, 1, count={"rows": 1.5})

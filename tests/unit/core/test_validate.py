@@ -355,7 +355,7 @@ WRONG: dict[str, Case] = {
     "an item where nothing fans out": (
         one(args=["$(item)"]),
         "spec.steps[0].args[0]",
-        "since the pipeline has no fan-outs; remove it, or write $$(item) for the text itself",
+        "only steps with forEach have items; write that, or $$(item) for the text itself",
         one(args=["$$(item)"]),
     ),
     "something of the environment that is no parameter": (
@@ -474,10 +474,10 @@ def test_fields_of_a_newer_release_do_no_harm() -> None:
 
 def test_a_thousand_steps_are_read_in_seconds() -> None:
     names = [f"step-{index}" for index in range(1000)]
-    began = time.perf_counter()
+    began = time.process_time()
     _, problems = parse(a_pipeline().chain(*names, args=["$(params.x)"]).raw)
     assert len(problems) == 1000
-    assert time.perf_counter() - began < 5
+    assert time.process_time() - began < 2, "of CPU; the machine may be busy with something else"
 
 
 @pytest.mark.parametrize(("count", "more"), [(1, None), (SHOWN, None), (SHOWN + 1, 1), (100, 100 - SHOWN)])

@@ -33,7 +33,7 @@ def test_the_graph_is_that_of_the_example(tmp_path: Path) -> None:
 
 
 def test_what_lint_says_is_what_it_says_of_the_file(tmp_path: Path) -> None:
-    (file,) = re.findall(r"^```yaml\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+    (file,) = re.findall(r"^```yml\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
     (tmp_path / "pipeline.yaml").write_text(file)
     done = CliRunner().invoke(APP, ["lint", str(tmp_path / "pipeline.yaml")])
     assert done.exit_code == Exit.FAILED

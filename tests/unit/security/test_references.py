@@ -58,7 +58,7 @@ def named(kind: str, name: str) -> set[str]:
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_kind_has_a_field_of_a_pod_that_could_lead_out_of_it(kind: str) -> None:
     found = {path for path, _ in fields(schema(kind)) if path.rpartition(".")[2] in FORBIDDEN}
-    places = ("spec.", "spec.steps[].", "spec.defaults.")
+    places = ("spec.", "spec.steps[].", "spec.finally[].", "spec.defaults.")
     assert {path for path in found if not any(path == place + one for place in places for one in LISTED)} == set()
     assert not found or kind in ("pipelines", "steptemplates")
 
@@ -70,7 +70,7 @@ def test_a_pod_template_has_these_fields_and_its_volumes_these_kinds() -> None:
         for path, below in fields(schema(kind))
         if path.endswith(".podTemplate")
     ]
-    assert len(parts) == 3
+    assert len(parts) == 4, "of a step, of one of finally, of the defaults, of a step template"
     for part in parts:
         assert set(part["properties"]) == POD_TEMPLATE
         volume, mount = (part["properties"][name]["items"]["properties"] for name in ("volumes", "volumeMounts"))

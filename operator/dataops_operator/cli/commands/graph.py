@@ -70,7 +70,7 @@ def graph(
         spec, nodes = _of_pipeline(connect(kubeconfig, context, namespace), pipeline), {}
     else:
         raise typer.BadParameter("name a Pipeline, or give --file or --run", param_hint="PIPELINE")
-    needs = dependencies(spec)
+    needs = {name: [one.step for one in before] for name, before in dependencies(spec).items()}
     if output is Form.MERMAID:
         plain(mermaid(needs, nodes))
         return

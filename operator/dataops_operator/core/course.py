@@ -1,0 +1,115 @@
+"""What may begin: how a step follows others, and what a failure means for those that have not begun.
+
+A failure that nobody answers makes the run fail: nothing new begins then but what follows that failure. A step that is
+said to run `after` another's failure answers it, if it succeeds itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from enum import Enum, auto
+from typing import Final
+
+from ..api.conditions import Reason
+from ..api.run import Phase
+from ..api.step import On
+from .graph import Dependency
+from .revision import Revision
+from .rows import Row
+
+Rows = Mapping[str, Row]
+
+_MEETS: Final[dict[On, frozenset[Phase]]] = {
+    On.SUCCEEDED: frozenset({Phase.SUCCEEDED}),
+    On.FAILED: frozenset({Phase.FAILED}),
+    On.SKIPPED: frozenset({Phase.SKIPPED}),
+    On.COMPLETED: frozenset({Phase.SUCCEEDED, Phase.FAILED, Phase.SKIPPED, Phase.CANCELLED}),
+}
+_FOLLOWS_FAILURE: Final = frozenset({On.FAILED, On.COMPLETED})
+
+
+class Course(Enum):
+    """Whether a step may begin."""
+
+    DUE = auto()
+    HELD = auto()
+    NEVER = auto()
+
+
+def course(before: Iterable[Dependency], rows: Rows) -> tuple[Course, Dependency | None]:
+    """Whether a step may begin by what it follows, and which of those keeps it from ever doing so."""
+    held = False
+    for one in before:
+        row = rows[one.step]
+        if not row.final:
+            held = True
+        elif row.phase not in _MEETS[one.on]:
+            return Course.NEVER, one
+    return (Course.HELD if held else Course.DUE), None
+
+
+def never(one: Dependency, row: Row) -> tuple[Reason, str]:
+    """Why a step is not run whose dependency has ended otherwise than it asks."""
+    if one.on is On.SUCCEEDED and row.phase is Phase.FAILED:
+        return Reason.UPSTREAM_FAILED, f"not run, since step {one.step} failed"
+    if one.on is On.SUCCEEDED and row.phase is Phase.SKIPPED:
+        return Reason.UPSTREAM_SKIPPED, f"not run, since step {one.step} was skipped"
+    asked = {On.FAILED: "failed", On.SKIPPED: "was skipped", On.SUCCEEDED: "succeeded"}[one.on]
+    return Reason.NOT_ASKED_FOR, f"not run: it follows step {one.step} where that {asked}, and it {_ended(row)}"
+
+
+def _ended(row: Row) -> str:
+    words = {Phase.SUCCEEDED: "succeeded", Phase.FAILED: "failed", Phase.SKIPPED: "was skipped"}
+    return words.get(row.phase, "was cancelled")
+
+
+def unanswered(revision: Revision, rows: Rows) -> str | None:
+    """The first step that failed and whose failure no step answers, or may still answer; None where there is none."""
+    answered = {
+        one.step
+        for name, before in revision.follows.items()
+        for one in before
+        if one.on is On.FAILED and (not rows[name].final or rows[name].phase is Phase.SUCCEEDED)
+    }
+    return next(
+        (
+            name
+            for name in revision.follows
+            if rows[name].phase is Phase.FAILED and name not in answered and name not in revision.final
+        ),
+        None,
+    )
+
+
+def following_failures(revision: Revision, rows: Rows) -> frozenset[str]:
+    """The steps that may begin in a run that is failing: those that follow a failure, and what follows them."""
+    out: set[str] = set()
+    for name in revision.order:
+        for one in revision.follows[name]:
+            row = rows[one.step]
+            may_fail = one.on in _FOLLOWS_FAILURE and (not row.final or row.phase is Phase.FAILED)
+            if may_fail or one.step in out:
+                out.add(name)
+                break
+    return frozenset(out)
+
+
+def verdict(revision: Revision, rows: Rows, *, final: bool = True) -> Phase | None:
+    """How a run has ended; None while it goes on.
+
+    Args:
+        revision: what runs.
+        rows: where its steps stand.
+        final: whether its steps of `finally` count; without them, it is how the rest has ended.
+    """
+    looked_at = [rows[name] for name in revision.follows if final or name not in revision.final]
+    if not all(row.final for row in looked_at):
+        return None
+    if any(row.reason == Reason.RUN_DEADLINE_EXCEEDED for row in looked_at):
+        return Phase.FAILED
+    if any(row.reason == Reason.CANCELLED for row in looked_at):
+        return Phase.CANCELLED
+    if unanswered(revision, rows) is not None:
+        return Phase.FAILED
+    failed = any(row.phase is Phase.FAILED for row in looked_at if row.name in revision.final)
+    return Phase.FAILED if failed else Phase.SUCCEEDED

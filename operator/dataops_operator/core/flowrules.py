@@ -1,0 +1,134 @@
+"""What can be known to be wrong with the order of steps: what they follow, their conditions, and `finally`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from ..api.pipeline import PipelineSpec
+from ..api.step import ForEach, On, Step
+from .expressions import ExpressionError, compile_condition
+from .graph import EXPRESSION_ROOTS, dependencies, find_cycle, placed, step_references
+from .items import ITEMS_LIMIT, FanOutError, expand, tolerated
+from .parameters import Problem
+from .references import check_name, nearest
+from .templating import Reference, TemplateError, references, strings
+
+
+def flow_problems(
+    spec: PipelineSpec, parameters: frozenset[str], outputs: Mapping[str, frozenset[str]]
+) -> Iterator[Problem]:
+    """What is wrong with the order of a well-formed spec's steps, each with its path and the cure.
+
+    Args:
+        spec: the Pipeline's.
+        parameters: names of its parameters.
+        outputs: for each step, those of `finally` among them, the outputs that it declares.
+    """
+    seen: set[str] = set()
+    for path, step in placed(spec):
+        if step.name in seen:
+            yield Problem(f"{path}.name", f"the name {step.name!r} is there already; names are unique")
+        seen.add(step.name)
+    final = frozenset(step.name for step in spec.finally_ or ())
+    others = frozenset(outputs) - final
+    for path, step in placed(spec):
+        yield from _follows(path, step, final if step.name in final else others, final)
+        yield from _condition(path, step, parameters, outputs, final)
+        yield from _unreachable(path, step)
+        for field, reference in step_references(step):
+            used = reference.path[1] if reference.path[0] == "steps" and len(reference.path) > 1 else None
+            if used in final and step.name not in final:
+                text = f"{reference.text}: steps of spec.finally run when all others have ended; remove it"
+                yield Problem(f"{path}.{field}", text)
+    cycle = find_cycle({name: [one.step for one in before] for name, before in dependencies(spec).items()})
+    if cycle is not None:
+        path = next(path for path, step in placed(spec) if step.name == cycle[0])
+        text = f"steps need each other in a circle: {' -> '.join(cycle)}; remove one of these needs or uses of outputs"
+        yield Problem(f"{path}.needs", text)
+
+
+def _follows(path: str, step: Step, among: frozenset[str], final: frozenset[str]) -> Iterator[Problem]:
+    """Steps of `finally` begin when all others have ended, so that each kind follows its own alone."""
+    said = [(f"{path}.needs[{index}]", name) for index, name in enumerate(step.needs or ())]
+    for index, one in enumerate(step.after or ()):
+        where = f"{path}.after[{index}].step"
+        if one.step in (step.needs or ()):
+            yield Problem(where, f"step {one.step!r} is in needs, too; say once how this step follows it")
+        if one.step == step.name:
+            yield Problem(where, "a step cannot follow itself; remove it")
+        said.append((where, one.step))
+    for where, name in said:
+        if name in among or name == step.name:
+            continue
+        if name in final:
+            yield Problem(where, f"step {name!r} is one of spec.finally, which begin when all others have ended")
+        elif step.name in final and nearest(name, among).startswith("; there"):
+            yield Problem(where, f"no step {name!r} in spec.finally, whose steps begin when all others have ended")
+        else:
+            yield Problem(where, f"no step {name!r}{nearest(name, among)}")
+
+
+def _condition(
+    path: str, step: Step, parameters: frozenset[str], outputs: Mapping[str, frozenset[str]], final: frozenset[str]
+) -> Iterator[Problem]:
+    if step.when is None:
+        return
+    try:
+        expression = compile_condition(step.when, EXPRESSION_ROOTS)
+    except ExpressionError as error:
+        yield Problem(f"{path}.when", str(error))
+        return
+    for name in expression.references:
+        if name == ("steps",):
+            yield Problem(f"{path}.when", 'name the step itself, such as steps["a"]: it tells what to wait for')
+            continue
+        if name[0] == "steps" and len(name) > 1 and name[1] in final and step.name not in final:
+            text = f"{'.'.join(name)}: steps of spec.finally run when all others have ended; remove it"
+            yield Problem(f"{path}.when", text)
+            continue
+        try:
+            check_name(name, parameters, outputs, ended=step.name in final)
+        except TemplateError as error:
+            yield Problem(f"{path}.when", str(error))
+
+
+def fan_out_problems(path: str, fan: ForEach) -> Iterator[Problem]:
+    """What is wrong with what a step fans out over, as far as that can be known before a run."""
+    if (fan.items is None) == (fan.range is None):
+        yield Problem(path, "a fan-out is over items or over a range; give exactly one")
+        return
+    if fan.as_ in _TAKEN:
+        yield Problem(f"{path}.as", f"{fan.as_!r} is what templates call something else; choose another name")
+    try:
+        tolerated(fan, ITEMS_LIMIT)
+    except FanOutError as error:
+        yield Problem(f"{path}.tolerate", str(error).partition(": ")[2])
+    if any(True for text in _texts(fan) for _ in references(text)):
+        return  # what it is over is known when a run begins, or goes on
+    try:
+        expand(fan, _unknown)
+    except FanOutError as error:
+        where, _, text = str(error).partition(": ")
+        yield Problem(f"{path}{where.removeprefix('forEach')}", text)
+
+
+_TAKEN = frozenset({"params", "env", "steps", "run", "datasets", "targets"})
+
+
+def _texts(fan: ForEach) -> Iterator[str]:
+    ends = (fan.range.from_, fan.range.to) if fan.range is not None else ()
+    yield from strings([fan.items, *ends])
+
+
+def _unknown(reference: Reference) -> object:
+    raise TemplateError(reference.text)
+
+
+def _unreachable(path: str, step: Step) -> Iterator[Problem]:
+    """Outputs of a step that this one follows only where that has none."""
+    without = {one.step: one.on for one in step.after or () if one.on in (On.FAILED, On.SKIPPED)}
+    for field, reference in step_references(step):
+        if reference.path[0] == "steps" and reference.path[1] in without:
+            how = "failed" if without[reference.path[1]] is On.FAILED else "was skipped"
+            text = f"{reference.text}: this step follows {reference.path[1]!r} where that {how}: it has no outputs then"
+            yield Problem(f"{path}.{field}", text)

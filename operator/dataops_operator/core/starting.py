@@ -1,0 +1,130 @@
+"""The beginning of an attempt at a step: its condition, the room for its Job, its secrets, the Job itself."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from ..api.base import parse_duration
+from ..api.conditions import UNARMED, Reason
+from ..api.run import Phase
+from ..api.step import Step
+from .attempts import refusal
+from .course import Rows
+from .credentials import Armed, Hindrance, wants
+from .expressions import ExpressionError, compile_expression, holds
+from .graph import EXPRESSION_ROOTS
+from .images import ImageError
+from .inputs import Item
+from .jobs import build_job
+from .plan import Refusal
+from .progress import POLL
+from .rows import Row, held, skipped
+from .templating import TemplateError
+from .times import from_rfc3339, to_rfc3339
+from .turn import Turn
+
+NO_ROOM: Final = "the environment has as many Jobs at work as its spec.quota.jobs allows"
+
+
+def begin(turn: Turn, row: Row, outcome: Phase | None, value: Any = None) -> Row:
+    """The row of a step that is due, or of an item of one, with its next attempt begun if that may be.
+
+    Args:
+        turn: of planning.
+        row: of the step or the item.
+        outcome: how the run has ended, for steps of `finally`; None for the others.
+        value: the item.
+    """
+    if row.retry_at is not None and turn.now < from_rfc3339(row.retry_at):
+        turn.wakes.append(from_rfc3339(row.retry_at))
+        return row
+    step = turn.inputs.revision.steps[row.name]
+    item = None if row.item is None else Item(row.item, value)
+    return _start(turn, row, step, row.attempt if row.refused else row.attempt + 1, outcome, item)
+
+
+def unasked(turn: Turn, row: Row, rows: Rows, outcome: Phase | None) -> Row | None:
+    """The row of a step that is due and whose condition does not hold, or cannot be told; None where it may begin."""
+    step = turn.inputs.revision.steps[row.name]
+    if step.when is None or row.attempt or row.items is not None:
+        return None
+    return _asked(turn, row, step.when, rows, outcome)
+
+
+def _asked(turn: Turn, row: Row, when: str, rows: Rows, outcome: Phase | None) -> Row | None:
+    """The row of a step whose condition does not hold, or cannot be told; None where it holds."""
+    try:
+        expression = compile_expression(when, EXPRESSION_ROOTS)
+        named = {path[1] for path in expression.references if path[0] == "steps" and len(path) > 1}
+        steps = {
+            name: {"phase": str(rows[name].phase), "outputs": dict(rows[name].outputs or {})}
+            for name in named
+            if name in rows
+        }
+        if holds(expression, turn.inputs.variables(steps, outcome)):
+            return None
+    except ExpressionError as error:
+        text = f"when: {error}"
+        return row.anew(Phase.FAILED, Reason.EXPRESSION_FAILED, text, finished_at=to_rfc3339(turn.now))
+    return skipped(row, Reason.CONDITION_NOT_MET, f"not run, since its condition does not hold: {when}")
+
+
+def _start(turn: Turn, row: Row, step: Step, attempt: int, outcome: Phase | None, item: Item | None) -> Row:
+    name = turn.job_name(row.name, attempt, row.item)
+    if name in turn.view.refused:
+        return _refused(turn, row, step, attempt, turn.view.refused[name])
+    if turn.view.room is not None and len(turn.create) >= turn.view.room:
+        turn.short = True
+        turn.wakes.append(turn.now + POLL)
+        return held(row, Reason.JOB_QUOTA, NO_ROOM)
+    armed = turn.view.armed
+    if not isinstance(armed, Armed):
+        if wants(turn.inputs, step):
+            return _unarmed(turn, row, attempt, armed)
+        armed = None
+    now = to_rfc3339(turn.now)
+    try:
+        turn.create.append(
+            build_job(
+                turn.inputs, (step,), attempt, turn.outputs, armed, outcome=outcome, raised=row.out_of_memory, item=item
+            )
+        )
+    except TemplateError as error:
+        return row.anew(Phase.FAILED, Reason.INVALID_TEMPLATE, str(error), finished_at=now)
+    except ImageError as error:
+        return row.anew(Phase.FAILED, Reason.IMAGE_NOT_ALLOWED, str(error), finished_at=now)
+    return row.anew(Phase.RUNNING, attempt=attempt, started_at=now, job=name)
+
+
+def _unarmed(turn: Turn, row: Row, attempt: int, why: Hindrance | None) -> Row:
+    """A step whose secrets are not at hand: asked for, waited for within the environment's limit, or failed."""
+    if why is None:
+        turn.arm = True
+        return row
+    waited = row.refused and row.started_at and row.reason in UNARMED
+    began = row.started_at if waited and row.started_at else to_rfc3339(turn.now)
+    limit = turn.vault.wait_limit if turn.vault is not None else "0s"
+    deadline = from_rfc3339(began) + parse_duration(limit)
+    if why.final or turn.now >= deadline:
+        text = why.message if why.final else f"still without secrets after vault.waitLimit, {limit}: {why.message}"
+        finished = to_rfc3339(turn.now)
+        return row.anew(Phase.FAILED, why.reason, text, attempt=attempt, started_at=began, finished_at=finished)
+    turn.wakes.append(min(deadline, why.again_at or turn.now + POLL))
+    text = row.message or why.message if row.reason == why.reason else why.message
+    return row.anew(Phase.WAITING, why.reason, text, attempt=attempt, started_at=began)
+
+
+def _refused(turn: Turn, row: Row, step: Step, attempt: int, told: Refusal) -> Row:
+    """A Job that the API server would not take: tried again until startTimeout, where that can help."""
+    reason, message = refusal(told.message, told.reason)
+    before = row.refused and row.reason not in UNARMED
+    began = row.started_at if before and row.started_at else to_rfc3339(turn.now)
+    limit = step.start_timeout or turn.inputs.revision.defaults.start_timeout
+    deadline = from_rfc3339(began) + parse_duration(limit)
+    if told.hopeless or turn.now >= deadline:
+        text = f"cannot start: {message}" if told.hopeless else f"did not start within {limit}: {message}"
+        finished = to_rfc3339(turn.now)
+        return row.anew(Phase.FAILED, reason, text, attempt=attempt, started_at=began, finished_at=finished)
+    turn.wakes.append(min(deadline, turn.now + POLL))
+    text = row.message or message if row.reason == reason else message
+    return row.anew(Phase.WAITING, reason, text, attempt=attempt, started_at=began)

@@ -1,0 +1,48 @@
+"""One turn of planning: the fixed input, and what the rules have asked for so far."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..api.base import parse_duration
+from ..api.environment import Vault
+from .inputs import Inputs
+from .names import job_name
+from .plan import Asked, View
+
+
+class Turn:
+    """What the rules of a turn go by, and where they note what is to be done."""
+
+    def __init__(self, inputs: Inputs, view: View, now: float, asked: Asked) -> None:
+        self.inputs = inputs
+        self.view = view
+        self.now = now
+        self.asked = asked
+        self.create: list[dict[str, Any]] = []
+        self.prove: list[str] = []
+        self.explain: list[str] = []
+        self.stop: list[str] = []
+        self.outputs: Mapping[str, Mapping[str, Any]] = {}
+        self.suspended = False
+        self.arm = False
+        self.wakes: list[float] = []
+        self.short = False
+
+    @property
+    def vault(self) -> Vault | None:
+        """How steps of the run's environment get secrets."""
+        return self.inputs.environment.vault if self.inputs.environment is not None else None
+
+    @property
+    def deadline(self) -> float | None:
+        """When the run has to have ended, `finally` aside, in seconds since the epoch; None without end."""
+        limit = self.inputs.revision.spec.timeout
+        if limit is None:
+            return None
+        return (self.now if self.asked.began is None else self.asked.began) + parse_duration(limit)
+
+    def job_name(self, step: str, attempt: int, item: int | None = None) -> str:
+        """The name of the Job of one attempt at a step, or at an item of it."""
+        return job_name(self.inputs.identity.name, self.inputs.identity.uid, step, attempt, item)
