@@ -14,6 +14,8 @@ import orjson
 OPERATOR = "dataops-operator"
 """How the operator's user agent begins."""
 WRITES = frozenset({"create", "update", "patch"})
+RECORD = "vault-"
+"""How the names of records begin."""
 OF_A_RUN = frozenset({"pipelineruns", "jobs", "secrets", "configmaps", "persistentvolumeclaims"})
 
 
@@ -23,6 +25,7 @@ class Counted:
 
     Attributes:
         per_run: writes (create, update, patch) by run, Events and Leases not among them.
+        records: writes to records of what runs hold in Vault, which bear the runs' uids, by record.
         definitions: writes for Pipelines and revisions, which no run causes.
         events: Events written.
         leases: writes to Leases.
@@ -32,6 +35,7 @@ class Counted:
     """
 
     per_run: Counter[str]
+    records: Counter[str]
     definitions: int
     events: int
     leases: int
@@ -49,6 +53,7 @@ def count(log: Path, run_name_length: int, since: datetime | None = None) -> Cou
         since: only requests received from then on.
     """
     per_run: Counter[str] = Counter()
+    records: Counter[str] = Counter()
     other: Counter[str] = Counter()
     refused: Counter[str] = Counter()
     idle: Counter[str] = Counter()
@@ -58,6 +63,8 @@ def count(log: Path, run_name_length: int, since: datetime | None = None) -> Cou
             other[resource] += 1
         elif verb in ("delete", "deletecollection"):
             other["deletes"] += 1
+        elif resource == "configmaps" and entry["objectRef"]["name"].startswith(RECORD):
+            records[entry["objectRef"]["name"]] += 1
         elif resource in OF_A_RUN:
             per_run[entry["objectRef"]["name"][:run_name_length]] += 1
         else:
@@ -67,7 +74,7 @@ def count(log: Path, run_name_length: int, since: datetime | None = None) -> Cou
         if (code := entry["responseStatus"]["code"]) >= 400:
             refused[f"{verb} {resource}: {code}"] += 1
     definitions, events, leases, deletes = (other[name] for name in ("definitions", "events", "leases", "deletes"))
-    return Counted(per_run, definitions, events, leases, deletes, refused, idle)
+    return Counted(per_run, records, definitions, events, leases, deletes, refused, idle)
 
 
 def _entries(log: Path, since: datetime | None) -> Iterator[dict[str, Any]]:

@@ -8,12 +8,14 @@ import os
 import statistics
 import time
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
 from tests.bench import audit
+from tests.bench.vaulted import SOURCE, USES, VaultCost, a_vault
 from tests.harness import process
 from tests.harness.api import Api, Object
 from tests.harness.history import run_ended
@@ -41,6 +43,8 @@ class Load:
     runs: int
     per_minute: int = 0
     """0 for all at once."""
+    secrets: bool = False
+    """Whether each run reads a secret of a real Vault, in an Environment."""
     within: float = 900
     """Seconds after which the bench gives up."""
     idle: float = 15
@@ -74,6 +78,8 @@ class Cost:
     idle_seconds: float
     foreign_share: float
     """The part of the machine that others' processes took meanwhile; above 0.1 the times are not fair."""
+    vault: VaultCost | None = None
+    """Of a load with secrets."""
 
 
 @dataclass(frozen=True)
@@ -129,19 +135,27 @@ async def _measure(
     server = plane.pids["kube-apiserver"]
     log = directory / "operator.log"
     log.unlink(missing_ok=True)
-    operator = OperatorProcess(plane.kubeconfig, log, lease_namespace=NAMESPACE, python=python)
-    async with Api(plane.server, plane.token, plane.ca, "bench") as api:
+    async with AsyncExitStack() as stack:
+        api = await stack.enter_async_context(Api(plane.server, plane.token, plane.ca, "bench"))
         await api.install_crds(ROOT / "crds")
         await api.make_namespace(NAMESPACE)
+        vault = await stack.enter_async_context(a_vault(plane, api, NAMESPACE, directory)) if load.secrets else None
+        words = vault.arguments if vault else []
+        operator = OperatorProcess(plane.kubeconfig, log, lease_namespace=NAMESPACE, python=python, arguments=words)
         async with operator:
-            await api.create(PIPELINES, NAMESPACE, _pipeline())
+            await api.create(PIPELINES, NAMESPACE, _pipeline(secrets=load.secrets))
+            if vault:
+                await vault.begin()
             await _calm(server)
             idle_rss = operator.rss_bytes()
             with player:
-                pids = (operator.pid, server, player.pid, os.getpid(), *plane.pids.values())
+                pids = [operator.pid, server, player.pid, os.getpid(), *plane.pids.values()]
+                pids += [vault.pid] if vault else []
                 before, began = Usage.now(pids), time.monotonic()
                 rate, failed = await _drive(api, operator, load)
-                await asyncio.sleep(SETTLE)
+                settled = asyncio.create_task(asyncio.sleep(SETTLE))
+                vault_cost = await vault.cost() if vault else None
+                await settled
                 spent = Usage.now(pids).since(before)
                 operator_cpu, server_cpu = spent.of[operator.pid], spent.of[server]
                 foreign = spent.foreign / (time.monotonic() - began) / (os.cpu_count() or 1)
@@ -165,8 +179,8 @@ async def _measure(
         delay_p50=p50,
         delay_p95=p95,
         delay_p99=p99,
-        writes_mean=counted.per_run.total() / load.runs,
-        writes_max=max(counted.per_run.values(), default=0),
+        writes_mean=(counted.per_run.total() + counted.records.total()) / load.runs,
+        writes_max=max(counted.per_run.values(), default=0) + max(counted.records.values(), default=0),
         events_per_run=counted.events / load.runs,
         leases=counted.leases,
         refused=dict(counted.refused),
@@ -179,6 +193,7 @@ async def _measure(
         idle_writes=dict(idle),
         idle_seconds=load.idle,
         foreign_share=foreign,
+        vault=vault_cost,
     )
 
 
@@ -194,13 +209,18 @@ def step_delays(times: Sequence[PodTimes]) -> list[float]:
     return found
 
 
-def _pipeline() -> Object:
+def _pipeline(*, secrets: bool) -> Object:
     """Three one-container steps, one after the other; their names sort in that order."""
     names = ["a", "b", "c"][:STEPS]
     steps: list[Object] = [{"name": name, "command": ["work"]} for name in names]
     for step, need in zip(steps[1:], names, strict=False):
         step["needs"] = [need]
-    return {"metadata": {"name": "chain"}, "spec": {"defaults": {"image": "example.test/step:1"}, "steps": steps}}
+    spec: Object = {"defaults": {"image": "example.test/step:1"}, "steps": steps}
+    if secrets:
+        spec["secrets"] = [SOURCE]
+        for step in steps:
+            step["secrets"] = USES
+    return {"metadata": {"name": "chain"}, "spec": spec}
 
 
 async def _drive(api: Api, operator: OperatorProcess, load: Load) -> tuple[float, int]:

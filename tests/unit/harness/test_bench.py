@@ -10,6 +10,7 @@ import orjson
 import pytest
 from tests.bench import audit, bench, report
 from tests.bench.load import Cost, step_delays
+from tests.bench.vaulted import VaultCost
 from tests.harness.player import PodTimes
 
 COST = Cost(
@@ -61,12 +62,16 @@ def test_writes_are_counted_by_run(tmp_path: Path) -> None:
         _entry("delete", "jobs", "run-00001-a-1-abc"),
         _entry("get", "jobs", "run-00001-a-1-abc"),
         _entry("patch", "pods", "run-00001-a-1-abc-x", agent="player"),
+        _entry("create", "configmaps", "vault-11111111"),
+        _entry("patch", "configmaps", "vault-11111111"),
+        _entry("create", "configmaps", "vault-22222222"),
     ]
     (tmp_path / "audit-rotated.log").write_bytes(entries[0] + b"\n")
     log = tmp_path / "audit.log"
     log.write_bytes(b"\n".join(entries[1:]))
     counted = audit.count(log, len("run-00001"))
     assert counted.per_run == {"run-00001": 2, "run-00002": 1}
+    assert counted.records == {"vault-11111111": 2, "vault-22222222": 1}
     assert (counted.definitions, counted.events, counted.leases, counted.deletes) == (1, 1, 1, 1)
     assert counted.refused == {"update pipelines: 409": 1, "update leases: 409": 1}
     assert audit.count(log, 9, datetime(2026, 11, 23, 14, 0, 10, tzinfo=UTC)).idle == {"patch pipelineruns": 1}
@@ -102,6 +107,32 @@ def test_the_table_sets_the_rival_beside() -> None:
 )
 def test_a_broken_promise_is_told(cost: Cost, words: str) -> None:
     assert words in report.missed([cost])[0]
+
+
+VAULT = VaultCost(
+    requests=301, logins=100, by_path={}, left={"tokens": 0, "Secrets": 0, "records": 0}, taken_back_seconds=1.5
+)
+WITH_SECRETS = replace(COST, load="100 at once, a secret each", writes_max=12, vault=VAULT)
+
+
+def test_secrets_are_told_in_figures_of_a_run() -> None:
+    text = " ".join(report.table([COST, WITH_SECRETS]).split())
+    assert "1.00 logins and 3.01 requests to Vault a run" in text
+    assert "1.5 s after the last run's end there were 0 tokens, Secrets and records left" in text
+    assert "80 MB at the peak of 100 at once (" in text, "the memory of plain runs is told of plain runs"
+    assert report.missed([WITH_SECRETS]) == []
+
+
+@pytest.mark.parametrize(
+    ("vault", "words"),
+    [
+        (replace(VAULT, logins=101), "101 logins for 100 runs, one each is promised"),
+        (replace(VAULT, requests=303), "303 requests to Vault for 100 runs, 3 each are promised"),
+        (replace(VAULT, left={"tokens": 1, "Secrets": 0}), "left after 2 s: {'tokens': 1}"),
+    ],
+)
+def test_a_broken_promise_about_secrets_is_told(vault: VaultCost, words: str) -> None:
+    assert words in report.missed([replace(WITH_SECRETS, vault=vault)])[0]
 
 
 def test_memory_a_run_is_what_more_runs_add() -> None:
@@ -154,5 +185,8 @@ def test_the_whole_bench_takes_every_load_with_both_job_controllers(
     assert bench.main(["--write-readme"]) == 0
     rows = [line.split("|")[1:3] for line in readme.read_text().splitlines() if "DataOps" in line]
     assert [(load.strip(), who.split()[-1]) for load, who in rows] == [
-        (load.name, world) for load in bench.FULL for world in ("stock", "tuned")
+        (load.name, world)
+        for load in bench.FULL
+        for world in ("stock", "tuned")
+        if world == "tuned" or not load.secrets
     ]
