@@ -117,7 +117,7 @@ chart: .venv/ready ## Lint the chart and hold what it makes against the API serv
 integration: .venv/ready ## Controllers against a real API server and Job controller, pods played
 	$(PY) -m pytest tests/integration -q --numprocesses 2 --dist loadfile
 
-faults: .venv/ready ## The operator killed at every write, and the API server failing: short form
+faults: .venv/ready ## The operator killed at every write and request, API server and Vault failing: short form
 	$(PY) -m pytest tests/faults -q
 
 e2e: .venv/ready ## The chart on a real node: real containers, real data

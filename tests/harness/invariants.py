@@ -2,12 +2,14 @@
 
 I1 at most one Job per (run UID, step, item, attempt), ever. I2 every run reaches exactly one terminal state
 and never leaves it. I3 no step starts before the pods of all that it needs have succeeded. I4 nothing
-without a live owner is left, and no Job of an ended run is active. I7 a run's status says what its Jobs and
+without a live owner is left, and no Job of an ended run is active. I5 nothing that Vault gave for a run outlives it
+beyond a bound (checked on what `tests.harness.holdings` saw in Vault). I7 a run's status says what its Jobs and
 pods show, and nobody rewrites what has not changed.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,6 +43,10 @@ from tests.harness.needs import needs
 OWNED = (JOBS, PODS, SECRETS, CLAIMS, CONFIGMAPS)
 ENDED = ("Succeeded", "Failed")
 OURS = ("app.kubernetes.io/managed-by", "dataops-operator")
+OUTLIVES = 120.0
+"""Seconds by which a token or lease may outlive its run: what docs/secrets.md promises."""
+_TICK = 2.0
+"""Seconds by which two clocks, one of them in whole seconds, and the interval of looking may differ."""
 
 
 @dataclass(frozen=True)
@@ -181,6 +187,57 @@ def no_orphans(cluster: Cluster) -> list[Violation]:
         run = pod["metadata"].get("labels", {}).get(RUN_UID)
         if run in ended_runs and pod_phase(pod) not in ("Succeeded", "Failed"):
             found.append(Violation("I4", f"Pod {_name(pod)} is {pod_phase(pod)} though its run has ended"))
+    return found
+
+
+@dataclass
+class Held:
+    """A token or a lease of a run, as it was seen in Vault; times in seconds since the epoch.
+
+    Attributes:
+        id: accessor, or id of the lease.
+        run: the run's name.
+        lease: whether it is a lease, which was got with a token.
+        ttl: seconds that it lived when it was given.
+        first: when it was first seen.
+        last: when it was last seen.
+        recorded: whether any record of the operator ever named it.
+    """
+
+    id: str
+    run: str
+    lease: bool
+    ttl: float
+    first: float
+    last: float
+    recorded: bool = False
+
+
+def nothing_outlives(held: Sequence[Held], ends: Mapping[str, float], bound: float = OUTLIVES) -> list[Violation]:
+    """I5: what Vault gave for a run is gone within a bound of its end, whatever happened to the operator.
+
+    A token that no record names is one of which nobody can know, since its answer was lost on the way or with the
+    process that had it: nobody uses it, nobody renews it, and it ends with the ttl of its role. Nothing is leased with
+    such a one.
+
+    Args:
+        held: what was seen in Vault until the end.
+        ends: when each run ended, seconds since the epoch.
+        bound: seconds.
+    """
+    found = []
+    for one in held:
+        what = f"{'lease' if one.lease else 'token'} {one.id} of run {one.run}"
+        if one.run not in ends:
+            found.append(Violation("I5", f"{what}: the run never ended, or there is none"))
+        elif one.recorded or one.lease:
+            late = one.last - ends[one.run]
+            if late > bound:
+                found.append(Violation("I5", f"{what} outlived it by {late:.0f} s, {bound:.0f} are allowed"))
+        elif (lived := one.last - one.first) > one.ttl + _TICK:
+            found.append(
+                Violation("I5", f"{what} is in no record and lived for {lived:.0f} s, its ttl is {one.ttl:.0f}")
+            )
     return found
 
 

@@ -41,6 +41,7 @@ storage "raft" {{
   path                   = "{data}"
   node_id                = "one"
   performance_multiplier = 1
+  max_entry_size         = 8388608
 }}
 listener "tcp" {{
   address         = "127.0.0.1:{port}"
@@ -49,7 +50,8 @@ listener "tcp" {{
 }}
 audit "file" "requests" {{
   options {{
-    file_path = "{audit}"
+    file_path     = "{audit}"
+    hmac_accessor = "false"
   }}
 }}
 api_addr     = "{address}"
@@ -170,6 +172,11 @@ class OpenBao(VaultAdmin):
         path.write_bytes(orjson.dumps({"servers": [self.server(), *more]}))
         return path
 
+    @property
+    def audit_log(self) -> Path:
+        """The audit log's file."""
+        return self.folder / "audit.log"
+
     def audit(self, since: int = 0) -> list[Object]:
         """Every request that it has answered, from the audit log (values are hashed in it); `operation` and `path`
         are in `request`.
@@ -177,7 +184,7 @@ class OpenBao(VaultAdmin):
         Args:
             since: how many to pass over.
         """
-        log = self.folder / "audit.log"
+        log = self.audit_log
         lines = log.read_bytes().splitlines() if log.exists() else []
         return [one for one in map(orjson.loads, lines) if one["type"] == "response"][since:]
 
@@ -207,7 +214,7 @@ class OpenBao(VaultAdmin):
                 cluster_port=self._cluster_port,
                 tls=tls,
                 address=self.address,
-                audit=self.folder / "audit.log",
+                audit=self.audit_log,
             )
         )
         return path

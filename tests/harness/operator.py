@@ -34,6 +34,7 @@ class OperatorProcess:
         python: the interpreter; the one with the operator's packages alone where None.
         environment: more environment variables.
         preloaded: start it from a process that has imported it (see `tests.harness.preload`).
+        arguments: more of the command line.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class OperatorProcess:
         python: Path | None = None,
         environment: Mapping[str, str] | None = None,
         preloaded: bool = False,
+        arguments: Sequence[str] = (),
     ) -> None:
         self.log = log
         self.port = free_port()
@@ -56,6 +58,7 @@ class OperatorProcess:
         self._command += ["--lease-namespace", lease_namespace, "--log-format", "text"]
         if namespaces:
             self._command += ["--namespaces", ",".join(namespaces)]
+        self._command += arguments
         self._environment = {"POD_NAME": identity, **(environment or {})}
         self._process: subprocess.Popen[bytes] | preload.Forked | None = None
 

@@ -121,26 +121,37 @@ class Proxy:
     """The proxy as an asynchronous context manager.
 
     Args:
-        server, token, ca: the API server behind, as for `Api`.
+        server, token, ca: the API server behind, as for `Api`; nothing is added where the token is empty.
         fault: what goes wrong; may be changed at any time.
+        beside: plurals whose writes are not numbered.
 
     `writes` are the numbered writes so far, `beside` counts those to Leases and Events by plural.
     """
 
-    def __init__(self, server: str, token: str, ca: str | Path, fault: Fault | None = None) -> None:
+    calls: type[Call] = Call
+
+    def __init__(
+        self,
+        server: str,
+        token: str,
+        ca: str | Path | None,
+        fault: Fault | None = None,
+        beside: frozenset[str] = BESIDE,
+    ) -> None:
         self.fault = fault or Fault()
         self.writes: list[Call] = []
         self.beside: dict[str, int] = {}
         self.url = ""
         self._server = server.rstrip("/")
         self._token = token
-        self._tls = ssl.create_default_context(cafile=str(ca))
+        self._tls = ssl.create_default_context(cafile=str(ca)) if ca else None
+        self._not_numbered = beside
         self._session: aiohttp.ClientSession | None = None
         self._runner: web.AppRunner | None = None
 
     async def __aenter__(self) -> Self:
-        connector = aiohttp.TCPConnector(limit=0, ssl=self._tls)
-        headers = {"Authorization": f"Bearer {self._token}"}
+        connector = aiohttp.TCPConnector(limit=0, ssl=self._tls or True)
+        headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
         self._session = aiohttp.ClientSession(connector=connector, headers=headers, auto_decompress=True)
         app = web.Application(client_max_size=16 * 1024 * 1024)
         app.router.add_route("*", "/{path:.*}", self._handle)
@@ -160,6 +171,10 @@ class Proxy:
         if self._session:
             await self._session.close()
 
+    def counts(self, call: Call) -> bool:
+        """Whether a call is numbered, or counted beside."""
+        return call.method in WRITES
+
     def kubeconfig(self, path: Path) -> Path:
         """Write a kubeconfig that leads through the proxy, and give back its path."""
         name = "proxy"
@@ -175,7 +190,7 @@ class Proxy:
         return path
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
-        call = Call(request.method, request.path, request.query_string, await request.read())
+        call = self.calls(request.method, request.path, request.query_string, await request.read())
         self._number(call)
         if call.is_watch:
             return await self._stream(request, call)
@@ -190,10 +205,14 @@ class Proxy:
             return _cut(request)
         return web.Response(status=answer.status, body=answer.body, headers=answer.headers)
 
+    def begin(self, fault: Fault | None = None) -> None:
+        """Number from 1 again, with another fault or none."""
+        self.writes, self.fault = [], fault or Fault()
+
     def _number(self, call: Call) -> None:
-        if call.method not in WRITES:
+        if not self.counts(call):
             return
-        if call.plural in BESIDE:
+        if call.plural in self._not_numbered:
             self.beside[call.plural] = self.beside.get(call.plural, 0) + 1
             return
         self.writes.append(call)

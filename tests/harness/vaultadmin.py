@@ -67,6 +67,7 @@ class VaultAdmin:
         self.address = address
         self.token = token
         self.ca = ca
+        self._listed: set[str] = set()
 
     async def request(
         self, method: str, path: str, body: Object | None = None, token: str | None = None, seconds: float = 30
@@ -263,6 +264,10 @@ class VaultAdmin:
     async def accessors(self) -> dict[str, Object]:
         """What each token that lives is, by its accessor, those of the administrator left out."""
         found = (await self.request("LIST", "auth/token/accessors"))["data"]["keys"]
+        if set(found) - self._listed:
+            # Vault revokes a token that is looked up before its lease is stored, which it is a moment after the token.
+            await asyncio.sleep(0.3)
+        self._listed = set(found)
         out = {}
         for accessor in found:
             try:

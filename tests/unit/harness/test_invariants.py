@@ -9,7 +9,7 @@ import orjson
 import pytest
 from tests.harness.api import Object
 from tests.harness.history import Change, Cluster, History
-from tests.harness.invariants import check_all, unchanged
+from tests.harness.invariants import OUTLIVES, Held, check_all, nothing_outlives, unchanged
 from tests.harness.kinds import (
     ATTEMPT,
     CLAIMS,
@@ -289,3 +289,48 @@ def test_a_write_without_a_change_is_found() -> None:
     assert unchanged(before, world.cluster()) == []
     world.change(RUNS, world.live[(RUNS.name, "run")])
     assert "PipelineRun/r was written to" in str(unchanged(before, world.cluster())[0])
+
+
+ENDED = 1000.0
+TTL = 30.0
+
+
+def token(last: float, *, recorded: bool = True, run: str = "r") -> Held:
+    return Held("t", run, lease=False, ttl=TTL, first=990, last=last, recorded=recorded)
+
+
+def lease(last: float, *, recorded: bool = True) -> Held:
+    return Held("database/creds/x/1", "r", lease=True, ttl=3600, first=991, last=last, recorded=recorded)
+
+
+@pytest.mark.parametrize(
+    "held",
+    [
+        pytest.param(token(999), id="a token that went before its run's end"),
+        pytest.param(token(ENDED + OUTLIVES), id="a token that went at the bound"),
+        pytest.param(lease(ENDED + OUTLIVES), id="a lease that went at the bound"),
+        pytest.param(token(990 + TTL, recorded=False), id="a token of which nobody knew, gone with its ttl"),
+    ],
+)
+def test_what_is_gone_within_the_bound_is_no_violation(held: Held) -> None:
+    assert nothing_outlives([held], {"r": ENDED}) == []
+
+
+@pytest.mark.parametrize(
+    ("held", "words"),
+    [
+        (token(ENDED + OUTLIVES + 1), "token t of run r outlived it by 121 s, 120 are allowed"),
+        (lease(ENDED + OUTLIVES + 1), "lease database/creds/x/1 of run r outlived it by 121 s"),
+        (lease(ENDED + OUTLIVES + 1, recorded=False), "of run r outlived it"),
+        (token(990 + TTL + 3, recorded=False), "is in no record and lived for 33 s, its ttl is 30"),
+        (token(999, run="other"), "run never ended, or there is none"),
+    ],
+)
+def test_what_outlives_its_run_is_found(held: Held, words: str) -> None:
+    (found,) = nothing_outlives([held], {"r": ENDED})
+    assert found.invariant == "I5"
+    assert words in found.message
+
+
+def test_a_tighter_bound_may_be_asked_for() -> None:
+    assert nothing_outlives([token(ENDED + 20)], {"r": ENDED}, bound=10)

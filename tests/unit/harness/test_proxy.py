@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from tests.harness.proxy import Call
+from tests.harness.vaultproxy import Request
 
 
 @pytest.mark.parametrize(
@@ -34,3 +35,9 @@ def test_lists_gets_and_watches_are_told_apart() -> None:
 def test_a_call_names_itself_for_a_failing_test() -> None:
     call = Call("PATCH", "/apis/dataops.dev/v1alpha1/namespaces/ns/pipelineruns/r/status", "", b"", 5, 200)
     assert str(call) == "write 5: PATCH pipelineruns/r/status -> 200"
+
+
+def test_a_request_to_vault_names_itself_and_is_never_taken_for_a_watch() -> None:
+    request = Request("GET", "/v1/secret/data/api", "version=1&watch=true", b"", 2, 403)
+    assert str(request) == "request 2: GET secret/data/api -> 403"
+    assert not request.is_watch
