@@ -69,7 +69,7 @@ class Platform:
         )
         self.bao("policy", "write", role, "-", given=text)
         self.bao(
-            "write", f"auth/kubernetes/role/{role}", f"audience={AUDIENCE}", f"token_policies={role}", "token_ttl=20m",
+            "write", f"auth/kubernetes/role/{role}", f"audience={AUDIENCE}", f"token_policies={role}", "token_ttl=2m",
             "bound_service_account_names=dataops-runner", f"bound_service_account_namespaces={','.join(namespaces)}",
         )  # fmt: skip
 

@@ -48,8 +48,8 @@ class Operator(OperatorProcess):
             lease_namespace=lease_namespace,
             namespaces=namespaces,
             identity=identity,
+            arguments=arguments,
         )
-        self._command += arguments
 
 
 async def until(true: Callable[[], Awaitable[bool]], within: float = 30) -> None:

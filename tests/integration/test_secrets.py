@@ -153,6 +153,19 @@ async def test_a_run_without_secrets_has_nothing_to_do_with_vault(case: VaultCas
 
 
 @side_by_side
+async def test_where_vault_checks_signatures_by_itself_a_run_logs_in_by_jwt_auth(case: VaultCase) -> None:
+    await case.bao.jwt_role(case.namespace, case.namespace, [case.namespace])
+    await case.environment(server="by-jwt")
+    await case.simple()
+    await hanging(case)
+    assert await case.contents() == {"api.token": case.values[0], "api.url": "https://api.example"}
+    (accessor,) = await case.tokens()
+    assert (await case.bao.accessors())[accessor]["path"] == "auth/jwt/login"
+    await delete_run(case)
+    await case.nothing_left()
+
+
+@side_by_side
 async def test_a_retry_uses_what_was_read(case: VaultCase) -> None:
     case.plays("a", fail(1), attempt=1)
     await case.environment()
@@ -197,20 +210,60 @@ async def test_a_pinned_version_is_the_one_that_is_read(case: VaultCase) -> None
     await delete_run(case)
 
 
+async def issues_certificates(case: VaultCase) -> None:
+    """Have Vault lease certificates to the case."""
+    may = {"allowed_domains": ["example.test"], "allow_subdomains": True, "generate_lease": True}
+    await case.bao.request(
+        "POST", f"pki/roles/{case.namespace}", {**may, "key_type": "ec", "key_bits": 256, "ttl": "1h"}
+    )
+
+
+@side_by_side
+async def test_secrets_of_every_kind_come_with_one_login(case: VaultCase) -> None:
+    await issues_certificates(case)
+    await case.environment(rules={f"kv/{case.namespace}": ["read"], "transit/decrypt/orders": ["update"]})
+    for url in ("first", "second"):
+        await case.put("pinned", url=url)
+    password, sealed = case.value("password"), case.value("sealed")
+    await case.bao.put(f"kv/{case.namespace}", {"password": password})
+    pinned = case.source("pinned")
+    pinned["vault"]["version"] = 1
+    secrets = [
+        case.source(),
+        pinned,
+        {"name": "mail", "vault": {"path": f"kv/{case.namespace}"}},
+        {**case.leased(), "keys": [{"key": "certificate", "name": "tls.crt"}]},
+        {"name": "batch", "vault": {"transit": {"key": "orders", "ciphertext": "$(params.sealed)"}}},
+    ]
+    uses = [{"name": one["name"]} for one in secrets]
+    await case.ready(spec(step("a", secrets=uses), secrets=secrets, parameters=[{"name": "sealed"}]))
+    case.plays("a", HANG)
+    await case.run(parameters=[{"name": "sealed", "value": await case.bao.encrypt(sealed.encode())}])
+    run = await case.step_is("a", "Running")
+    found = await case.contents()
+    assert found.pop("cert.tls.crt").startswith("-----BEGIN CERTIFICATE-----\n")
+    assert found == {
+        "api.token": case.values[0],
+        "api.url": "https://api.example",
+        "pinned.url": "first",
+        "mail.password": password,
+        "batch.plaintext": sealed,
+    }
+    assert run["status"]["secrets"] == [
+        {"name": "api", "version": 1},
+        {"name": "pinned", "version": 1},
+        {"name": "mail"},
+        {"name": "cert", "leased": True},
+        {"name": "batch"},
+    ]
+    await delete_run(case)
+    await case.nothing_left()
+    assert case.logins() == 1
+
+
 @side_by_side
 async def test_a_leased_credential_lives_as_long_as_its_run(case: VaultCase) -> None:
-    await case.bao.request(
-        "POST",
-        f"pki/roles/{case.namespace}",
-        {
-            "allowed_domains": ["example.test"],
-            "allow_subdomains": True,
-            "generate_lease": True,
-            "key_type": "ec",
-            "key_bits": 256,
-            "ttl": "1h",
-        },
-    )
+    await issues_certificates(case)
     await case.environment()
     await case.simple(step("a", secrets=[{"name": "cert"}]), secrets=[case.leased()])
     case.plays("a", Play(), end=4)
@@ -296,7 +349,16 @@ async def test_a_variable_that_is_not_in_the_secret(case: VaultCase) -> None:
 
 
 @side_by_side
-async def test_a_secret_that_is_too_large(case: VaultCase) -> None:
+@pytest.mark.parametrize("mebibytes", [2, 6], ids=["2 MiB", "more than is read of any answer"])
+async def test_a_secret_that_is_too_large(case: VaultCase, mebibytes: int) -> None:
+    await case.environment()
+    await case.put("huge", value="x" * (mebibytes * 2**20))
+    await case.simple(step("a", secrets=[{"name": "huge"}]), secrets=[case.source("huge")])
+    await refused_with(case, "SecretTooLarge", "bytes")
+
+
+@side_by_side
+async def test_secrets_that_are_too_large_together(case: VaultCase) -> None:
     await case.environment()
     for number in range(2):
         await case.put(f"big{number}", value="x" * 500_000)

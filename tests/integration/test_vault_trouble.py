@@ -47,7 +47,7 @@ class Room:
         self.logs = logs
 
     @asynccontextmanager
-    async def case(self, name: str, **vault: Any) -> AsyncIterator[tuple[VaultCase, Operator]]:
+    async def case(self, name: str, renew_for: str = "1s", **vault: Any) -> AsyncIterator[tuple[VaultCase, Operator]]:
         """A case with an operator of its own that watches nothing else; at its end nothing is left or has leaked."""
         since = await revision(self.api)
         await self.api.make_namespace(name)
@@ -62,7 +62,7 @@ class Room:
                 bao=self.bao,
                 records_in=name,
             )
-            words = await flags(self.bao, case.logs, self.api, name)
+            words = await flags(self.bao, case.logs, self.api, name, renewFor=renew_for)
             async with case.operator(*words, "--log-level", "debug") as operator:
                 try:
                     await case.environment(**vault)
@@ -202,6 +202,21 @@ async def test_a_run_that_lasts_longer_than_its_token_keeps_its_credential(room:
         assert case.logins() == 1
 
 
+async def test_a_run_that_outlives_the_longest_life_of_its_token_gets_another_for_its_next_step(room: Room) -> None:
+    async with room.case("longest-life") as (case, _):
+        await case.role("6s", token_max_ttl="8s")
+        await case.simple(step("a", secrets=USES), step("b", "a", secrets=USES))
+        case.plays("a", Play(), end=12)
+        await case.run()
+        await case.step_is("a", "Running")
+        (first,) = await case.tokens()
+        run = await case.step_is("b", "Succeeded")
+        assert first not in await case.tokens()
+        assert row(run, "b")["attempt"] == 1
+        assert succeeded(await case.ended())
+        assert case.logins() == 2
+
+
 # The operator is not there.
 
 
@@ -215,6 +230,25 @@ async def test_an_operator_that_starts_again_goes_on_renewing_and_takes_back(roo
         await operator.start()
         await asyncio.sleep(12)
         assert len(await case.tokens()) == 1
+        assert succeeded(await case.ended())
+        assert case.logins() == 1
+
+
+async def test_what_was_renewed_is_not_taken_for_ended_by_the_next_operator(room: Room) -> None:
+    """A record has the life that was given at first; steps under way go on with what they have."""
+    async with room.case("renewed-before", "5m", ttl="6s") as (case, operator):
+        await case.simple(step("a", secrets=USES), step("c", secrets=USES), step("b", "a", secrets=USES))
+        case.plays("a", Play(), end=8)
+        case.plays("c", Play(), end=20)
+        await case.run()
+        await case.step_is("c", "Running")
+        (token,) = await case.tokens()
+        await asyncio.sleep(4)
+        operator.kill()
+        await case.a_pod("a", "Succeeded")
+        await operator.start()
+        await case.step_is("b", "Succeeded")
+        assert await case.tokens() == [token]
         assert succeeded(await case.ended())
         assert case.logins() == 1
 

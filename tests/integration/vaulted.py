@@ -14,7 +14,7 @@ from tests.harness.api import Api, Object
 from tests.harness.canary import canary, leaks, revision
 from tests.harness.kinds import CONFIGMAPS, RUN_UID, SECRETS, SERVICE_ACCOUNTS
 from tests.harness.openbao import OpenBao
-from tests.harness.vaultadmin import OPERATOR, token_of
+from tests.harness.vaultadmin import AUDIENCE, OPERATOR, token_of
 from tests.integration.standing import stands
 from tests.integration.support import Case, World, a_world, spec, step, until
 
@@ -25,6 +25,8 @@ VAULT_RUN = "dataops.dev/vault-run"
 GONE_WITHIN = 75.0
 """Seconds after a run's end in which nothing of its secrets is left."""
 LIVES = "20m"
+JWT = {"auth": {"method": "jwt", "mount": "jwt", "audience": AUDIENCE}}
+"""How logins go to the server that is called `by-jwt`."""
 
 
 @dataclass
@@ -151,19 +153,34 @@ async def a_vault(plane: ControlPlane, folder: Path) -> AsyncIterator[OpenBao]:
     """A server with login by the plane's tokens, and the engines that the cases use."""
     async with OpenBao(folder) as bao, Api(plane.server, plane.token, plane.ca) as api:
         await bao.kubernetes_auth(plane, api)
+        await bao.jwt_auth(plane)
         await bao.kv("secret", 2)
+        await bao.kv("kv", 1)
         await bao.pki()
+        await bao.transit()
         yield bao
 
 
-async def flags(bao: OpenBao, folder: Path, api: Api, namespace: str) -> list[str]:
-    """What an operator in a namespace is told of a server, with a token and a role of its own."""
+async def flags(bao: OpenBao, folder: Path, api: Api, namespace: str, **server: Any) -> list[str]:
+    """What an operator in a namespace is told of a server, with a token and a role of its own.
+
+    Args:
+        bao: the server.
+        folder: for files.
+        api: an administrator's session.
+        namespace: the operator's.
+        **server: fields of the server's definition.
+    """
     if not await api.find(SERVICE_ACCOUNTS, namespace, OPERATOR):
         await api.create(SERVICE_ACCOUNTS, namespace, {"metadata": {"name": OPERATOR}})
     await bao.operator(namespace)
+    await bao.jwt_role(OPERATOR, namespace, [OPERATOR], account=OPERATOR)
     file = folder / f"{namespace}-vault-token"
     file.write_text(await token_of(api, namespace, OPERATOR, seconds=3600))
-    return ["--vault-servers", str(bao.servers_file()), "--vault-token", str(file), "--agent-image", AGENT_IMAGE]
+    servers = folder / f"{namespace}-servers.json"
+    both = [bao.server(**server), bao.server("by-jwt", **JWT, **server)]
+    servers.write_bytes(orjson.dumps({"servers": both}))
+    return ["--vault-servers", str(servers), "--vault-token", str(file), "--agent-image", AGENT_IMAGE]
 
 
 @asynccontextmanager

@@ -44,7 +44,7 @@ path "secret/data/flights/*"          { capabilities = ["read"] }
 path "database/creds/flights-branch"  { capabilities = ["read"] }
 path "database/creds/flights-reader"  { capabilities = ["read"] }
 POLICY
-bao write auth/kubernetes/role/flights audience=vault token_policies=flights token_ttl=20m \
+bao write auth/kubernetes/role/flights audience=vault token_policies=flights token_ttl=2m \
   bound_service_account_names=dataops-runner bound_service_account_namespaces=analytics-prod
-bao write auth/kubernetes/role/flights-branch audience=vault token_policies=flights-branch token_ttl=20m \
+bao write auth/kubernetes/role/flights-branch audience=vault token_policies=flights-branch token_ttl=2m \
   bound_service_account_names=dataops-runner bound_service_account_namespaces='analytics-*'

@@ -12,7 +12,7 @@ as the path of a file beside this one.
 {{- $names = append $names .name -}}
 {{- $auth := .auth | default dict -}}
 {{- $method := $auth.method | default "kubernetes" -}}
-{{- $server := dict "name" .name "address" .address "operatorRole" (.operatorRole | default "dataops-operator") "timeout" (.timeout | default "10s") "peers" (.peers | default list) "auth" (dict "method" $method "mount" ($auth.mount | default $method) "audience" ($auth.audience | default "vault")) -}}
+{{- $server := dict "name" .name "address" .address "operatorRole" (.operatorRole | default "dataops-operator") "timeout" (.timeout | default "10s") "renewFor" (.renewFor | default "20m") "peers" (.peers | default list) "auth" (dict "method" $method "mount" ($auth.mount | default $method) "audience" ($auth.audience | default "vault")) -}}
 {{- with .namespace }}{{ $_ := set $server "namespace" . }}{{ end -}}
 {{- if or .caBundle .caConfigMap }}{{ $_ := set $server "ca" (printf "%s/ca/%s.pem" (include "dataops.vaultPath" $) .name) }}{{ end -}}
 {{- $servers = append $servers $server -}}

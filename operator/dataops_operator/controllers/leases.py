@@ -23,7 +23,7 @@ from ..core.records import BOUND, Grant, Record, State, retry_after
 from ..core.times import from_rfc3339
 from ..kube.errors import AlreadyExists, ApiError, Conflict, NotFound
 from ..kube.resources import ENVIRONMENTS, PIPELINE_RUNS
-from ..vault.errors import Gone, VaultError
+from ..vault.errors import Gone, Unavailable, VaultError
 from ..vault.session import Vaults
 from .ledger import Entry, Ledger
 from .revocation import Revocation
@@ -115,6 +115,24 @@ class Keeper:
         if entry.dirty or entry.failures:
             entry.due = min(entry.due, time.time() + retry_after(entry.failures))
         self._wake.set()
+
+    async def revive(self, entry: Entry) -> bool:
+        """Renew what a record says has ended, and may not have; whether the holder's credentials are at hand after it.
+
+        A record has the lives that were given at first: after a restart they are over, whatever was renewed since. The
+        caller holds the entry's lock.
+
+        Raises:
+            VaultError: the server cannot say now.
+        """
+        if entry.record.state is not State.ARMED or entry.lost or entry.told or not entry.record.accessors:
+            return False
+        await self._renew(entry)
+        if self.armed(entry.record.holder.uid) is not None:
+            return True
+        if any(one.renewable and one.id not in entry.done for one in entry.record.accessors):
+            raise Unavailable(f"Vault server {entry.record.server!r} could not renew what was given; it is tried again")
+        return False
 
     # The work.
 
@@ -286,7 +304,7 @@ class Keeper:
             if lease:
                 ttl = await self._vaults.renew_lease(server, grant.id, grant.ttl)
             else:
-                ttl = await self._vaults.renew_accessor(server, grant.id)
+                ttl = await self._vaults.renew_accessor(server, grant.id, grant.ttl)
         except Gone:
             logger.warning("Vault has taken back what run %s/%s held before its end", holder.namespace, holder.name)
             entry.done.add(grant.id)

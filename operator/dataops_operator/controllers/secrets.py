@@ -202,6 +202,8 @@ class Arming:
             async with entry.lock:
                 if not ledger.holds(entry):  # taken back while this waited for it
                     entry = ledger.enter(empty)
+                if wanted.vault.delivery == "Secret" and await self.keeper.revive(entry):
+                    return
                 entry.told = False
                 left = await self.keeper.revocation.leftovers(entry)
                 if wanted.vault.delivery == "Pod":  # pods log in by themselves; what they get is added to the record

@@ -115,9 +115,9 @@ class Client:
         answer: dict[str, Any] = transit.decrypt_data(name=key, ciphertext=ciphertext, mount_point=mount)
         return answer
 
-    def renew_accessor(self, accessor: str, token: str) -> float:
-        """Renew a token; its new life in seconds."""
-        answer = self._vault("renew", token).auth.token.renew_accessor(accessor)
+    def renew_accessor(self, accessor: str, seconds: float, token: str) -> float:
+        """Renew a token by so many seconds; its new life in seconds, which Vault may have made shorter."""
+        answer = self._vault("renew", token).auth.token.renew_accessor(accessor, increment=f"{max(1, round(seconds))}s")
         return float((answer.get("auth") or {}).get("lease_duration") or 0)
 
     def renew_lease(self, lease_id: str, seconds: float, token: str) -> float:

@@ -10,6 +10,7 @@ The file is YAML::
       auth: {method: kubernetes, mount: kubernetes, audience: vault}
       operatorRole: dataops-operator
       timeout: 10s
+      renewFor: 20m
 """
 
 from __future__ import annotations
@@ -56,6 +57,7 @@ class _Server(BaseModel):
     auth: _Auth = _Auth()
     operator_role: Role = "dataops-operator"
     timeout: Duration = "10s"
+    renew_for: Duration = "20m"
     peers: list[dict[str, Any]] = Field(default_factory=list)
 
 
@@ -73,6 +75,7 @@ class Server:
         audience: whom a token must be for to log in with.
         operator_role: role that the operator logs in with, which can renew and revoke and read nothing.
         timeout: seconds that one request may take.
+        renew_for: seconds of life that a login is given, at least, once it is recorded.
         peers: where it is found, as NetworkPolicy peers.
     """
 
@@ -85,6 +88,7 @@ class Server:
     audience: str = "vault"
     operator_role: str = "dataops-operator"
     timeout: float = 10.0
+    renew_for: float = 1200.0
     peers: tuple[Mapping[str, Any], ...] = ()
 
     @property
@@ -179,5 +183,6 @@ def parse_server(raw: object) -> Server:
         audience=given.auth.audience,
         operator_role=given.operator_role,
         timeout=max(1.0, parse_duration(given.timeout)),
+        renew_for=parse_duration(given.renew_for),
         peers=tuple(given.peers),
     )

@@ -91,9 +91,14 @@ class Vaults:
         """
         return await self._side(server).call(lambda client: fetch(client, token, source))
 
-    async def renew_accessor(self, server: str, accessor: str) -> float:
-        """Renew a token; its new life in seconds. Raises Gone where it has ended."""
-        return await self._side(server).as_operator(lambda client, token: client.renew_accessor(accessor, token))
+    async def renew_accessor(self, server: str, accessor: str, seconds: float = 0) -> float:
+        """Renew a token by so many seconds, and by the server's `renewFor` at least; its new life in seconds.
+
+        Raises Gone where it has ended.
+        """
+        side = self._side(server)
+        life = max(seconds, side.server.renew_for)
+        return await side.as_operator(lambda client, token: client.renew_accessor(accessor, life, token))
 
     async def renew_lease(self, server: str, lease_id: str, seconds: float) -> float:
         """Renew a lease by so many seconds; its new life in seconds. Raises Gone where it has ended."""

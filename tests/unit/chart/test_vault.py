@@ -39,6 +39,7 @@ def test_a_server_gets_the_defaults_that_vault_itself_has(render: Render) -> Non
             "auth": {"method": "kubernetes", "mount": "kubernetes", "audience": "vault"},
             "operatorRole": "dataops-operator",
             "timeout": "10s",
+            "renewFor": "20m",
             "peers": [],
         }
     ]

@@ -111,7 +111,7 @@ CALLS: dict[str, Callable[[Client], object]] = {
     "read": lambda it: fetch(it, TOKEN, KV),
     "write": lambda it: fetch(it, TOKEN, PKI),
     "decrypt": lambda it: fetch(it, TOKEN, SEALED),
-    "renew": lambda it: it.renew_accessor("a", TOKEN),
+    "renew": lambda it: it.renew_accessor("a", 60, TOKEN),
     "renew lease": lambda it: it.renew_lease("l", 60, TOKEN),
     "revoke": lambda it: it.revoke_accessor("a", TOKEN),
     "revoke lease": lambda it: it.revoke_lease("l", TOKEN),
@@ -162,7 +162,7 @@ def test_a_status_says_whether_trying_again_can_help(status: int, kind: type[Vau
 @pytest.mark.parametrize("text", ["invalid accessor", "lease not found", "invalid lease"])
 def test_what_has_ended_is_told_from_what_is_wrong(status: int, text: str) -> None:
     with answering(status, {"errors": [text]}) as stub, pytest.raises(Gone):
-        client(stub).renew_accessor("a", TOKEN)
+        client(stub).renew_accessor("a", 60, TOKEN)
 
 
 @pytest.mark.parametrize("body", [b"<html>canary-a91f</html>", b"[1]", b'"canary-a91f"', b"\xff\xfe", b"{"])
@@ -248,7 +248,7 @@ def test_cookies_are_not_kept() -> None:
 def test_requests_are_what_vault_takes() -> None:
     with answering(200, {"data": {"a": "b"}, "auth": {"lease_duration": 60}, "lease_duration": 70}) as stub:
         it = client(stub, namespace="team", mount="k8s/eu")
-        assert it.renew_accessor("acc", TOKEN) == 60
+        assert it.renew_accessor("acc", 59.6, TOKEN) == 60
         assert it.renew_lease("id", 59.6, TOKEN) == 70
         it.revoke_lease("id", TOKEN)
         fetch(it, TOKEN, VaultSource(path="a/b@c+d=e~f(g)", version=None))
@@ -256,7 +256,7 @@ def test_requests_are_what_vault_takes() -> None:
             it.login("team", "jwt")
     got = [(method, path, orjson.loads(body) if body else None) for method, path, _, body in stub.asked]
     assert got == [
-        ("POST", "/v1/auth/token/renew-accessor", {"accessor": "acc"}),
+        ("POST", "/v1/auth/token/renew-accessor", {"accessor": "acc", "increment": "60s"}),
         ("PUT", "/v1/sys/leases/renew", {"lease_id": "id", "increment": 60}),
         ("PUT", "/v1/sys/leases/revoke", {"lease_id": "id", "sync": True}),
         ("GET", "/v1/a/b@c+d=e~f(g)", None),

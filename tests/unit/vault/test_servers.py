@@ -29,7 +29,7 @@ def test_a_server_needs_a_name_and_an_address(tmp_path: Path) -> None:
     (server,) = load(tmp_path, MINIMAL).values()
     assert server == Server("default", "https://vault.example:8200")
     assert (server.method, server.mount, server.audience) == ("kubernetes", "kubernetes", "vault")
-    assert (server.operator_role, server.timeout) == ("dataops-operator", 10.0)
+    assert (server.operator_role, server.timeout, server.renew_for) == ("dataops-operator", 10.0, 1200.0)
 
 
 def test_everything_can_be_said(tmp_path: Path, authority: Path) -> None:
@@ -41,11 +41,13 @@ def test_everything_can_be_said(tmp_path: Path, authority: Path) -> None:
         "auth": {"method": "jwt", "audience": "https://vault.example"},
         "operatorRole": "dataops",
         "timeout": "3s",
+        "renewFor": "1h",
         "peers": [{"ipBlock": {"cidr": "10.0.0.0/8"}}],
     }
     server = load(tmp_path, MINIMAL, whole)["eu"]
     assert (server.address, server.namespace, server.timeout) == ("https://vault.example", "team/eu", 3.0)
     assert (server.method, server.mount, server.audience) == ("jwt", "jwt", "https://vault.example")
+    assert server.renew_for == 3600.0
     assert server.peers == ({"ipBlock": {"cidr": "10.0.0.0/8"}},)
 
 
@@ -85,6 +87,7 @@ def test_a_pod_gets_the_authorities_and_nothing_that_is_not_its_own(tmp_path: Pa
         ({**MINIMAL, "auth": {"method": "userpass"}}, ".auth.method: "),
         ({**MINIMAL, "auth": {"token": "root"}}, ".auth.token: "),
         ({**MINIMAL, "timeout": "soon"}, ".timeout: "),
+        ({**MINIMAL, "renewFor": "long"}, ".renewFor: "),
         ({**MINIMAL, "ca": "/no/such/file.pem"}, ".ca: "),
         ({**MINIMAL, "ca": "-----BEGIN CERTIFICATE-----\nnothing\n-----END CERTIFICATE-----"}, ".ca: "),
         ("default", ": "),
