@@ -245,6 +245,26 @@ async def test_the_history_of_a_pipeline(case: Case) -> None:
 
 
 @side_by_side
+async def test_a_run_is_suspended_resumed_and_cancelled(case: Case) -> None:
+    await case.ready(FLIGHTS, "flights")
+    case.plays("land", succeed(rows=1), end=4)
+    case.plays("audit", HANG)
+    await case.run("r", "flights", parameters=[{"name": "day", "value": "2013-02-09"}])
+    suspended = await dataops(case, "suspend", "r")
+    assert (suspended.code, suspended.out) == (0, "r is suspended; go on with: dataops resume r\n")
+    await case.waits("Suspended")
+    assert (await dataops(case, "resume", "r")).out == "r goes on\n"
+    await case.step_is("audit", "Running")
+    cancelled = await dataops(case, "cancel", "r", "--watch")
+    assert cancelled.code == 0, cancelled
+    assert cancelled.lines[0] == "r is being cancelled"
+    assert "run r  Cancelled" in cancelled.lines[-1]
+    assert (await case.api.get(RUNS, case.namespace, "r"))["spec"]["cancel"] == "Graceful"
+    again = await dataops(case, "cancel", "r", "--now")
+    assert (again.code, again.err) == (3, "dataops: run r has ended: it is Cancelled\n")
+
+
+@side_by_side
 async def test_names_are_completed_from_the_cluster(case: Case) -> None:
     await case.ready(FLIGHTS, "flights")
     await case.run("r-one", "flights", parameters=[{"name": "day", "value": "2013-02-09"}])

@@ -7,7 +7,7 @@ or leaves one for others, has a line of connections above it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,9 +17,14 @@ from ..api.run import Phase
 from .output import STYLES
 from .tree import MARKS
 
-Needs = Mapping[str, Sequence[str]]
+Needs = Mapping[str, Collection[str]]
+"""For each step those that it follows, in the pipeline's order."""
+Edges = Mapping[str, Mapping[str, str]]
+"""The same, with how each of those has to have ended."""
 
 _NODE: Final = "○"
+_USUAL: Final = "Succeeded"
+"""How a step has to have ended that another needs."""
 _UP, _DOWN, _LEFT, _RIGHT = 1, 2, 4, 8
 _LINES: Final = {
     _UP | _DOWN: "│",
@@ -146,40 +151,61 @@ def _connections(open_lanes: Sequence[str | None], sources: Sequence[int], endin
     return "".join(text).rstrip()
 
 
-def marked(step: str, node: Node, width: int) -> Text:
-    """A step's mark, name, and what is known of it."""
+def marked(step: str, node: Node, width: int, follows: Mapping[str, str] | None = None) -> Text:
+    """A step's mark, name, and what is known of it.
+
+    Args:
+        step: its name.
+        node: where it stands.
+        width: of the longest name.
+        follows: the steps that it follows, with how each has to have ended.
+    """
     style = STYLES[node.phase] if node.phase is not None else ""
     mark = MARKS[node.phase] if node.phase is not None else _NODE
-    words = f"{node.phase:<9}  {node.told}" if node.phase is not None else node.told
-    more = (f"{step:<{width}}  {words}" if words else step).rstrip()
+    other = ", ".join(f"{name} {on}" for name, on in (follows or {}).items() if on != _USUAL)
+    words = [f"{node.phase:<9}" if node.phase is not None else "", node.told, f"after {other}" if other else ""]
+    more = f"{step:<{width}}  {'  '.join(filter(None, words))}".rstrip()
     return Text.assemble((mark, style), (more, style if node.phase in (Phase.FAILED, Phase.RUNNING) else ""))
 
 
 def listed(needs: Needs, label: Callable[[str], Text]) -> Text:
-    """The steps with what each needs in words, for graphs wider than any screen."""
+    """The steps with what each follows in words, for graphs wider than any screen."""
     rows = []
     for step in order(needs):
-        needed = ", ".join(needs[step])
-        rows.append(
-            Text.assemble(label(step)[:1], "  ", label(step)[1:], (f"  needs {needed}" if needed else "", "dim"))
-        )
+        followed = f"  needs {', '.join(needs[step])}" if needs[step] else ""
+        told = label(step)
+        rows.append(Text.assemble(told[:1], "  ", told[1:], (followed, "dim")))
     return Text("\n").join(rows)
 
 
-def mermaid(needs: Needs, nodes: Mapping[str, Node]) -> str:
-    """The graph as a Mermaid flowchart, which GitHub, GitLab and most wikis draw."""
-    ids = {step: f"s{number}" for number, step in enumerate(needs)}
+def mermaid(edges: Edges, nodes: Mapping[str, Node], final: Collection[str] = ()) -> str:
+    """The graph as a Mermaid flowchart, which GitHub, GitLab and most wikis draw.
+
+    Args:
+        edges: for each step, in the pipeline's order.
+        nodes: where steps stand.
+        final: those that run when all others have ended.
+    """
+    ids = {step: f"s{number}" for number, step in enumerate(edges)}
     lines = ["flowchart TD"]
-    used: dict[str, None] = {}
-    for step, key in ids.items():
-        node = nodes.get(step, Node())
-        words = [step] if node.phase is None else [step, f"{node.phase} {node.told}".rstrip()]
-        text = "<br/>".join(_quoted(one) for one in words)
-        lines.append(f'  {key}["{text}"]' + (f":::{node.phase.lower()}" if node.phase is not None else ""))
-        if node.phase is not None:
-            used.setdefault(node.phase.lower())
-    lines += [f"  {ids[one]} --> {ids[step]}" for step, needed in needs.items() for one in needed if one in ids]
-    return "\n".join([*lines, *(f"  classDef {name} {_CLASSES[name]}" for name in used)])
+    lines += [f"  {_box(step, key, nodes.get(step, Node()))}" for step, key in ids.items() if step not in final]
+    if final:
+        inner = [f"    {_box(step, ids[step], nodes.get(step, Node()))}" for step in final]
+        lines += ["  subgraph finally", *inner, "  end"]
+    for step, followed in edges.items():
+        for one, on in followed.items():
+            if one in ids:
+                lines.append(f"  {ids[one]} -->{'' if on == _USUAL else f'|{on}|'} {ids[step]}")
+    used = dict.fromkeys(nodes[step].phase for step in ids if step in nodes)
+    return "\n".join(
+        [*lines, *(f"  classDef {one.lower()} {_CLASSES[one.lower()]}" for one in used if one is not None)]
+    )
+
+
+def _box(step: str, key: str, node: Node) -> str:
+    words = [step] if node.phase is None else [step, f"{node.phase} {node.told}".rstrip()]
+    text = "<br/>".join(_quoted(one) for one in words)
+    return f'{key}["{text}"]' + (f":::{node.phase.lower()}" if node.phase is not None else "")
 
 
 def _quoted(text: str) -> str:

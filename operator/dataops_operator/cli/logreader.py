@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Final
 
@@ -14,7 +14,7 @@ from rich.text import Text
 from ..core.names import RUN_UID_LABEL
 from ..core.rows import FINAL
 from .cluster import PODS, RUNS, Cluster, Object
-from .containers import Source, sources
+from .containers import Source, Wanted, sources
 from .errors import CliError
 from .masks import Mask, of_run
 from .output import console, note
@@ -63,7 +63,7 @@ class Reader:
             self._write(source, mask.apply(line).rstrip("\n"))
 
     def _write(self, source: Source, line: str) -> None:
-        name = source.step if source.attempt == 1 else f"{source.step}#{source.attempt}"
+        name = source.label
         with self._lock:
             if self._prefixed and self._screen.is_terminal:
                 colour = self._colours.setdefault(source.step, COLOURS[len(self._colours) % len(COLOURS)])
@@ -72,15 +72,15 @@ class Reader:
                 sys.stdout.write(f"{name} | {line}\n" if self._prefixed else f"{line}\n")
                 sys.stdout.flush()
 
-    def follow(self, run: Object, step: str | None, attempt: int | None) -> None:
+    def follow(self, run: Object, wanted: Wanted) -> None:
         """Print the logs of everything that begins, until the run, or the step, has ended."""
         copies: dict[Source, threading.Thread] = {}
         failures: list[CliError] = []
         while True:
-            over = _over(run, step, attempt)
-            begun = [
-                one for one in sources(pods_of(self._cluster, run)) if one.begun and _wanted(one, run, step, attempt)
-            ]
+            over = _over(run, wanted)
+            names = {one["name"] for one in (run.get("status") or {}).get("steps") or ()}
+            there = [one for one in sources(pods_of(self._cluster, run)) if one.step in names]
+            begun = [one for one in there if one.begun and wanted.covers(one)]
             fresh = [one for one in sorted(begun, key=lambda one: one.attempt) if one not in copies]
             if fresh:
                 mask = self.mask(run)
@@ -107,23 +107,16 @@ def _start(work: Callable[[], None], failures: list[CliError]) -> threading.Thre
     return thread
 
 
-def _wanted(source: Source, run: Object, step: str | None, attempt: int | None) -> bool:
-    names = [one["name"] for one in (run.get("status") or {}).get("steps") or ()]
-    return source.step in ([step] if step else names) and attempt in (None, source.attempt)
-
-
-def _over(run: Object, step: str | None, attempt: int | None) -> bool:
+def _over(run: Object, wanted: Wanted) -> bool:
     """Whether nothing more will begin that is asked for."""
-    status = run.get("status") or {}
-    rows: Sequence[Object] = status.get("steps") or ()
     if has_ended(run):
         return True
-    for row in rows:
-        if row["name"] == step:
-            later = attempt is not None and (row.get("attempt") or 0) > attempt
-            return later or row["phase"] in FINAL
-    if step is not None and rows:
-        raise CliError(
-            f"run {run['metadata']['name']} has no step {step!r}; it has: {', '.join(one['name'] for one in rows)}"
-        )
-    return False
+    rows: dict[str, Object] = {one["name"]: one for one in (run.get("status") or {}).get("steps") or ()}
+    if wanted.step is None or not rows:
+        return False
+    if wanted.step not in rows:
+        text = f"run {run['metadata']['name']} has no step {wanted.step!r}; it has: {', '.join(rows)}"
+        raise CliError(text)
+    row = rows[wanted.step]
+    later = wanted.attempt is not None and (row.get("attempt") or 0) > wanted.attempt
+    return later or row["phase"] in FINAL

@@ -33,6 +33,15 @@ class StepView:
     elapsed: float | None
 
     @property
+    def items(self) -> str:
+        """Where the items of a fan-out stand; empty where it is none."""
+        found = self.row.items
+        if not found:
+            return ""
+        more = [f"{found[word]} {word}" for word in ("active", "failed") if found.get(word)]
+        return f"{found.get('succeeded', 0)}/{found['total']} items{''.join(f', {one}' for one in more)}"
+
+    @property
     def outputs(self) -> str:
         """Its outputs, short."""
         return ", ".join(f"{name}={brief(value)}" for name, value in (self.row.outputs or {}).items())
@@ -186,6 +195,7 @@ def _told(one: StepView) -> str:
         parts.append(f"attempt {row.attempt}")
     if row.final and one.elapsed is not None:
         parts.append(took(one.elapsed))
+    parts.append(one.items)
     if row.phase is Phase.SUCCEEDED:
         parts.append(one.outputs)
     elif row.reason or row.message:

@@ -63,7 +63,7 @@ def _line(step: StepView, last: bool, plain: bool) -> list[Text]:
     row = step.row
     branch = ("`-" if last else "|-") if plain else ("╰─" if last else "├─")
     told = Text(step.outputs, "dim") if row.phase is Phase.SUCCEEDED and not row.message else Text(step.why)
-    attempt = f"attempt {row.attempt}" if row.attempt > 1 else ""
+    attempt = step.items or (f"attempt {row.attempt}" if row.attempt > 1 else "")
     if row.phase in (Phase.FAILED, Phase.WAITING):
         told.stylize(STYLES[row.phase].replace("bold ", ""))
     return [

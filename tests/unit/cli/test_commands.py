@@ -59,6 +59,7 @@ def test_a_wrong_command_line_ends_with_2(words: list[str]) -> None:
         (["run", "p", "--logical-date", "2013-02-30"], "'2013-02-30' is no time"),
         (["watch", "r", "--timeout", "5 minutes"], "is not a duration"),
         (["logs", "r", "--previous", "--follow"], "goes with neither --attempt nor --follow"),
+        (["logs", "r", "--item", "3"], "is of one step; name it"),
         (["graph"], "name a Pipeline, or give --file or --run"),
         (["diff", "p", "1", "2", "--file", "x"], "goes with no NEW"),
     ],

@@ -112,11 +112,25 @@ def test_a_graph_that_is_too_wide_is_told_in_words() -> None:
 
 def test_mermaid_has_phases_and_no_markup_of_others() -> None:
     nodes = {"a": Node(Phase.SUCCEEDED, "3s"), "b": Node(Phase.FAILED, 'Error: exit "1" <b>#1</b>')}
-    assert mermaid({"a": [], "b": ["a"]}, nodes).splitlines() == [
+    assert mermaid({"a": {}, "b": {"a": "Succeeded"}}, nodes).splitlines() == [
         "flowchart TD",
         '  s0["a<br/>Succeeded 3s"]:::succeeded',
         '  s1["b<br/>Failed Error: exit #quot;1#quot; #lt;b#gt;#35;1#lt;/b#gt;"]:::failed',
         "  s0 --> s1",
         "  classDef succeeded fill:#d3f9d8,stroke:#2b8a3e,color:#000",
         "  classDef failed fill:#ffe3e3,stroke:#c92a2a,color:#000",
+    ]
+
+
+def test_what_follows_another_end_than_success_says_so_and_finally_stands_apart() -> None:
+    edges = {"a": {}, "mend": {"a": "Failed"}, "tell": {}}
+    assert marked("mend", Node(), 4, edges["mend"]).plain == "○mend  after a Failed"
+    assert mermaid(edges, {}, ["tell"]).splitlines() == [
+        "flowchart TD",
+        '  s0["a"]',
+        '  s1["mend"]',
+        "  subgraph finally",
+        '    s2["tell"]',
+        "  end",
+        "  s0 -->|Failed| s1",
     ]

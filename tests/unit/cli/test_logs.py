@@ -9,7 +9,7 @@ import pytest
 from tests.harness.canary import canary, needles
 
 from dataops_operator.cli.cluster import ENVIRONMENTS, JOBS, SECRETS, Cluster, Kind
-from dataops_operator.cli.containers import Source, choose, sources
+from dataops_operator.cli.containers import Source, Wanted, choose, sources
 from dataops_operator.cli.errors import CliError
 from dataops_operator.cli.masks import Mask, of_run, texts
 
@@ -59,7 +59,8 @@ PODS = [
 def chosen(
     step: str | None, attempt: int | None = None, previous: bool = False, pods: list[Object] = PODS
 ) -> list[str]:
-    return [one.pod for one in choose(sources(pods), a_run(steps=ROWS), step, attempt, previous)]
+    wanted = Wanted(step, None, attempt, previous)
+    return [one.pod for one in choose(sources(pods), a_run(steps=ROWS), wanted)]
 
 
 @pytest.mark.parametrize(
@@ -78,7 +79,7 @@ def test_the_container_of(arguments: dict[str, Any], expected: list[str]) -> Non
 
 def test_steps_that_share_a_pod_have_a_container_each() -> None:
     fused = [pod("stage-1", 1, "land", "audit")]
-    found = choose(sources(fused), a_run(steps=ROWS[:2]), "audit", 1, False)
+    found = choose(sources(fused), a_run(steps=ROWS[:2]), Wanted("audit", attempt=1))
     assert found == [Source("audit", 1, "stage-1", True)]
     assert chosen("land", attempt=1, pods=fused) == ["stage-1"]
 
@@ -96,6 +97,45 @@ def test_steps_that_share_a_pod_have_a_container_each() -> None:
 def test_a_log_that_is_not_there(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(CliError) as told:
         chosen(**arguments)
+    assert str(told.value) == message
+
+
+FANNED = {"name": "conform", "phase": "Running", "items": {"total": 3}}
+
+
+def of_item(name: str, item: int, attempt: int = 1) -> Object:
+    found = pod(name, attempt, "conform")
+    found["metadata"]["labels"]["dataops.dev/item"] = str(item)
+    return found
+
+
+ITEMS = [of_item("c-10", 10), of_item("c-1", 1), of_item("c-1-again", 1, 2), of_item("c-0", 0)]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "expected"),
+    [
+        pytest.param(Wanted("conform"), ["conform[0]", "conform[1]#2", "conform[10]"], id="all items in their order"),
+        pytest.param(Wanted("conform", item=1), ["conform[1]#2"], id="one item, its own last attempt"),
+        pytest.param(Wanted("conform", item=1, previous=True), ["conform[1]"], id="one item, the attempt before"),
+        pytest.param(Wanted(), ["conform[0]", "conform[1]#2", "conform[10]"], id="all of the run"),
+    ],
+)
+def test_the_items_of_a_fan_out(wanted: Wanted, expected: list[str]) -> None:
+    assert [one.label for one in choose(sources(ITEMS), a_run(steps=[FANNED]), wanted)] == expected
+
+
+@pytest.mark.parametrize(
+    ("wanted", "row", "message"),
+    [
+        (Wanted("conform", item=3), FANNED, "step conform has no item 3; it has 3, from 0"),
+        (Wanted("conform", item=2, attempt=1), FANNED, "step conform has not begun: it is Running"),
+        (Wanted("land", item=0), ROWS[0], "step land has no items"),
+    ],
+)
+def test_the_log_of_an_item_that_is_not_there(wanted: Wanted, row: Object, message: str) -> None:
+    with pytest.raises(CliError) as told:
+        choose([], a_run(steps=[row]), wanted)
     assert str(told.value) == message
 
 

@@ -63,6 +63,13 @@ def test_the_tree_of_a_run_under_way() -> None:
     ]
 
 
+def test_a_fan_out_tells_how_many_of_its_items_are_done() -> None:
+    items = {"total": 40, "active": 3, "succeeded": 12, "failed": 1}
+    obj = run("Running", step("conform", "Running", attempt=1, startedAt=at(40), items=items))
+    assert drawn(obj)[1] == "╰─ ● conform  Running  20s  12/40 items, 3 active, 1 failed"
+    assert lines(None, obj)[0] == f"{at(40)}  step conform  Running  12/40 items, 3 active, 1 failed"
+
+
 def test_the_tree_of_a_failed_run_says_why() -> None:
     failed = ran("audit", 15, 16, "Failed", reason="Error", message="exit code 1: 16 of 27 checks failed")
     skipped = step("publish", "Skipped", reason="UpstreamFailed", message="step audit failed")

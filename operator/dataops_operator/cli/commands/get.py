@@ -59,6 +59,8 @@ def _parts(run: Mapping[str, Any], *, wide: bool) -> Iterator[tuple[str, list[st
             for one in found
         ]
         yield "Waits for", ["reason", "since", "holder", "place", "message"], rows
+    if errors := [[one["name"], text] for one in status.get("steps") or () for text in _item_errors(one)]:
+        yield "Items that failed", ["step", "message"], errors
     if found := status.get("conditions"):
         rows = [_condition(one) for one in found]
         yield "Conditions", ["type", "status", "reason", "since", "message"], rows
@@ -85,6 +87,10 @@ def _facts(run: Mapping[str, Any], status: Mapping[str, Any]) -> Rows:
         "finished": status.get("finishedAt"),
     }
     return [[name, str(value)] for name, value in facts.items() if value]
+
+
+def _item_errors(step: Mapping[str, Any]) -> list[str]:
+    return (step.get("items") or {}).get("errors") or []
 
 
 def _parameter(one: Mapping[str, Any]) -> list[str | Text]:

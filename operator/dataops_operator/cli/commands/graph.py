@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.text import Text
 
 from ...api.pipeline import PipelineSpec
 from ...core.graph import dependencies
@@ -17,7 +18,7 @@ from ...core.validate import summarise
 from .. import completion
 from ..app import command
 from ..cluster import PIPELINES, REVISIONS, RUNS, Cluster
-from ..drawing import Node, lanes, listed, marked, mermaid
+from ..drawing import Edges, Node, lanes, listed, marked, mermaid
 from ..errors import CliError, Exit
 from ..kubeconfig import connect
 from ..options import Context, Kubeconfig, Namespace
@@ -70,16 +71,29 @@ def graph(
         spec, nodes = _of_pipeline(connect(kubeconfig, context, namespace), pipeline), {}
     else:
         raise typer.BadParameter("name a Pipeline, or give --file or --run", param_hint="PIPELINE")
-    needs = {name: [one.step for one in before] for name, before in dependencies(spec).items()}
+    edges = {name: {one.step: str(one.on) for one in before} for name, before in dependencies(spec).items()}
+    final = [step.name for step in spec.finally_ or ()]
     if output is Form.MERMAID:
-        plain(mermaid(needs, nodes))
+        plain(mermaid(edges, nodes, final))
         return
-    screen = console()
-    width = max(map(len, needs))
-    drawn = lanes(needs, lambda step: marked(step, nodes.get(step, Node()), width))
+    width = max(map(len, edges))
+    parts = [_drawn({name: edges[name] for name in edges if name not in final}, nodes, width)]
+    if final:
+        parts += [Text("finally", "bold"), _drawn({name: edges[name] for name in final}, nodes, width)]
+    for part in parts:
+        console().print(part)
+
+
+def _drawn(edges: Edges, nodes: Mapping[str, Node], width: int) -> Text:
+    """One graph in lanes, or in words where that is wider than the terminal."""
+
+    def label(step: str) -> Text:
+        return marked(step, nodes.get(step, Node()), width, edges[step])
+
+    screen, drawn = console(), lanes(edges, label)
     if screen.is_terminal and max(line.cell_len for line in drawn.split()) > screen.width:
-        drawn = listed(needs, lambda step: marked(step, nodes.get(step, Node()), width))
-    screen.print(drawn)
+        return listed(edges, label)
+    return drawn
 
 
 def _of_pipeline(cluster: Cluster, name: str) -> PipelineSpec:
