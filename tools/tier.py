@@ -1,8 +1,9 @@
-"""Run the tiers of tests, two side by side: each prints what ran and how long, and one that cannot run fails.
+"""Run the tiers of tests: each prints what ran and how long, and one that cannot run fails.
 
     python3 tools/tier.py --all packages lint unit
 
-Each tier is the make target of its name. It begins when those that it needs have ended, in the order given. Its count
+Each tier is the make target of its name. It begins when those that it needs have ended, in the order given; light ones
+run beside others, and of those that keep the machine busy there is one at a time. Its count
 of tests is read from what it prints; a tier of tests in which no test passed, or one was skipped, has failed, however
 it ended. What tiers print is shown one tier after another, the first as it comes.
 """
@@ -37,7 +38,8 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
 """What must have ended well before a tier begins, where it is asked for at all. Without it a tier would make the same
 itself: at the same time as another, or while a test's time runs."""
 SIDE_BY_SIDE = 2
-"""Tiers wait for clusters as much as they compute: two keep two cores busy, three make tests late."""
+ALONE = frozenset({"unit", "integration", "faults", "bench-smoke", "e2e"})
+"""Tiers of which each keeps two cores busy by itself: two of them beside each other are late, and lose their leases."""
 
 _COUNT = re.compile(r"(\d+) (\w+)")
 _SUMMARY = re.compile(r"((?:\d+ \w+(?:, )?)+) in [\d.]+s(?: \([\d:]+\))?")
@@ -167,6 +169,8 @@ def run_all(
                 if failed := [need for need in needed if need in outcomes and not outcomes[need].good]:
                     waiting.remove(name)
                     outcomes[name] = Outcome(name, False, {}, 0, why=f"not run, since {failed[0]} failed")
+                elif name in ALONE and not ALONE.isdisjoint(running.values()):
+                    continue
                 elif len(running) < side_by_side and outcomes.keys() >= set(needed):
                     waiting.remove(name)
                     running[pool.submit(run_one, name)] = name

@@ -88,7 +88,7 @@ async def test_a_run_says_who_created_it_and_nothing_can_change_that(site: Site)
     assert said(await patch(site, "bob", RUNS, "plain", forged)) == ("alice", "")
     removed = {"metadata": {"annotations": {CREATOR: None}}}
     assert said(await patch(site, "alice", RUNS, "plain", removed)) == ("alice", "")
-    assert said(await patch(site, "bob", RUNS, "plain", {"spec": {"cancel": "Graceful"}})) == ("alice", "")
+    assert said(await patch(site, "bob", RUNS, "plain", {"spec": {"cancel": "Graceful"}})) == ("alice", "bob")
 
 
 async def test_a_forged_creator_is_overwritten(site: Site) -> None:
@@ -122,7 +122,7 @@ async def test_an_environment_says_who_created_it_and_who_changed_its_spec_last(
 
 
 async def test_a_run_says_who_cancelled_it(site: Site) -> None:
-    await create(site, "alice", RUNS, "cancelled", FORGED)
+    await create(site, "alice", RUNS, "cancelled")
     change = {"spec": {"cancel": "Graceful"}, "metadata": {"annotations": FORGED}}
     assert said(await patch(site, "bob", RUNS, "cancelled", change)) == ("alice", "bob")
     assert said(await patch(site, "carol", RUNS, "cancelled", {"metadata": {"annotations": FORGED}})) == (

@@ -119,7 +119,21 @@ def test_two_tiers_run_side_by_side_and_never_three() -> None:
         running.remove(name)
         return tier.judge(name, 0, {"passed": 1}, 0)
 
-    assert len(tier.run_all(["unit", "chart", "faults", "integration"], run, go_on=True)) == 4
+    assert len(tier.run_all(["lint", "chart", "types", "built-images"], run, go_on=True)) == 4
+
+
+def test_of_the_tiers_that_keep_the_machine_busy_there_is_one_at_a_time() -> None:
+    running: list[str] = []
+
+    def run(name: str) -> tier.Outcome:
+        running.append(name)
+        assert len(tier.ALONE.intersection(running)) <= 1, running
+        time.sleep(0.02)
+        running.remove(name)
+        return tier.judge(name, 0, {"passed": 1}, 0)
+
+    names = ["integration", "e2e", "chart", "unit", "faults", "bench-smoke"]
+    assert [one.name for one in tier.run_all(names, run, go_on=True)] == names
 
 
 @pytest.mark.parametrize("need", ["programs", "packages", "built-images"])
