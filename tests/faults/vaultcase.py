@@ -21,12 +21,13 @@ from tests.faults.case import Result
 from tests.faults.scenarios import end_state
 from tests.harness.api import Api, Object, condition
 from tests.harness.canary import canary, leaks
-from tests.harness.history import Cluster, Recorder, run_ended
+from tests.harness.history import Cluster, Recorder, job_ended, run_ended
 from tests.harness.holdings import VAULT_RUN, Holdings
 from tests.harness.invariants import check_all, nothing_outlives
 from tests.harness.kinds import (
     CONFIGMAPS,
     ENVIRONMENTS,
+    JOBS,
     LEASES,
     NAMESPACES,
     PIPELINES,
@@ -207,6 +208,15 @@ class Lane:
         for kind, name in ((PIPELINES, "p"), (ENVIRONMENTS, "prod")):
             await api.wait_for(kind, self.name, name, _ready, timeout=ENDS_WITHIN)
 
+    async def _complete(self, name: str, within: float = 10) -> Cluster:
+        """What a run left, once the Job controller has told of its Jobs' ends, which it does a second late."""
+        deadline = time.monotonic() + within
+        while True:
+            left = _of_run(await Cluster.read(self.site.api, self.name), name)
+            if all(map(job_ended, left.of(JOBS))) or time.monotonic() > deadline:
+                return left
+            await asyncio.sleep(0.2)
+
     async def run(self, strike: Strike | None = None, name: str = "") -> Outcome:
         """One run under a fault to its end and until nothing of its secrets is left."""
         if strike and strike.fresh:
@@ -227,7 +237,7 @@ class Lane:
             problems = [f"I5: after {GONE_WITHIN:.0f} s there is left: {one}" for one in await self._left()]
         else:
             problems = [f"I2: it did not end; its status is {run.get('status')}"]
-        end = end_state(_of_run(await Cluster.read(self.site.api, self.name), name))
+        end = end_state(await self._complete(name))
         log = self.operator.tail()
         result = Result(name, list(self.cluster.writes), restarts, fault.struck(), end, problems, log)
         outcome = condition(run, "Succeeded")
