@@ -24,9 +24,6 @@ class Dependency:
     on: On = On.SUCCEEDED
 
 
-Dependencies = Mapping[str, tuple[Dependency, ...]]
-
-
 def placed(spec: PipelineSpec) -> Iterator[tuple[str, Step]]:
     """Every step, those of `finally` last, each with its path, such as `spec.steps[0]`."""
     for index, step in enumerate(spec.steps):

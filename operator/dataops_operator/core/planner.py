@@ -105,7 +105,7 @@ class _Planner:
             }
         while True:
             after = self._begun(rows, stop)
-            fresh = {name for name, row in after.items() if row.phase is Phase.FAILED} - self._failed(rows)
+            fresh = self._failed(after) - self._failed(rows)
             if not fresh or unanswered(self.revision, rows) is not None or unanswered(self.revision, after) is None:
                 return after
             # A step whose condition or templates cannot be told fails before its Job exists: nothing begins beside it.
