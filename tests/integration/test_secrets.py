@@ -299,8 +299,9 @@ async def refused_with(case: VaultCase, reason: str, said: str, name: str = "a")
     """The run's step fails at once with a reason, nothing else begins, and nothing is left."""
     await case.run()
     run = await case.ended(within=20)
-    assert failed_because(run, name) == reason
-    assert said in row(run, name)["message"], row(run, name)["message"]
+    message = row(run, name)["message"]
+    assert failed_because(run, name) == reason, message
+    assert said in message, message
     assert await case.jobs() == []
 
 

@@ -199,6 +199,9 @@ def _ended(row: Row, step: Step, count: Count, errors: Sequence[str], now: float
         more = f"; and {count.failed - len(errors)} more" if count.failed > len(errors) else ""
         text = f"{count.failed} of {count.total} items failed: {'; '.join(errors)}{more}"
         return replace(row, phase=Phase.FAILED, reason=Reason.ITEMS_FAILED, message=text)
+    if left := count.total - count.succeeded - count.failed:
+        text = f"{left} of {count.total} items were not run, since another step failed"
+        return replace(row, phase=Phase.FAILED, reason=Reason.UPSTREAM_FAILED, message=text)
     told = f"{count.failed} of {count.total} items failed, which is tolerated" if count.failed else None
     return replace(row, phase=Phase.SUCCEEDED, message=told)
 

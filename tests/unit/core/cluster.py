@@ -193,8 +193,12 @@ class Cluster:
 
     def flat(self) -> list[Row]:
         """The rows of the status, those of fan-outs by item."""
+        return self.flattened(self.rows)
+
+    def flattened(self, rows: tuple[Row, ...]) -> list[Row]:
+        """Rows, those of fan-outs by item."""
         identity = self.inputs.identity
-        return list(flat(self.rows, partial(job_name, identity.name, identity.uid)))
+        return list(flat(rows, partial(job_name, identity.name, identity.uid)))
 
     def late(self) -> bool:
         """Whether the run is out of time."""
@@ -264,7 +268,7 @@ class Cluster:
         if made.verdict is not None:
             assert not made.create
             self.check_verdict(made)
-        elif not any(row.under_way for row in made.rows) and not self.asked.suspend:
+        elif not any(row.under_way for row in self.flattened(made.rows)) and not self.asked.suspend:
             assert made.wake_at is not None, "the run waits for nothing, for ever"
 
     def check_verdict(self, made: Plan) -> None:

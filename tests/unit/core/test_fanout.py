@@ -327,7 +327,8 @@ def test_in_a_run_that_fails_a_fan_out_ends_what_runs_and_begins_nothing() -> No
     assert states(made) == "R1,K0*2"
     end = turned(pipeline, made, seen((0, GOOD)))
     assert end.verdict is Phase.FAILED
-    assert end.rows[0].phase is Phase.SUCCEEDED, "what ran of it ended well"
+    assert (end.rows[0].phase, end.rows[0].reason) == (Phase.FAILED, "UpstreamFailed"), "only one of three was run"
+    assert "2 of 3 items were not run" in str(end.rows[0].message)
 
 
 def test_jobs_of_items_that_were_given_up_are_deleted_and_others_are_not() -> None:
