@@ -63,10 +63,11 @@ async def test_a_volume_is_looked_into_by_a_job_of_the_runner_and_its_bytes_are_
     assert (spec["serviceAccountName"], spec["automountServiceAccountToken"]) == ("dataops-runner", False)
     assert spec["containers"][0]["image"] == IMAGE
     assert spec["volumes"][1]["persistentVolumeClaim"]["claimName"] == "target-scratch"
-    waiting = await api.get(ENVIRONMENTS, project, "prod")
-    assert condition(waiting, "TargetsReady").get("status") == "Unknown"
-    assert condition(waiting, "Reconciling").get("status") == "True"
-    site.pods.held.set()
+    try:
+        waiting = await site.says(project, "Unknown", "Provisioning")
+        assert condition(waiting, "Reconciling").get("status") == "True"
+    finally:
+        site.pods.held.set()
     ready = await site.says(project, "True", "Provisioned")
     (row,) = ready["status"]["targets"]
     assert row.pop("checkedAt")
