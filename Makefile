@@ -115,7 +115,7 @@ chart: .venv/ready ## Lint the chart and hold what it makes against the API serv
 	PYTHONPATH=tools $(PY) tools/chartcheck.py
 
 integration: .venv/ready ## Controllers against a real API server and Job controller, pods played
-	$(PY) -m pytest tests/integration -q --numprocesses 2 --dist loadfile
+	$(PY) -m pytest tests/integration -q --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 faults: .venv/ready ## The operator killed at every write and request, API server and Vault failing: short form
 	$(PY) -m pytest tests/faults -q

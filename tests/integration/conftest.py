@@ -15,6 +15,15 @@ from localcluster.controlplane import ControlPlane
 # A machine makes clusters with nodes in one of two ways; the tests of the other could only be skipped on it.
 collect_ignore = ["test_cluster_node.py" if kind.docker_answers() else "test_cluster_kind.py"]
 
+_LONG = "branches cluster_node history_restart outage own_rights runs targets vault_trouble"
+LONG = frozenset(f"test_{name}.py" for name in _LONG.split())
+"""Modules with cases that wait a minute, or that go on one after another."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Modules that last long by themselves come first, or one worker ends long after the other."""
+    items.sort(key=lambda item: item.path.name not in LONG)
+
 
 @pytest.fixture(scope="session")
 def control_plane() -> Iterator[ControlPlane]:
