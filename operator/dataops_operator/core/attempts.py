@@ -45,7 +45,8 @@ def overstayed(rows: Sequence[Row], view: View) -> tuple[str, ...]:
     """
     needed = {row.job for row in rows if row.under_way}
     spared = {row.job for row in rows if row.phase is Phase.SUCCEEDED or row.reason in SEEN_TO_END}
-    over = {row.job for row in rows if row.phase is not Phase.SUCCEEDED and row.reason in _WHILE_SHARED}
+    ended = SEEN_TO_END - _WHILE_SHARED
+    over = {row.job for row in rows if row.phase is not Phase.SUCCEEDED and row.reason not in ended}
     return tuple(
         name
         for name, job in view.jobs.items()
