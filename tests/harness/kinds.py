@@ -11,6 +11,7 @@ PIPELINE = "dataops.dev/pipeline"
 STEP = "dataops.dev/step"
 ITEM = "dataops.dev/item"
 ATTEMPT = "dataops.dev/attempt"
+STAGE = "dataops.dev/stage"
 
 
 @dataclass(frozen=True)

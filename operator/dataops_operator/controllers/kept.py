@@ -9,7 +9,7 @@ from typing import Any, Final
 from ..api.base import GROUP
 from ..api.conditions import Type, find_condition
 from ..core import status as statuses
-from ..core.names import KEEP_LABEL, RUN_LABEL, RUN_UID_LABEL
+from ..core.names import KEEP_LABEL, RUN_LABEL, RUN_UID_LABEL, STAGE_ANNOTATION
 from ..core.revision import PIPELINE_LABEL
 
 Object = Mapping[str, Any]
@@ -101,7 +101,10 @@ def slim_job(item: dict[str, Any]) -> dict[str, Any]:
     }
     if "startTime" in status:
         kept["startTime"] = status["startTime"]
-    return {"metadata": _meta(item) | {"labels": _routing(item)}, "status": kept}
+    meta = _meta(item) | {"labels": _routing(item)}
+    if stage := (item["metadata"].get("annotations") or {}).get(STAGE_ANNOTATION):
+        meta["annotations"] = {STAGE_ANNOTATION: sys.intern(stage)}
+    return {"metadata": meta, "status": kept}
 
 
 def slim_pod(item: dict[str, Any]) -> dict[str, Any]:

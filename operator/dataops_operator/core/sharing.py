@@ -13,7 +13,7 @@ from ..api.conditions import Reason
 from ..api.run import Phase
 from ..api.step import FailureClass, Step
 from .course import Rows
-from .names import STAGE_ANNOTATION, STEP_LABEL
+from .names import STAGE_ANNOTATION
 from .observe import Object, Observation, State, observe
 from .progress import adopted, judged, witnesses
 from .rows import Row
@@ -54,11 +54,10 @@ def stage_observed(turn: Turn, names: Sequence[str], rows: Rows, *, stopping: bo
 
 
 def _carried(name: str, job: Object | None, rows: Rows) -> Sequence[str]:
-    """The steps that a Job runs."""
+    """The steps of a Job that several share; nobody's where it has but one."""
     if job is None:
         return [row.name for row in rows.values() if row.job == name]
-    annotations = job["metadata"].get("annotations") or {}
-    told: str = annotations.get(STAGE_ANNOTATION) or job["metadata"].get("labels", {}).get(STEP_LABEL, "")
+    told: str = (job["metadata"].get("annotations") or {}).get(STAGE_ANNOTATION) or ""
     return told.split(",")
 
 

@@ -44,9 +44,7 @@ def view(
     told = [{"name": one, "imageID": "", "state": state} for one, state in zip(names, states, strict=True)]
     status = {"phase": phase, "initContainerStatuses": told[:-1], "containerStatuses": told[-1:], **pod}
     shown = {"metadata": {"name": f"{name}-pod", "uid": "p"}, "spec": {}, "status": status}
-    return View(
-        jobs={name: job}, pods={job["metadata"]["uid"]: [shown]}, proven=frozenset({name} if proven else set())
-    )
+    return View(jobs={name: job}, pods={job["metadata"]["uid"]: [shown]}, proven=frozenset({name} if proven else set()))
 
 
 def turned(made: Plan, seen: View, now: float = 60, asked: Asked | None = None, **spec: Any) -> Plan:
@@ -66,7 +64,7 @@ def test_one_job_begins_with_all_three_in_order_each_with_its_own_surroundings()
     assert job["metadata"]["name"] == name_of("a")
     assert [one["name"] for one in (*pod["initContainers"], *pod["containers"])] == ["a", "b", "c"]
     places = [
-        next(mount["name"] for mount in one["volumeMounts"] if mount["mountPath"] == "/tmp")  # noqa: S108
+        next(mount["name"] for mount in one["volumeMounts"] if mount["mountPath"] == "/tmp")
         for one in (*pod["initContainers"], *pod["containers"])
     ]
     assert len(set(places)) == 3, "what one leaves in /tmp is nothing to the next"

@@ -46,7 +46,9 @@ def chain(*names: str, fuse: str | None = "Auto", **of: dict[str, Any]) -> Pipel
         pytest.param(chain(*"abc", c={"podTemplate": {"nodeSelector": {"gpu": "yes"}}}), ["ab"], id="another node"),
         pytest.param(chain(*"ab").having(**{"finally": [{"name": "z", "image": "i"}]}), ["ab"], id="not with finally"),
         pytest.param(
-            chain("a").having(**{"finally": [{"name": "y", "image": "i"}, {"name": "z", "image": "i", "needs": ["y"]}]}),
+            chain("a").having(
+                **{"finally": [{"name": "y", "image": "i"}, {"name": "z", "image": "i", "needs": ["y"]}]}
+            ),
             [],
             id="nor within it: those run whatever the others do",
         ),
