@@ -11,7 +11,6 @@ PIPELINE = "dataops.dev/pipeline"
 STEP = "dataops.dev/step"
 ITEM = "dataops.dev/item"
 ATTEMPT = "dataops.dev/attempt"
-STAGE = "dataops.dev/stage"
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 from tests.harness.api import Object, condition
 from tests.harness.history import attempt_key, owner_uid, pod_phase
-from tests.harness.kinds import STAGE, STEP
+from tests.harness.kinds import STEP
 
 ENDED = ("Succeeded", "Failed")
 AGENT_CONTAINER = "dataops-secrets"
@@ -24,8 +24,8 @@ def outputs(row: Object) -> dict[str, Any]:
 
 def steps_of_job(job: Object) -> list[str]:
     """The steps that a Job runs, in order."""
-    told: str = (job["metadata"].get("annotations") or {}).get(STAGE) or step_label(job)
-    return told.split(",")
+    template = job.get("spec", {}).get("template", {})
+    return steps_of({"metadata": job["metadata"], "spec": template.get("spec", {})})
 
 
 def steps_of(pod: Object) -> list[str]:
@@ -54,8 +54,8 @@ def _terminated(pod: Object, container: str) -> Object:
     """How a container has ended; empty where it has not."""
     status = pod.get("status", {})
     both = [*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])]
-    found: Object = next((one["state"].get("terminated") for one in both if one["name"] == container), None) or {}
-    return found
+    state: Object = next((one["state"] for one in both if one["name"] == container), {})
+    return state.get("terminated") or {}
 
 
 def shared_row(row: Object, jobs: dict[str, Object], pods: list[Object]) -> list[str]:

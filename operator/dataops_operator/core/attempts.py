@@ -8,7 +8,7 @@ from typing import Final
 
 from ..api.conditions import Reason
 from ..api.run import Phase
-from .names import STAGE_ANNOTATION
+from .names import STAGE_LABEL
 from .observe import Object, job_condition
 from .plan import View
 from .rows import Row
@@ -63,7 +63,7 @@ def overstayed(rows: Sequence[Row], view: View) -> tuple[str, ...]:
 
 def _goes_on(job: Object, view: View) -> bool:
     """Whether a pod that several steps share is seen to go on."""
-    shared = STAGE_ANNOTATION in (job["metadata"].get("annotations") or {})
+    shared = STAGE_LABEL in (job["metadata"].get("labels") or {})
     return shared and bool(view.pods.get(job["metadata"]["uid"]))
 
 

@@ -82,6 +82,8 @@ def build_job(
     """
     identity, first = inputs.identity, stage[0]
     labels = identity.labels() | {names.STEP_LABEL: first.name, names.ATTEMPT_LABEL: str(attempt)}
+    if len(stage) > 1:
+        labels[names.STAGE_LABEL] = str(len(stage))
     if item is not None:
         labels[names.ITEM_LABEL] = str(item.index)
     named = None if item is None else {own_name(first): item.value}
@@ -129,9 +131,6 @@ def build_job(
     if None not in timeouts:
         # The pod's, not the Job's: the Job's would call a pod that succeeded late a failed Job.
         pod["activeDeadlineSeconds"] = int(sum(one for one in timeouts if one is not None))
-    told = _told(inputs)
-    if len(stage) > 1:
-        told[names.STAGE_ANNOTATION] = ",".join(step.name for step in stage)
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
@@ -141,7 +140,7 @@ def build_job(
             ),
             "namespace": identity.namespace,
             "labels": labels,
-            "annotations": told,
+            "annotations": _told(inputs),
             "ownerReferences": [identity.owner()],
         },
         "spec": {

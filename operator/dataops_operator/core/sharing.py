@@ -13,7 +13,7 @@ from ..api.conditions import Reason
 from ..api.run import Phase
 from ..api.step import FailureClass, Step
 from .course import Rows
-from .names import STAGE_ANNOTATION
+from .names import STAGE_LABEL
 from .observe import Object, Observation, State, observe
 from .progress import adopted, judged, witnesses
 from .rows import Row
@@ -39,7 +39,7 @@ def stage_observed(turn: Turn, names: Sequence[str], rows: Rows, *, stopping: bo
     if not head.under_way or head.job is None:
         return out
     job, pods = witnesses(turn, head.job)
-    carried = [name for name in left if name in _carried(head.job, job, rows)] or left[:1]
+    carried = left if _is_shared(job, head, rows) else left[:1]
     ended = head.started_at
     for position, name in enumerate(carried):
         row = out[name]
@@ -47,18 +47,17 @@ def stage_observed(turn: Turn, names: Sequence[str], rows: Rows, *, stopping: bo
             row = row.anew(Phase.RUNNING, attempt=1, started_at=ended, job=head.job)
         out[name] = row = _looked_at(turn, row, carried[position + 1 :], job, pods, stopping=stopping)
         if row.phase is not Phase.SUCCEEDED:
-            out |= {one: _behind(out[one], row) for one in left[position + 1 :]}
+            out |= {one: _behind(out[one], row) for one in carried[position + 1 :]}
             break
         ended = row.finished_at
     return out
 
 
-def _carried(name: str, job: Object | None, rows: Rows) -> Sequence[str]:
-    """The steps of a Job that several share; nobody's where it has but one."""
+def _is_shared(job: Object | None, head: Row, rows: Rows) -> bool:
+    """Whether the Job of the first step that has not ended runs those behind it, too."""
     if job is None:
-        return [row.name for row in rows.values() if row.job == name]
-    told: str = (job["metadata"].get("annotations") or {}).get(STAGE_ANNOTATION) or ""
-    return told.split(",")
+        return any(row.job == head.job and row.name != head.name for row in rows.values())
+    return STAGE_LABEL in (job["metadata"].get("labels") or {})
 
 
 def _looked_at(
@@ -71,7 +70,7 @@ def _looked_at(
     seen = observe(step, job, pods, proven=row.job in turn.view.proven, then=then)
     if row.reason == Reason.DEADLINE_EXCEEDED and seen.state is State.FAILED:
         seen = replace(seen, failure=FailureClass.DEADLINE, reason=Reason.DEADLINE_EXCEEDED, message=_late(turn, step))
-    if job is None or stopping or STAGE_ANNOTATION not in (job["metadata"].get("annotations") or {}):
+    if job is None or stopping or STAGE_LABEL not in (job["metadata"].get("labels") or {}):
         return judged(turn, row, seen, stopping=stopping)
     if seen.state is State.ACTIVE and seen.started and (late := _overdue(turn, row, step, job, seen)) is not None:
         return late

@@ -22,7 +22,7 @@ from dataops_operator.core.attempts import overstayed
 from dataops_operator.core.credentials import Armed, Hindrance
 from dataops_operator.core.fanout import flat
 from dataops_operator.core.items import tolerated
-from dataops_operator.core.names import ATTEMPT_LABEL, ITEM_LABEL, STAGE_ANNOTATION, STEP_LABEL, job_name
+from dataops_operator.core.names import ATTEMPT_LABEL, ITEM_LABEL, STAGE_LABEL, STEP_LABEL, job_name
 from dataops_operator.core.plan import Asked, Plan, Refusal, View
 from dataops_operator.core.planner import plan
 from dataops_operator.core.rows import Row
@@ -346,9 +346,9 @@ class Cluster:
 
     def members(self, name: str) -> list[str]:
         """The steps that a Job runs."""
-        metadata = self.jobs[name]["metadata"]
-        told: str = metadata["annotations"].get(STAGE_ANNOTATION) or metadata["labels"][STEP_LABEL]
-        return told.split(",")
+        labels = self.jobs[name]["metadata"]["labels"]
+        step: str = labels[STEP_LABEL]
+        return list(self.inputs.revision.rest[step]) if STAGE_LABEL in labels else [step]
 
     def part_of(self, job: Object) -> Part:
         """The step, and the item of it, whose attempt a Job is, or whose turn it is in it."""

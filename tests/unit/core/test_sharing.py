@@ -33,18 +33,26 @@ NO_IMAGE = {"waiting": {"reason": "ImagePullBackOff", "message": "Back-off"}}
 
 
 def view(
-    made: Plan, *states: dict[str, Any], phase: str = "Pending", proven: bool = True, first: str = "a", **pod: Any
+    made: Plan,
+    *states: dict[str, Any],
+    phase: str = "Pending",
+    proven: bool = True,
+    job: dict[str, Any] | None = None,
+    conditions: list[dict[str, str]] | None = None,
 ) -> View:
-    """The Job of a stage with its pod's containers in these states; none at all where there is no pod yet."""
-    name = name_of(first)
-    body = next(job for job in made.create if job["metadata"]["name"] == name)
-    job = JobBuilder.of(body).build()
-    job["metadata"] |= pod.pop("job", {})
-    names = job["metadata"]["annotations"]["dataops.dev/stage"].split(",")
-    told = [{"name": one, "imageID": "", "state": state} for one, state in zip(names, states, strict=True)]
-    status = {"phase": phase, "initContainerStatuses": told[:-1], "containerStatuses": told[-1:], **pod}
+    """The Job of the stage with its pod's containers in these states; `job`: more of its metadata."""
+    name = name_of("a")
+    (body,) = made.create
+    built = JobBuilder.of(body).build()
+    built["metadata"] |= job or {}
+    assert built["metadata"]["labels"]["dataops.dev/stage"] == "3"
+    told = [{"name": one, "imageID": "", "state": state} for one, state in zip("abc", states, strict=True)]
+    status: dict[str, Any] = {"phase": phase, "initContainerStatuses": told[:-1], "containerStatuses": told[-1:]}
+    status["conditions"] = conditions or []
     shown = {"metadata": {"name": f"{name}-pod", "uid": "p"}, "spec": {}, "status": status}
-    return View(jobs={name: job}, pods={job["metadata"]["uid"]: [shown]}, proven=frozenset({name} if proven else set()))
+    return View(
+        jobs={name: built}, pods={built["metadata"]["uid"]: [shown]}, proven=frozenset({name} if proven else set())
+    )
 
 
 def turned(made: Plan, seen: View, now: float = 60, asked: Asked | None = None, **spec: Any) -> Plan:
@@ -166,16 +174,16 @@ def test_a_failure_is_believed_once_it_was_read_live() -> None:
 
 def test_what_was_seen_to_end_stays_done_when_the_node_is_lost() -> None:
     begun = planned(pipeline(), [])
-    lost = {"conditions": [{"type": "DisruptionTarget", "status": "True", "reason": "DeletionByPodGC"}]}
-    made = turned(begun, view(begun, ran(1, 5), runs(5), WAITS, phase="Failed", **lost))
+    lost = [{"type": "DisruptionTarget", "status": "True", "reason": "DeletionByPodGC"}]
+    made = turned(begun, view(begun, ran(1, 5), runs(5), WAITS, phase="Failed", conditions=lost))
     assert told(made) == [("Succeeded", 1, True), ("Waiting", 1, True), ("Pending", 0, False)]
     assert (made.rows[1].reason, made.rows[1].disruptions) == ("Disrupted", 1)
 
 
 def test_a_drained_step_that_ends_with_0_before_the_next_begins_has_not_succeeded() -> None:
     begun = planned(pipeline(), [])
-    drained = {"conditions": [{"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI"}]}
-    made = turned(begun, view(begun, ran(1, 5), WAITS, WAITS, phase="Failed", **drained))
+    drained = [{"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI"}]
+    made = turned(begun, view(begun, ran(1, 5), WAITS, WAITS, phase="Failed", conditions=drained))
     assert (made.rows[0].phase, made.rows[0].reason) == (Phase.WAITING, "Disrupted")
 
 
@@ -244,4 +252,4 @@ def test_a_step_behind_whose_templates_cannot_be_filled_in_fails_in_its_own_turn
     given = given.step("a").step("b", needs=["a"], args=["$(params.o.none)"])
     (job,) = planned(given, []).create
     assert "initContainers" not in job["spec"]["template"]["spec"]
-    assert "dataops.dev/stage" not in job["metadata"]["annotations"]
+    assert "dataops.dev/stage" not in job["metadata"]["labels"]
