@@ -23,11 +23,13 @@ from tests.harness.operator import ROOT
 FULL = (
     Load("100 at once", 100),
     Load("300 at once", 300, idle=60),
+    Load("300 at once, fused", 300, fused=True),
     Load("240 a minute", 240, per_minute=240),
     Load("500 at once, a secret each", 500, secrets=True),
 )
 QUICK = (
     Load("30 at once", 30, idle=10),
+    Load("30 at once, fused", 30, fused=True, idle=10),
     Load("240 a minute", 60, per_minute=240, idle=10),
     Load("30 at once, a secret each", 30, secrets=True, idle=10),
 )

@@ -45,6 +45,8 @@ class Load:
     """0 for all at once."""
     secrets: bool = False
     """Whether each run reads a secret of a real Vault, in an Environment."""
+    fused: bool = False
+    """Whether the steps of a run share a pod."""
     within: float = 900
     """Seconds after which the bench gives up."""
     idle: float = 15
@@ -80,6 +82,8 @@ class Cost:
     """The part of the machine that others' processes took meanwhile; above 0.1 the times are not fair."""
     vault: VaultCost | None = None
     """Of a load with secrets."""
+    fused: bool = False
+    """Whether the steps of a run shared a pod."""
 
 
 @dataclass(frozen=True)
@@ -143,7 +147,7 @@ async def _measure(
         words = vault.arguments if vault else []
         operator = OperatorProcess(plane.kubeconfig, log, lease_namespace=NAMESPACE, python=python, arguments=words)
         async with operator:
-            await api.create(PIPELINES, NAMESPACE, _pipeline(secrets=load.secrets))
+            await api.create(PIPELINES, NAMESPACE, _pipeline(secrets=load.secrets, fused=load.fused))
             if vault:
                 await vault.begin()
             await _calm(server)
@@ -194,6 +198,7 @@ async def _measure(
         idle_seconds=load.idle,
         foreign_share=foreign,
         vault=vault_cost,
+        fused=load.fused,
     )
 
 
@@ -209,13 +214,15 @@ def step_delays(times: Sequence[PodTimes]) -> list[float]:
     return found
 
 
-def _pipeline(*, secrets: bool) -> Object:
+def _pipeline(*, secrets: bool, fused: bool) -> Object:
     """Three one-container steps, one after the other; their names sort in that order."""
     names = ["a", "b", "c"][:STEPS]
     steps: list[Object] = [{"name": name, "command": ["work"]} for name in names]
     for step, need in zip(steps[1:], names, strict=False):
         step["needs"] = [need]
     spec: Object = {"defaults": {"image": "example.test/step:1"}, "steps": steps}
+    if fused:
+        spec["fuse"] = "Auto"
     if secrets:
         spec["secrets"] = [SOURCE]
         for step in steps:

@@ -59,6 +59,35 @@ DIAMOND = Scenario("diamond", _diamond("diamond"), steps=4, attempts=4)
 RETRY = Scenario("retry", _diamond("retry", {"limit": 2, "backoff": {"initial": "1s"}}), steps=4, attempts=5)
 
 
+_AGAIN: Object = {"limit": 1, "backoff": {"initial": "1s"}}
+_SHARED: Object = {
+    "metadata": {"name": "shared"},
+    "spec": {
+        "defaults": {"image": "example.test/step:1"},
+        "fuse": "Auto",
+        "steps": [
+            {"name": "x", "command": ["first"]},
+            {"name": "y", "needs": ["x"], "command": ["second"], "retry": _AGAIN},
+            {"name": "c", "needs": ["y"], "command": ["third"], "outputs": [{"name": "rows", "type": "Integer"}]},
+        ],
+    },
+}
+SHARED = Scenario("shared", _SHARED, steps=3, attempts=2)
+
+_FAN: Object = {
+    "metadata": {"name": "fan"},
+    "spec": {
+        "defaults": {"image": "example.test/step:1"},
+        "steps": [
+            {"name": "y", "forEach": {"items": [1, 2]}, "command": ["each", "$(item)"], "retry": _AGAIN},
+            {"name": "d", "needs": ["y"], "command": ["join"]},
+        ],
+        "finally": [{"name": "z", "command": ["tidy"]}],
+    },
+}
+FAN = Scenario("fan", _FAN, steps=3, attempts=6)
+
+
 _PLACED: Object = {
     "metadata": {"name": "placed"},
     "spec": {
@@ -84,8 +113,8 @@ PLACED = Scenario("placed", _PLACED, steps=2, attempts=2, environment=_PLACE)
 
 
 def script() -> Script:
-    """Step b and c pass on what a gave them, one more each; in the run `retry` b fails at first."""
-    plays = Script().add("b", fail(3), attempt=1, run=RETRY.name)
+    """Step b and c pass on what a gave them, one more each; in the run `retry` b fails at first, in others y does."""
+    plays = Script().add("b", fail(3), attempt=1, run=RETRY.name).add("y", fail(3), attempt=1)
     return plays.add("a", succeed(rows=7)).add("b", succeed(rows=8)).add("c", succeed(rows=9)).paced(START, END)
 
 

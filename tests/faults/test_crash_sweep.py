@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from tests.faults.case import Bench, Result, judge, untouched
-from tests.faults.scenarios import DIAMOND, PLACED, RETRY, Scenario, script
+from tests.faults.scenarios import DIAMOND, FAN, PLACED, RETRY, SHARED, Scenario, script
 from tests.harness.api import Api
 from tests.harness.faults import CrashAt, When
 from tests.harness.player import Player
@@ -22,7 +22,7 @@ BEYOND = 2
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("scenario", [DIAMOND, RETRY], ids=lambda scenario: scenario.name)
+@pytest.mark.parametrize("scenario", [DIAMOND, RETRY, SHARED, FAN], ids=lambda scenario: scenario.name)
 async def test_death_at_any_write_changes_nothing(plane: ControlPlane, tmp_path: Path, scenario: Scenario) -> None:
     async with Api(plane.server, plane.token, plane.ca) as api, Player(api, script()):
         bench = Bench(plane, api, tmp_path)

@@ -39,9 +39,9 @@ from tests.harness.kinds import (
     SECRETS,
 )
 from tests.harness.needs import needs
+from tests.harness.stages import ENDED, outputs, shared_row, steps_of, steps_of_job, succeeded_steps
 
 OWNED = (JOBS, PODS, SECRETS, CLAIMS, CONFIGMAPS)
-ENDED = ("Succeeded", "Failed")
 OURS = ("app.kubernetes.io/managed-by", "dataops-operator")
 OUTLIVES = 120.0
 """Seconds by which a token or lease may outlive its run: what docs/secrets.md promises."""
@@ -122,8 +122,8 @@ def needs_first(history: History, cluster: Cluster) -> list[Violation]:
     ended: dict[tuple[str, str], int] = {}
     for change in history.of(PODS):
         labels = change.obj["metadata"].get("labels", {})
-        if pod_phase(change.obj) == "Succeeded" and RUN_UID in labels:
-            key = (labels[RUN_UID], labels.get("dataops.dev/step", ""))
+        for step in succeeded_steps(change.obj) if RUN_UID in labels else ():
+            key = (labels[RUN_UID], step)
             ended[key] = min(change.version, ended.get(key, change.version))
     found = []
     over = _ends(history)
@@ -152,9 +152,13 @@ def _ends(history: History) -> dict[tuple[str, str], list[int]]:
     out: dict[tuple[str, str], list[int]] = {}
     for changes in history.by_object(PODS).values():
         labels = changes[0].obj["metadata"].get("labels", {})
-        if RUN_UID in labels:
-            over = (one.version for one in changes if one.type == "DELETED" or pod_phase(one.obj) in ENDED)
-            out.setdefault((labels[RUN_UID], labels.get("dataops.dev/step", "")), []).append(next(over, _NEVER))
+        for step in steps_of(changes[0].obj) if RUN_UID in labels else ():
+            over = (
+                one.version
+                for one in changes
+                if one.type == "DELETED" or pod_phase(one.obj) in ENDED or step in succeeded_steps(one.obj)
+            )
+            out.setdefault((labels[RUN_UID], step), []).append(next(over, _NEVER))
     return out
 
 
@@ -247,8 +251,9 @@ def status_matches_children(history: History, cluster: Cluster) -> list[Violatio
     for uid, changes in history.by_object(JOBS).items():
         job = changes[-1].obj
         if _labelled(job):
-            run_uid, step, _, _ = attempt_key(job)
-            jobs.setdefault((run_uid, step), {})[uid] = job
+            run_uid = attempt_key(job)[0]
+            for one in steps_of_job(job):
+                jobs.setdefault((run_uid, one), {})[uid] = job
     pods = [changes[-1].obj for changes in history.by_object(PODS).values()]
     there = {pod["metadata"]["uid"] for pod in cluster.of(PODS)}
     specs = _specs(history, cluster)
@@ -276,14 +281,6 @@ def unchanged(before: Cluster, after: Cluster) -> list[Violation]:
     ]
 
 
-def outputs(row: Object) -> dict[str, Any]:
-    """A status row's outputs by name, whether they are written as a list of names and values or as a map."""
-    written = row.get("outputs") or {}
-    if isinstance(written, dict):
-        return written
-    return {item["name"]: item.get("value") for item in written}
-
-
 def _items(row: Object, jobs: dict[str, Object], pods: list[Object]) -> list[str]:
     """What the row of a fan-out says wrongly: how many of its items succeeded, and with which outputs."""
     good: dict[int, list[Object]] = {}
@@ -307,6 +304,8 @@ def _row(row: Object, jobs: dict[str, Object], pods: list[Object], there: set[st
     phase = row.get("phase")
     if not jobs:
         return [f"is {phase} without any Job"] if phase in ("Running", "Succeeded") else []
+    if any(len(steps_of_job(job)) > 1 for job in jobs.values()):
+        return shared_row(row, jobs, pods)
     uid, job = max(jobs.items(), key=lambda item: attempt_key(item[1])[3])
     attempt = attempt_key(job)[3]
     found = []

@@ -25,6 +25,7 @@ from tests.harness import podstatus
 from tests.harness.api import Api, ApiError, Object
 from tests.harness.kinds import ATTEMPT, PODS, RUN, RUN_UID, STEP
 from tests.harness.script import Outcome, Play, Script
+from tests.harness.stages import steps_of
 
 ROOT = Path(__file__).resolve().parents[2]
 REFUSED = (404, 409)
@@ -105,6 +106,9 @@ class Player:
             labels = pod["metadata"].get("labels", {})
             step, attempt = labels.get(STEP, ""), int(labels.get(ATTEMPT, "1"))
             self.times[uid] = PodTimes(labels.get(RUN_UID, ""), step, attempt, time.monotonic())
+            if len(steps_of(pod)) > 1:
+                self._start(uid, self._play_stage(pod))
+                return
             play = self.script.play(pod["metadata"]["namespace"], labels.get(RUN, ""), step, attempt)
             self._start(uid, self._play(pod, play))
         elif type_ == "DELETED":
@@ -153,6 +157,37 @@ class Player:
         if play.delete or lost:
             meta = pod["metadata"]
             await self.api.delete(PODS, meta["namespace"], meta["name"], grace=0)
+
+    async def _play_stage(self, pod: Object) -> None:
+        """Play a pod that several steps share: one container after the other, each as its own play says."""
+        meta, times = pod["metadata"], self.times[pod["metadata"]["uid"]]
+        every = [*pod["spec"].get("initContainers", []), *pod["spec"]["containers"]]
+        done: list[Object] = []
+        for container in every:
+            env = {one["name"]: one.get("value") for one in container.get("env", [])}
+            step, attempt = container["name"], int(env.get("DATAOPS_ATTEMPT") or 1)
+            play = self.script.play(meta["namespace"], meta["labels"].get(RUN, ""), step, attempt)
+            begun = time.monotonic()
+            await asyncio.sleep(0 if done else play.start)
+            started = podstatus.now()
+            if play.outcome is Outcome.NEVER_START:
+                stuck = {"waiting": {"reason": play.reason, "message": play.message}}
+                await self._write(pod, podstatus.sharing(pod, done, stuck, started))
+                await asyncio.Event().wait()
+            if not await self._write(pod, podstatus.sharing(pod, done, {"running": {"startedAt": started}}, started)):
+                return
+            times.running = times.running or time.monotonic()
+            if play.outcome is Outcome.HANG:
+                await asyncio.Event().wait()
+            await asyncio.sleep(begun + play.end - time.monotonic())
+            ended = podstatus.terminated(play, started, podstatus.now())
+            if play.outcome is not Outcome.SUCCEED:
+                await self._write(pod, podstatus.sharing(pod, done, ended, started, phase="Failed"))
+                return
+            done.append(ended)
+        last = podstatus.sharing(pod, done[:-1], done[-1], podstatus.now(), phase="Succeeded")
+        if await self._write(pod, last):
+            times.ended = time.monotonic()
 
     async def _kill(self, pod: Object) -> None:
         await self._write(pod, podstatus.killed(pod, podstatus.now()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from tests.harness.api import Object
@@ -61,6 +62,36 @@ def node_lost(at: str) -> Object:
         "message": "PodGC: node no longer exists",
     }
     return {"phase": "Failed", "conditions": [disruption]}
+
+
+def sharing(pod: Object, done: Sequence[Object], state: Object, at: str, *, phase: str = "Pending") -> Object:
+    """What a pod shows that several steps share.
+
+    Args:
+        pod: the pod.
+        done: the states of the containers that have ended, in order.
+        state: that of the one behind them.
+        at: when it became so.
+        phase: of the pod; Pending while init containers run.
+    """
+    every = [*pod["spec"].get("initContainers", []), *pod["spec"]["containers"]]
+    states = [*done, state, *[{"waiting": {"reason": "PodInitializing"}}] * len(every)][: len(every)]
+    told = [_container(one, shown, started="running" in shown) for one, shown in zip(every, states, strict=True)]
+    last = len(done) == len(every) - 1
+    conditions = [_true("PodScheduled", at), *([_true("Initialized", at)] if last else [])]
+    shown = "Running" if last and phase == "Pending" and "running" in state else phase
+    return _status(shown, conditions, told[-1:], told[:-1]) | {
+        "startTime": pod.get("status", {}).get("startTime") or at
+    }
+
+
+def terminated(play: Play, started: str, at: str) -> Object:
+    """The state of a container that ended as the play says."""
+    good = play.outcome is Outcome.SUCCEED
+    code = 0 if good else EXIT_SIGTERM if play.outcome is Outcome.EVICT else play.exit_code
+    reason = "Completed" if good else play.reason or "Error"
+    told = {"exitCode": code, "reason": reason, "message": play.message, "startedAt": started, "finishedAt": at}
+    return {"terminated": told}
 
 
 def waiting(pod: Object, play: Play, at: str) -> Object:

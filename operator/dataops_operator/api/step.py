@@ -147,6 +147,10 @@ class After(ApiModel):
     Completed, in whatever way."""
 
 
+Fuse = Literal["Auto", "Never"]
+"""Whether a step may share a pod with its neighbours."""
+
+
 class Range(ApiModel):
     """Whole numbers, both ends among them; templates such as `$(params.parts)` may be used."""
 
@@ -273,3 +277,5 @@ class Step(ApiModel):
     """None keeps the pipeline's workspace out of this step."""
     pod_template: PodTemplate | None = None
     """What is said about the step's pod: an allow-list; field by field, spec.defaults.podTemplate where unset."""
+    fuse: Fuse | None = None
+    """Whether the step may share a pod with those before and behind it in a chain; spec.fuse where unset."""

@@ -51,9 +51,15 @@ def sources(pods: Iterable[Object]) -> list[Source]:
         states = [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]
         begun = {one["name"] for one in states if {"running", "terminated"} & (one.get("state") or {}).keys()}
         for container in [*(pod["spec"].get("initContainers") or ()), *pod["spec"]["containers"]]:
-            name = container["name"]
-            found[name, item, attempt] = Source(name, attempt, pod["metadata"]["name"], name in begun, item)
+            name, number = container["name"], _attempt(container) or attempt
+            found[name, item, number] = Source(name, number, pod["metadata"]["name"], name in begun, item)
     return list(found.values())
+
+
+def _attempt(container: Object) -> int | None:
+    """The attempt that a container is at its step: in a pod that several share, not that of the first."""
+    told = next((one.get("value") for one in container.get("env") or () if one["name"] == "DATAOPS_ATTEMPT"), None)
+    return int(told) if told and told.isdecimal() else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from typing import Any, Final
 from ..api.base import GROUP
 from ..api.conditions import Type, find_condition
 from ..core import status as statuses
-from ..core.names import KEEP_LABEL, RUN_LABEL, RUN_UID_LABEL
+from ..core.names import KEEP_LABEL, RUN_LABEL, RUN_UID_LABEL, STAGE_LABEL
 from ..core.revision import PIPELINE_LABEL
 
 Object = Mapping[str, Any]
@@ -124,4 +124,4 @@ def slim_pod(item: dict[str, Any]) -> dict[str, Any]:
 
 def _routing(item: Object) -> dict[str, str]:
     labels = item["metadata"].get("labels") or {}
-    return {key: labels[key] for key in (PIPELINE_LABEL, RUN_LABEL, RUN_UID_LABEL) if key in labels}
+    return {key: labels[key] for key in (PIPELINE_LABEL, RUN_LABEL, RUN_UID_LABEL, STAGE_LABEL) if key in labels}

@@ -8,7 +8,8 @@ from typing import Final
 
 from ..api.conditions import Reason
 from ..api.run import Phase
-from .observe import job_condition
+from .names import STAGE_LABEL
+from .observe import Object, job_condition
 from .plan import View
 from .rows import Row
 
@@ -29,6 +30,10 @@ SEEN_TO_END: Final = frozenset(
     }
 )
 """Reasons of attempts that failed by the end of their pod, and not by being given up."""
+_WHILE_SHARED: Final = frozenset(
+    {Reason.INVALID_RESULT, Reason.MISSING_OUTPUT, Reason.RESULT_TOO_LARGE, Reason.DEADLINE_EXCEEDED}
+)
+"""Those of them which a pod that several steps share may go on after."""
 
 _POD_NAME = re.compile(r'pods "[^"]*"')
 
@@ -38,11 +43,15 @@ def overstayed(rows: Sequence[Row], view: View) -> tuple[str, ...]:
 
     Where a row says that the attempt's end was seen, its Job is let be, even if the view shows no pod (any more).
     """
-    spared = {row.job for row in rows if row.under_way or row.phase is Phase.SUCCEEDED or row.reason in SEEN_TO_END}
+    needed = {row.job for row in rows if row.under_way}
+    spared = {row.job for row in rows if row.phase is Phase.SUCCEEDED or row.reason in SEEN_TO_END}
+    ended = SEEN_TO_END - _WHILE_SHARED
+    over = {row.job for row in rows if row.phase is not Phase.SUCCEEDED and row.reason not in ended}
     return tuple(
         name
         for name, job in view.jobs.items()
-        if name not in spared
+        if name not in needed
+        and (name not in spared or (name in over and _goes_on(job, view)))
         and job_condition(job) is None
         and "deletionTimestamp" not in job["metadata"]
         and not any(
@@ -50,6 +59,12 @@ def overstayed(rows: Sequence[Row], view: View) -> tuple[str, ...]:
             for pod in view.pods.get(job["metadata"]["uid"], ())
         )
     )
+
+
+def _goes_on(job: Object, view: View) -> bool:
+    """Whether a pod that several steps share is seen to go on."""
+    shared = STAGE_LABEL in (job["metadata"].get("labels") or {})
+    return shared and bool(view.pods.get(job["metadata"]["uid"]))
 
 
 def ended_well(view: View) -> frozenset[str]:

@@ -10,7 +10,6 @@ from ..api.conditions import Reason
 from ..api.run import Phase
 from .fanout import Count, decode, failed, nothing, together
 from .items import FanOutError, expand, tolerated
-from .names import STEP_LABEL
 from .progress import observed
 from .rows import Row, skipped
 from .starting import begin
@@ -49,7 +48,7 @@ def fan_adopted(turn: Turn, row: Row) -> Row:
     step = turn.inputs.revision.steps[row.name]
     if step.for_each is None or row.items is not None or row.final:
         return row
-    if not any(job["metadata"].get("labels", {}).get(STEP_LABEL) == row.name for job in turn.view.jobs.values()):
+    if turn.job_name(row.name, 1, 0) not in turn.view.jobs:  # the first item is the first to begin
         return row
     try:
         total = len(expand(step.for_each, turn.inputs.resolver(turn.outputs)))

@@ -13,7 +13,6 @@ from typing import Any, Final
 
 import orjson
 
-from ..api.base import parse_duration
 from ..api.pipeline import Workspace
 from ..api.step import Resources, Step
 from . import names, podplacement
@@ -29,6 +28,8 @@ from .targets import MOUNT, ResolvedTarget
 from .templating import Reference, as_text, fill, fill_value, kubernetes_literal
 
 USER: Final = 65532
+_TMP: Final = "tmp"
+"""Volume at /tmp: of each container its own, so that none finds what another left."""
 RESULT_PATH: Final = "/dataops/result"
 RESULT_LIMIT: Final = 4096
 """Bytes of a termination message that the kubelet keeps (container API, "terminationMessagePath")."""
@@ -68,11 +69,11 @@ def build_job(
     Args:
         inputs: the run's fixed inputs.
         stage: the steps that share the pod, in order; the Job is named after the first.
-        attempt: from 1.
+        attempt: at the first of them, from 1; those behind it have not begun before.
         outputs: the outputs of each step that has succeeded.
         armed: the run's secrets; None where none of the steps uses any.
         outcome: how the run has ended, for steps of `finally`.
-        raised: how many attempts before were killed for their memory.
+        raised: how many attempts at the first before were killed for their memory.
         item: the one of a fan-out that it is for.
 
     Raises:
@@ -81,6 +82,8 @@ def build_job(
     """
     identity, first = inputs.identity, stage[0]
     labels = identity.labels() | {names.STEP_LABEL: first.name, names.ATTEMPT_LABEL: str(attempt)}
+    if len(stage) > 1:
+        labels[names.STAGE_LABEL] = str(len(stage))
     if item is not None:
         labels[names.ITEM_LABEL] = str(item.index)
     named = None if item is None else {own_name(first): item.value}
@@ -88,7 +91,10 @@ def build_job(
     values = {one.name: one.value for one in inputs.parameters}
     scopes = {step.name: scope for step in stage if (scope := inputs.scope(step, outputs, outcome, named)) is not None}
     containers = [
-        _container(inputs, step, attempt, resolve, armed, scopes.get(step.name), raised, item) for step in stage
+        _container(inputs, step, attempt, resolve, armed, scopes.get(step.name), raised, item, _TMP)
+        if step is first
+        else _container(inputs, step, 1, resolve, armed, scopes.get(step.name), 0, None, f"{_TMP}-{index}")
+        for index, step in enumerate(stage)
     ]
     if outcome is not None:
         for container in containers:
@@ -99,8 +105,8 @@ def build_job(
     annotations |= {_script_annotation(step): step.script for step in stage if step.script is not None}
     for step in stage:
         if (scope := scopes.get(step.name)) is not None:
-            told = {one.name: one.value for one in scope.values()}
-            annotations[_step_annotation(names.PARAMETERS_ANNOTATION, step)] = orjson.dumps(told).decode()
+            own = {one.name: one.value for one in scope.values()}
+            annotations[_step_annotation(names.PARAMETERS_ANNOTATION, step)] = orjson.dumps(own).decode()
     pod: dict[str, Any] = {
         "restartPolicy": "Never",
         "serviceAccountName": inputs.runner,
@@ -121,10 +127,10 @@ def build_job(
         annotations[names.AGENT_ANNOTATION] = order
     if before:
         pod["initContainers"] = before
-    timeout = first.timeout or inputs.revision.defaults.timeout
-    if timeout is not None:
+    timeouts = [inputs.revision.timeout(step) for step in stage]
+    if None not in timeouts:
         # The pod's, not the Job's: the Job's would call a pod that succeeded late a failed Job.
-        pod["activeDeadlineSeconds"] = int(parse_duration(timeout))
+        pod["activeDeadlineSeconds"] = int(sum(one for one in timeouts if one is not None))
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
@@ -194,6 +200,7 @@ def _container(
     scope: Scope | None,
     raised: int,
     item: Item | None,
+    tmp: str,
 ) -> dict[str, Any]:
     parameters = inputs.parameters
     if scope is not None:
@@ -208,7 +215,7 @@ def _container(
         "terminationMessagePath": RESULT_PATH,
         "securityContext": CONTAINER_SECURITY,
         "volumeMounts": [
-            *_mounts(inputs, step, item),
+            *_mounts(inputs, step, item, tmp),
             *secret_mounts(inputs, step, armed),
             *podplacement.volume_mounts(inputs, step),
         ],
@@ -282,10 +289,10 @@ def _step_annotation(prefix: str, step: Step) -> str:
     return f"{prefix}.{name}"
 
 
-def _mounts(inputs: Inputs, step: Step, item: Item | None) -> list[dict[str, Any]]:
+def _mounts(inputs: Inputs, step: Step, item: Item | None, tmp: str) -> list[dict[str, Any]]:
     """Single files by subPath: a volume on /dataops itself would be read-only, and nothing could be mounted below."""
     out: list[dict[str, Any]] = [
-        {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - a path inside the container
+        {"name": tmp, "mountPath": "/tmp"},  # noqa: S108 - a path inside the container
         {
             "name": "contract",
             "mountPath": "/dataops/params.json",
@@ -324,7 +331,7 @@ def _volumes(inputs: Inputs, stage: tuple[Step, ...], item: Item | None) -> list
         items.append(_item("item", names.ITEM_ANNOTATION))
     items += [_item(f"script-{step.name}", _script_annotation(step)) | {"mode": 0o555} for step in stage if step.script]
     out: list[dict[str, Any]] = [
-        {"name": "tmp", "emptyDir": {}},
+        *({"name": f"{_TMP}-{index}" if index else _TMP, "emptyDir": {}} for index in range(len(stage))),
         {"name": "contract", "downwardAPI": {"items": items}},
     ]
     workspace = inputs.revision.spec.workspace

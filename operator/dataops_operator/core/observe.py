@@ -83,7 +83,9 @@ _WAITING: Final[dict[str, Reason]] = {
 _DISRUPTION_REASONS: Final = frozenset({"Evicted", "NodeLost", "NodeShutdown", "Terminated", "Shutdown", "Preempting"})
 
 
-def observe(step: Step, job: Object | None, pods: Sequence[Object], *, proven: bool) -> Observation:
+def observe(
+    step: Step, job: Object | None, pods: Sequence[Object], *, proven: bool, then: Step | None = None
+) -> Observation:
     """What became of an attempt.
 
     Args:
@@ -91,8 +93,9 @@ def observe(step: Step, job: Object | None, pods: Sequence[Object], *, proven: b
         job: its Job, or None when there is none (any more).
         pods: the pods whose controller is that Job, by uid.
         proven: whether job and pods were read live, not from a cache.
+        then: the step that begins in the same pod when this one has ended well; None for the last of a pod.
     """
-    found = _from_pods(step, pods)
+    found = _from_pods(step, pods, then)
     if found is None:
         found = _from_job(step, job)
     if found.state is State.FAILED and not proven:
@@ -100,16 +103,20 @@ def observe(step: Step, job: Object | None, pods: Sequence[Object], *, proven: b
     return found
 
 
-def _from_pods(step: Step, pods: Sequence[Object]) -> Observation | None:
+def _from_pods(step: Step, pods: Sequence[Object], then: Step | None) -> Observation | None:
     """The observation from the newest pod that tells; None when none tells of an end or a start."""
     ended = [pod for pod in pods if pod.get("status", {}).get("phase") in ("Succeeded", "Failed")]
     for pod in ended:
         if pod["status"]["phase"] == "Succeeded":
-            return _succeeded(step, pod)
+            return _succeeded(step, pod, drained=_disrupted(pod) and then is None)
     active = [pod for pod in pods if pod not in ended]
-    if active:
-        return _active(step, active[-1])
-    return _failed(step, ended[-1]) if ended else None
+    if not active and not ended:
+        return None
+    newest = active[-1] if active else ended[-1]
+    if then is not None and (_container(step, newest).get("state", {}).get("terminated") or {}).get("exitCode") == 0:
+        # What begins after it shows that it had ended by itself, whatever became of the pod then.
+        return _succeeded(step, newest, drained=_disrupted(newest) and not _times(then, newest)["started"])
+    return _active(step, newest) if active else _failed(step, newest)
 
 
 def _container(step: Step, pod: Object) -> Mapping[str, Any]:
@@ -132,16 +139,17 @@ def _times(step: Step, pod: Object) -> dict[str, Any]:
     }
 
 
-def _succeeded(step: Step, pod: Object) -> Observation:
+def _succeeded(step: Step, pod: Object, *, drained: bool) -> Observation:
+    """A container that exited with 0; `drained`: perhaps because its pod was ended from outside."""
     ended = _container(step, pod).get("state", {}).get("terminated") or {}
     text = ended.get("message") or ""
     try:
         result = read(step, text)
-        if _disrupted(pod) and not text.strip():
+        if drained and not text.strip():
             # A drained container that handles SIGTERM exits with 0 in mid-work (KEP-3329, "Current state review").
             raise ResultError(Reason.DISRUPTED, "")
     except ResultError as error:
-        if _disrupted(pod):
+        if drained:
             return Observation(
                 State.FAILED, FailureClass.INFRASTRUCTURE, Reason.DISRUPTED, _disruption(pod), **_times(step, pod)
             )

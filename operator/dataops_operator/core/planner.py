@@ -23,6 +23,7 @@ from .outputs import bounded
 from .plan import Asked, Plan, View
 from .progress import observed
 from .rows import Row, skipped
+from .sharing import stage_observed
 from .starting import begin, unasked
 from .stopping import Stop, stop_of, stopped
 from .times import to_rfc3339
@@ -56,7 +57,10 @@ class _Planner:
         rows: Rows = {
             name: self._observed(known.get(name) or Row(name), stopping=self._stops(name, stop))
             for name in self.revision.follows
+            if name not in self.revision.rest
         }
+        if self.revision.shared:
+            rows = self._shared(rows, known, stop)
         if not turn.prove and not turn.explain:
             advanced = self._advanced(rows, known, stop)
             if turn.arm:
@@ -76,6 +80,14 @@ class _Planner:
             wake_at=min(turn.wakes, default=None),
             short=turn.short,
         )
+
+    def _shared(self, rows: Rows, known: Rows, stop: Stop | None) -> Rows:
+        """The rows, with those of steps that share pods."""
+        found = dict(rows)
+        for stage in self.revision.shared:
+            were = {name: known.get(name) or Row(name) for name in stage}
+            found |= stage_observed(self.turn, stage, were, stopping=self._stops(stage[0], stop))
+        return {name: found[name] for name in self.revision.follows}
 
     def _claim(self, before: Sequence[Row]) -> dict[str, Any] | None:
         """The workspace's claim, in the turn that creates the run's first Jobs."""
@@ -110,6 +122,7 @@ class _Planner:
                 return after
             # A step whose condition or templates cannot be told fails before its Job exists: nothing begins beside it.
             self.turn.create.clear()
+            self.turn.carried.clear()
             self.turn.arm = self.turn.short = False
             rows = {name: after[name] if name in fresh else row for name, row in rows.items()}
 
@@ -138,6 +151,9 @@ class _Planner:
                 rows[name] = self._left_out(row, failed)
                 continue
             rows[name] = self._next(row, rows, outcome)
+            for other, job in self.turn.carried.items():
+                rows[other] = replace(rows[other], job=job)
+            self.turn.carried.clear()
             if rows[name].phase is Phase.SUCCEEDED:  # a fan-out over nothing
                 self.turn.outputs = {**self.turn.outputs, name: rows[name].outputs or {}}
         return rows

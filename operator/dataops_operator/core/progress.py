@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -36,21 +37,47 @@ def observed(turn: Turn, row: Row, *, stopping: bool = False) -> Row:
     """
     if row.final:
         return row
-    step = turn.inputs.revision.steps[row.name]
-    # Jobs that the status has not heard of: the operator ended between the two writes. That a later attempt was
-    # begun says that the one before was judged, even if that cannot be seen any more.
-    while True:
-        attempt = row.attempt if row.refused else row.attempt + 1
-        if (name := turn.job_name(row.name, attempt, row.item)) not in turn.view.jobs:
-            break
-        created = turn.view.jobs[name]["metadata"].get("creationTimestamp")
-        row = row.anew(Phase.RUNNING, attempt=attempt, started_at=created, job=name)
+    row = adopted(turn, row)
     if not row.under_way:
         return row
     assert row.job is not None  # noqa: S101 - under_way says so
-    job = turn.view.jobs.get(row.job)
-    pods = turn.view.pods.get(job["metadata"]["uid"], ()) if job is not None else ()
+    job, pods = witnesses(turn, row.job)
+    step = turn.inputs.revision.steps[row.name]
     seen = observe(step, job, pods, proven=row.job in turn.view.proven)
+    return judged(turn, row, seen, stopping=stopping)
+
+
+def adopted(turn: Turn, row: Row) -> Row:
+    """The row with the Jobs that the status has not heard of: the operator ended between the two writes.
+
+    That a later attempt was begun says that the one before was judged, even if that cannot be seen any more.
+    """
+    while True:
+        attempt = row.attempt if row.refused else row.attempt + 1
+        if (name := turn.job_name(row.name, attempt, row.item)) not in turn.view.jobs:
+            return row
+        created = turn.view.jobs[name]["metadata"].get("creationTimestamp")
+        row = row.anew(Phase.RUNNING, attempt=attempt, started_at=created, job=name)
+
+
+def witnesses(turn: Turn, name: str) -> tuple[Object | None, Sequence[Object]]:
+    """A Job, where it is there, and its pods."""
+    job = turn.view.jobs.get(name)
+    return job, turn.view.pods.get(job["metadata"]["uid"], ()) if job is not None else ()
+
+
+def judged(turn: Turn, row: Row, seen: Observation, *, stopping: bool = False, since: float = 0) -> Row:
+    """The row of an attempt under way by what was seen of it.
+
+    Args:
+        turn: of planning.
+        row: as it was.
+        seen: of its attempt.
+        stopping: whether the step is to end.
+        since: when its container could begin at the earliest, in seconds since the epoch, if later than its Job.
+    """
+    assert row.job is not None  # noqa: S101 - an attempt is under way
+    step = turn.inputs.revision.steps[row.name]
     if seen.state is State.UNPROVEN:
         turn.prove.append(row.job)
         return row
@@ -58,7 +85,7 @@ def observed(turn: Turn, row: Row, *, stopping: bool = False) -> Row:
         return _succeeded(turn, row, seen)
     if seen.state is State.FAILED:
         return _failed(turn, row, step, seen, last=stopping)
-    return row if stopping else _active(turn, row, step, job or {}, bool(pods), seen)
+    return row if stopping else _active(turn, row, step, seen, since)
 
 
 def _succeeded(turn: Turn, row: Row, seen: Observation) -> Row:
@@ -104,13 +131,15 @@ def _runs(row: Row) -> Row:
     return row if same else replace(row, phase=Phase.RUNNING, reason=None, message=None)
 
 
-def _active(turn: Turn, row: Row, step: Step, job: Object, has_pod: bool, seen: Observation) -> Row:
+def _active(turn: Turn, row: Row, step: Step, seen: Observation, since: float) -> Row:
     """An attempt under way: nothing to do, unless it does not start."""
     if seen.started:
         return _runs(row)
     assert row.job is not None  # noqa: S101
     reason, message = seen.reason, seen.message
-    created = from_rfc3339(job["metadata"]["creationTimestamp"])
+    job, pods = witnesses(turn, row.job)
+    assert job is not None  # noqa: S101 - without it the attempt has failed
+    has_pod, created = bool(pods), from_rfc3339(job["metadata"]["creationTimestamp"])
     patience = NO_POD_PATIENCE if job["status"].get("startTime") else BACKLOG_PATIENCE
     if not has_pod and turn.now >= created + patience:
         told = turn.view.explained.get(row.job)
@@ -122,7 +151,7 @@ def _active(turn: Turn, row: Row, step: Step, job: Object, has_pod: bool, seen: 
     elif not has_pod:
         turn.wakes.append(created + patience)
     limit = step.start_timeout or turn.inputs.revision.defaults.start_timeout
-    deadline = max(created, seen.armed_at or 0.0) + parse_duration(limit)
+    deadline = max(created, since, seen.armed_at or 0.0) + parse_duration(limit)
     if seen.arming_since is not None:  # for which the environment has a limit of its own
         if turn.vault is not None:
             deadline = max(deadline, seen.arming_since + parse_duration(turn.vault.wait_limit) + AGENT_PATIENCE)

@@ -9,11 +9,12 @@ from typing import Any, Final
 
 import orjson
 
-from ..api.base import GROUP
+from ..api.base import GROUP, parse_duration
 from ..api.parameter import Parameter
 from ..api.pipeline import Defaults, PipelineSpec
 from ..api.step import Retry, Step
 from .graph import Dependency, dependencies, placed, topological
+from .stages import stages
 
 PIPELINE_LABEL: Final = f"{GROUP}/pipeline"
 _HASH_LENGTH: Final = 10
@@ -37,6 +38,7 @@ class Revision:
         final: names of those of `finally`.
         order: the names, each behind all that it follows.
         templates: the parameters of the templates that were filled in.
+        shared: the stages: names of steps that share a pod, in their order.
     """
 
     name: str
@@ -46,6 +48,13 @@ class Revision:
     final: frozenset[str]
     order: tuple[str, ...]
     templates: Templates = field(default_factory=dict)
+    shared: tuple[tuple[str, ...], ...] = ()
+    rest: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Of each step of a stage: itself and those behind it, which its Job runs as well."""
+
+    def stage(self, name: str) -> tuple[Step, ...]:
+        """The steps that the Job of a step runs."""
+        return tuple(self.steps[one] for one in self.rest.get(name, (name,)))
 
     def parameters(self, step: Step) -> tuple[Parameter, ...] | None:
         """The parameters of the template that a step was made of; None where it was made of none."""
@@ -59,6 +68,11 @@ class Revision:
     def image(self, step: Step) -> str:
         """A step's container image."""
         return step.image or self.defaults.image or ""
+
+    def timeout(self, step: Step) -> float | None:
+        """How long an attempt at a step may run, in seconds; None without end."""
+        limit = step.timeout or self.defaults.timeout
+        return None if limit is None else parse_duration(limit)
 
     def retry(self, step: Step) -> Retry:
         """A step's retry policy."""
@@ -89,7 +103,9 @@ def load_revision(name: str, spec: PipelineSpec, templates: Templates | None = N
     order = topological({step: [one.step for one in before] for step, before in follows.items()})
     ordered = (*(name for name in order if name not in final), *(name for name in order if name in final))
     steps = {step.name: step for _, step in placed(spec)}
-    return Revision(name, spec, follows, steps, final, ordered, templates or {})
+    shared = stages(spec, follows, steps)
+    rest = {one: stage[index:] for stage in shared for index, one in enumerate(stage)}
+    return Revision(name, spec, follows, steps, final, ordered, templates or {}, shared, rest)
 
 
 def read_revision(name: str, data: Mapping[str, Any]) -> Revision:

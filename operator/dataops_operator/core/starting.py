@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any, Final
 
 from ..api.base import parse_duration
@@ -78,22 +79,41 @@ def _start(turn: Turn, row: Row, step: Step, attempt: int, outcome: Phase | None
         turn.wakes.append(turn.now + POLL)
         return held(row, Reason.JOB_QUOTA, NO_ROOM)
     armed = turn.view.armed
+    stage = turn.inputs.revision.stage(row.name)
     if not isinstance(armed, Armed):
-        if wants(turn.inputs, step):
+        if any(wants(turn.inputs, one) for one in stage):
             return _unarmed(turn, row, attempt, armed)
         armed = None
     now = to_rfc3339(turn.now)
     try:
-        turn.create.append(
-            build_job(
-                turn.inputs, (step,), attempt, turn.outputs, armed, outcome=outcome, raised=row.out_of_memory, item=item
-            )
-        )
+        body, stage = _job(turn, stage, attempt, armed, outcome, row.out_of_memory, item)
     except TemplateError as error:
         return row.anew(Phase.FAILED, Reason.INVALID_TEMPLATE, str(error), finished_at=now)
     except ImageError as error:
         return row.anew(Phase.FAILED, Reason.IMAGE_NOT_ALLOWED, str(error), finished_at=now)
+    turn.create.append(body)
+    turn.carried |= dict.fromkeys((one.name for one in stage[1:]), name)
     return row.anew(Phase.RUNNING, attempt=attempt, started_at=now, job=name)
+
+
+def _job(
+    turn: Turn,
+    stage: tuple[Step, ...],
+    attempt: int,
+    armed: Armed | None,
+    outcome: Phase | None,
+    raised: int,
+    item: Item | None,
+) -> tuple[dict[str, Any], tuple[Step, ...]]:
+    """The Job of a stage, and the steps that it runs: the first alone where one behind it will fail in its own turn."""
+
+    def build(steps: tuple[Step, ...]) -> dict[str, Any]:
+        return build_job(turn.inputs, steps, attempt, turn.outputs, armed, outcome=outcome, raised=raised, item=item)
+
+    if len(stage) > 1:
+        with suppress(TemplateError, ImageError):
+            return build(stage), stage
+    return build(stage[:1]), stage[:1]
 
 
 def _unarmed(turn: Turn, row: Row, attempt: int, why: Hindrance | None) -> Row:

@@ -21,6 +21,8 @@ class Turn:
         self.now = now
         self.asked = asked
         self.create: list[dict[str, Any]] = []
+        self.carried: dict[str, str] = {}
+        """Steps that begin behind the one that was just begun, with the Job that they share."""
         self.prove: list[str] = []
         self.explain: list[str] = []
         self.stop: list[str] = []

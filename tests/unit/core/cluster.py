@@ -22,7 +22,7 @@ from dataops_operator.core.attempts import overstayed
 from dataops_operator.core.credentials import Armed, Hindrance
 from dataops_operator.core.fanout import flat
 from dataops_operator.core.items import tolerated
-from dataops_operator.core.names import ATTEMPT_LABEL, ITEM_LABEL, STEP_LABEL, job_name
+from dataops_operator.core.names import ATTEMPT_LABEL, ITEM_LABEL, STAGE_LABEL, STEP_LABEL, job_name
 from dataops_operator.core.plan import Asked, Plan, Refusal, View
 from dataops_operator.core.planner import plan
 from dataops_operator.core.rows import Row
@@ -51,6 +51,8 @@ class Cluster:
         # What is true.
         self.jobs: dict[str, Object] = {}
         self.pods: dict[str, list[Object]] = {}
+        self.turns: dict[str, list[Object]] = {}
+        """Of a Job that several steps share: the states of the containers that have ended well."""
         self.created: Counter[str] = Counter()
         self.attempts: Counter[Part] = Counter()
         self.done: dict[Part, Object] = {}
@@ -158,6 +160,7 @@ class Cluster:
                     f"I1: attempt {attempt} of {part}, after {self.attempts[part] - 1}"
                 )
                 self.check_begin(step, made)
+                self.turns[name] = []
                 self.jobs[name] = JobBuilder.of(body, self.now - EPOCH).build()
                 del self.jobs[name]["spec"]
             else:
@@ -309,7 +312,8 @@ class Cluster:
                     assert (row.outputs or {}) == self.done[row.name, None]
                 elif row.items is not None:
                     self.check_gathered(row)
-            elif row.phase is Phase.SKIPPED:
+            elif row.phase is Phase.SKIPPED and row.name not in self.inputs.revision.rest:
+                # Of a pod that several steps share, nobody may have seen how far it came.
                 begun = [part for part, count in self.attempts.items() if part[0] == row.name and count]
                 assert not begun, f"{row.name} is said to be skipped, but began"
         for one in self.flat():
@@ -321,11 +325,13 @@ class Cluster:
             assert one.disruptions <= policy.infrastructure + 1, one
 
     def check_gathered(self, row: Row) -> None:
-        """A fan-out's outputs are those of its items, in their order."""
+        """A fan-out's outputs are those of its items that were seen to succeed, in their order."""
         for declared in self.inputs.revision.steps[row.name].outputs or ():
-            for index in range((row.items or {})["total"]):
-                value = (row.outputs or {}).get(declared.name, [None] * 99)[index]
-                assert value == self.done.get((row.name, index), {}).get(declared.name), (row, index)
+            for one in self.flattened((row,)):
+                assert one.item is not None
+                value = (row.outputs or {}).get(declared.name, [None] * 99)[one.item]
+                seen = one.phase is Phase.SUCCEEDED
+                assert value == (self.done[one.name, one.item].get(declared.name) if seen else None), (row, one)
 
     # The world.
 
@@ -338,20 +344,43 @@ class Cluster:
         phases = {pod["status"]["phase"] for pod in self.pods.get(name, ())}
         return bool(phases & {"Succeeded", "Failed"}) or "conditions" in self.jobs[name]["status"]
 
-    @staticmethod
-    def part_of(job: Object) -> Part:
-        """The step, and the item of it, whose attempt a Job is."""
+    def members(self, name: str) -> list[str]:
+        """The steps that a Job runs."""
+        labels = self.jobs[name]["metadata"]["labels"]
+        step: str = labels[STEP_LABEL]
+        return list(self.inputs.revision.rest[step]) if STAGE_LABEL in labels else [step]
+
+    def part_of(self, job: Object) -> Part:
+        """The step, and the item of it, whose attempt a Job is, or whose turn it is in it."""
+        if len(self.turns.get(job["metadata"]["name"], ())):
+            return self.step_of(job["metadata"]["name"]), None
         labels = job["metadata"]["labels"]
         return labels[STEP_LABEL], int(labels[ITEM_LABEL]) if ITEM_LABEL in labels else None
 
     def step_of(self, name: str) -> str:
-        """The step whose attempt a Job is."""
-        step: str = self.jobs[name]["metadata"]["labels"][STEP_LABEL]
-        return step
+        """The step whose attempt a Job is, or whose turn it is in it."""
+        return self.members(name)[len(self.turns.get(name, ()))]
 
     def pod(self, name: str, change: Callable[[PodBuilder], PodBuilder]) -> None:
         """The kubelet tells of a Job's one pod."""
-        self.pods[name] = [change(PodBuilder(self.step_of(name), f"{name}-pod")).build()]
+        made = change(PodBuilder(self.step_of(name), f"{name}-pod")).build()
+        self.pods[name] = [self.shared(name, made) if len(self.members(name)) > 1 else made]
+
+    def shared(self, name: str, pod: Object) -> Object:
+        """A pod that several steps share, by what the container does whose turn it is."""
+        names, done, status = self.members(name), self.turns[name], pod["status"]
+        last = len(done) == len(names) - 1
+        states = [*done, (status.get("containerStatuses") or [{"state": {}}])[0]["state"]]
+        if not last and status["phase"] == "Succeeded":
+            done.append(states[-1])
+            follower = names[len(done)]
+            self.attempts[follower, None] = max(1, self.attempts[follower, None])
+        if not last and status["phase"] != "Failed":
+            status["phase"] = "Pending"
+        states += [{"waiting": {"reason": "PodInitializing"}}] * (len(names) - len(states))
+        found = [{"name": one, "imageID": "", "state": state} for one, state in zip(names, states, strict=True)]
+        status |= {"initContainerStatuses": found[:-1], "containerStatuses": found[-1:]}
+        return pod
 
     def seconds(self) -> float:
         """Seconds since the epoch of the tests."""
@@ -359,6 +388,14 @@ class Cluster:
 
     def given_up(self, name: str) -> bool:
         """Whether the status says that a Job's attempt is over."""
+        if len(names := self.members(name)) > 1:
+            rows = {row.name: row for row in self.rows}
+            members = [rows[one] for one in names if one in rows]
+            return any(
+                (row.job == name and row.phase is not Phase.SUCCEEDED and not row.under_way)
+                or (row.attempt and row.job != name)
+                for row in members
+            )
         part, attempt = self.part_of(self.jobs[name]), int(self.jobs[name]["metadata"]["labels"][ATTEMPT_LABEL])
         whole = {row.name: row for row in self.rows}.get(part[0])
         if part[1] is not None and whole is not None and whole.final:
@@ -370,12 +407,12 @@ class Cluster:
 
     def succeed(self, name: str, *, silent: bool = False) -> None:
         """A pod ends well, with the outputs that its step declares, unless it is silent."""
-        step = self.step_of(name)
+        step, part = self.step_of(name), self.part_of(self.jobs[name])
         declared = self.inputs.revision.steps[step].outputs or ()
         outputs = {} if silent else {one.name: f"{name}/{one.name}" for one in declared}
         self.pod(name, lambda pod: pod.succeeded(outputs, began=self.seconds(), ended=self.seconds()))
         if not silent or not declared:
-            self.done[self.part_of(self.jobs[name])] = outputs
+            self.done[part] = outputs
 
     def settle(self, name: str) -> None:
         """The Job controller draws the conclusion from a pod that has ended."""

@@ -44,6 +44,7 @@ def pipelines(draw: st.DrawFn) -> PipelineBuilder:
     """A small graph; some steps declare an output, which some of those behind them use."""
     builder = a_pipeline().having(secrets=[{"name": "x", "vault": {"path": "secret/data/x"}}])
     with_output: list[str] = []
+    chain = draw(st.booleans())
     for index in range(draw(st.integers(1, 5))):
         before = NAMES[:index]
         needs = draw(st.lists(st.sampled_from(before), unique=True, max_size=3)) if before else []
@@ -60,12 +61,17 @@ def pipelines(draw: st.DrawFn) -> PipelineBuilder:
             with_output.append(NAMES[index])
         if draw(st.integers(0, 3)) == 0:
             fields["secrets"] = [{"name": "x"}]
+        if chain:  # most of its steps may share a pod
+            fields = {"needs": list(before[-1:])} | {key: fields[key] for key in ("secrets",) if key in fields}
+            fields["outputs"] = draw(st.sampled_from([None, None, [{"name": "n"}]]))
+            fields["timeout"] = draw(st.sampled_from([None, "2m"]))
         builder.step(NAMES[index], retry=draw(RETRIES), startTimeout=draw(st.sampled_from([None, "30s"])), **fields)
     last = [{"name": name, "image": "img", "command": ["true"]} for name in "yz"[: draw(st.integers(0, 2))]]
     if len(last) == 2 and draw(st.booleans()):
         last[1] |= {"needs": ["y"]}
     timeout = {"timeout": "1m"} if draw(st.integers(0, 3)) == 0 else {}
-    return builder.having(**({"finally": last} if last else {}), **timeout)
+    fuse = draw(st.sampled_from(["Auto", "Auto", "Never"])) if chain else draw(st.sampled_from(["Auto", "Never"]))
+    return builder.having(**({"finally": last} if last else {}), **timeout, fuse=fuse)
 
 
 class Runs(RuleBasedStateMachine):
@@ -218,8 +224,7 @@ class Runs(RuleBasedStateMachine):
 
 
 def containers(pod: dict[str, Any]) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = pod["status"].get("containerStatuses", [])
-    return found
+    return [one for kind in ("initContainerStatuses", "containerStatuses") for one in pod["status"].get(kind, ())]
 
 
 def _fail(pod: Any, how: str, began: float) -> Any:
