@@ -101,6 +101,16 @@ class Reason(StrEnum):
     EXPRESSION_FAILED = "ExpressionFailed"
     FAN_OUT_INVALID = "FanOutInvalid"
     ITEMS_FAILED = "ItemsFailed"
+    # steps without a pod
+    APPROVAL = "Approval"
+    APPROVED = "Approved"
+    REJECTED = "Rejected"
+    APPROVAL_FORBIDDEN = "ApprovalForbidden"
+    APPROVAL_TIMED_OUT = "ApprovalTimedOut"
+    TIME_NOT_REACHED = "TimeNotReached"
+    OBJECT_NOT_READY = "ObjectNotReady"
+    OBJECT_UNREADABLE = "ObjectUnreadable"
+    KIND_NOT_ALLOWED = "KindNotAllowed"
     # the end of a run before its time
     CANCELLED = "Cancelled"
     SUSPENDED = "Suspended"

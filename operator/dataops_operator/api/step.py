@@ -30,6 +30,7 @@ from .base import (
 from .parameter import ParameterType
 from .podtemplate import PodTemplate
 from .secret import StepSecret
+from .stepkinds import Approval, Wait
 from .templateref import TemplateReference, TemplateValue
 
 Quantity = Annotated[dict[Annotated[str, StringConstraints(max_length=63)], IntOrString], Field(max_length=16)]
@@ -187,7 +188,7 @@ class ForEach(ApiModel):
 
 
 class Step(ApiModel):
-    """One container run to its end, in its own pod."""
+    """One container run to its end, in its own pod; or an approval or a wait, which have none."""
 
     model_config = ApiModel.model_config | {
         "json_schema_extra": rules(
@@ -197,8 +198,23 @@ class Step(ApiModel):
                 ".script",
             ),
             rule(
-                "has(self.script) || has(self.command) || has(self.args) || has(self.image) || has(self.template)",
+                "has(self.script) || has(self.command) || has(self.args) || has(self.image) || has(self.template)"
+                " || has(self.approval) || has(self.wait)",
                 "a step needs a command, args, a script, or an image whose own entrypoint it runs",
+            ),
+            rule(
+                "!(has(self.approval) || has(self.wait)) || !(has(self.approval) && has(self.wait)"
+                " || has(self.script) || has(self.command) || has(self.args) || has(self.image) || has(self.template)"
+                " || has(self.env) || has(self.outputs) || has(self.resources) || has(self.secrets)"
+                " || has(self.workspace) || has(self.podTemplate) || has(self.startTimeout) || has(self.retry)"
+                " || has(self.forEach))",
+                "an approval or a wait has no container, no retry and no forEach, and a step is one of the two; remove"
+                " what belongs to the other",
+            ),
+            rule(
+                "!has(self.approval) || !has(self.timeout)",
+                "an approval has its own timeout; write approval.timeout",
+                ".timeout",
             ),
             rule(
                 "!has(self.template) || !(has(self.script) || has(self.command) || has(self.args) || has(self.image)"
@@ -250,6 +266,10 @@ class Step(ApiModel):
     """Steps that must have succeeded before; a step whose outputs are used is needed without saying."""
     after: Annotated[list[After], Field(max_length=64, json_schema_extra=LIST_BY_STEP)] | None = None
     """Steps that must have ended before, and how: what follows a failure, or a step that was skipped."""
+    approval: Approval | None = None
+    """A person decides whether the run goes on; no container is run."""
+    wait: Wait | None = None
+    """Waits for a time, or for an object to be as it should; no container is run."""
     when: Expression | None = None
     """Condition in CEL, such as `params.full || steps.check.outputs.rows > 0`; where it does not hold once the step is
     due, the step is skipped."""

@@ -7,10 +7,11 @@ from collections.abc import Iterator, Mapping
 from ..api.pipeline import PipelineSpec
 from ..api.step import ForEach, On, Step
 from .expressions import ExpressionError, compile_condition
-from .graph import EXPRESSION_ROOTS, dependencies, find_cycle, placed, step_references
+from .graph import EXPRESSION_ROOTS, OBJECT_ROOTS, dependencies, find_cycle, placed, step_references
 from .items import ITEMS_LIMIT, FanOutError, expand, tolerated
 from .parameters import Problem
 from .references import check_name, nearest
+from .stepfields import kind_conditions
 from .templating import Reference, TemplateError, references, strings
 
 
@@ -71,25 +72,40 @@ def _follows(path: str, step: Step, among: frozenset[str], final: frozenset[str]
 def _condition(
     path: str, step: Step, parameters: frozenset[str], outputs: Mapping[str, frozenset[str]], final: frozenset[str]
 ) -> Iterator[Problem]:
-    if step.when is None:
-        return
+    said = [("when", step.when, EXPRESSION_ROOTS)] if step.when is not None else []
+    for field, text, roots in (*said, *((field, text, OBJECT_ROOTS) for field, text in kind_conditions(step))):
+        yield from _names(f"{path}.{field}", text, roots, step.name in final, parameters, outputs, final)
+
+
+def _names(
+    path: str,
+    text: str,
+    roots: frozenset[str],
+    ended: bool,
+    parameters: frozenset[str],
+    outputs: Mapping[str, frozenset[str]],
+    final: frozenset[str],
+) -> Iterator[Problem]:
+    """What is wrong with one condition."""
     try:
-        expression = compile_condition(step.when, EXPRESSION_ROOTS)
+        expression = compile_condition(text, roots)
     except ExpressionError as error:
-        yield Problem(f"{path}.when", str(error))
+        yield Problem(path, str(error))
         return
     for name in expression.references:
-        if name == ("steps",):
-            yield Problem(f"{path}.when", 'name the step itself, such as steps["a"]: it tells what to wait for')
+        if name[0] == "object":
             continue
-        if name[0] == "steps" and len(name) > 1 and name[1] in final and step.name not in final:
-            text = f"{'.'.join(name)}: steps of spec.finally run when all others have ended; remove it"
-            yield Problem(f"{path}.when", text)
+        if name == ("steps",):
+            yield Problem(path, 'name the step itself, such as steps["a"]: it tells what to wait for')
+            continue
+        if name[0] == "steps" and len(name) > 1 and name[1] in final and not ended:
+            told = f"{'.'.join(name)}: steps of spec.finally run when all others have ended; remove it"
+            yield Problem(path, told)
             continue
         try:
-            check_name(name, parameters, outputs, ended=step.name in final)
+            check_name(name, parameters, outputs, ended=ended)
         except TemplateError as error:
-            yield Problem(f"{path}.when", str(error))
+            yield Problem(path, str(error))
 
 
 def fan_out_problems(path: str, fan: ForEach) -> Iterator[Problem]:

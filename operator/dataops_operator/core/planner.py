@@ -19,6 +19,7 @@ from .fanning import fan_adopted, fan_begun, fan_left, fan_observed, fan_stopped
 from .fanout import flat
 from .inputs import Inputs
 from .jobs import build_claim
+from .kinds import go_on
 from .outputs import bounded
 from .plan import Asked, Plan, View
 from .progress import observed
@@ -63,8 +64,8 @@ class _Planner:
                 return Plan(tuple(rows.values()), arm=True)
             rows = advanced
         after = tuple(rows.values())
-        if turn.prove or turn.explain:
-            return Plan(after, prove=tuple(turn.prove), explain=tuple(turn.explain))
+        if turn.prove or turn.explain or turn.look:
+            return Plan(after, prove=tuple(turn.prove), explain=tuple(turn.explain), look=tuple(turn.look))
         return Plan(
             rows=after,
             create=tuple(turn.create),
@@ -80,12 +81,17 @@ class _Planner:
     def _claim(self, before: Sequence[Row]) -> dict[str, Any] | None:
         """The workspace's claim, in the turn that creates the run's first Jobs."""
         workspace = self.revision.spec.workspace
-        first = self.turn.create and all((row.attempt == 0 or row.refused) and row.items is None for row in before)
+        kinds = self.revision.kinds
+        first = self.turn.create and all(
+            row.name in kinds or ((row.attempt == 0 or row.refused) and row.items is None) for row in before
+        )
         if not first or workspace is None or workspace.size is None:
             return None
         return build_claim(self.turn.inputs.identity, workspace)
 
     def _observed(self, row: Row, *, stopping: bool) -> Row:
+        if row.name in self.revision.kinds:
+            return row
         look = observed if row.items is None else fan_observed
         return look(self.turn, row, stopping=stopping)
 
@@ -138,7 +144,7 @@ class _Planner:
                 rows[name] = self._left_out(row, failed)
                 continue
             rows[name] = self._next(row, rows, outcome)
-            if rows[name].phase is Phase.SUCCEEDED:  # a fan-out over nothing
+            if rows[name].phase is Phase.SUCCEEDED:  # a fan-out over nothing, or no pod at all
                 self.turn.outputs = {**self.turn.outputs, name: rows[name].outputs or {}}
         return rows
 
@@ -154,12 +160,17 @@ class _Planner:
     def _next(self, row: Row, rows: Rows, outcome: Phase | None) -> Row:
         """A step that has no attempt under way, brought as far as it may go."""
         standing, why = course(self.revision.follows[row.name], rows)
+        kind = self.revision.kinds.get(row.name)
+        if kind is not None and row.attempt:
+            return go_on(self.turn, row, kind, rows, outcome)  # it has begun, and what has may end
         if standing is Course.HELD or (self.turn.suspended and standing is Course.DUE):
             return row
         if why is not None:
             return skipped(row, *never(why, rows[why.step]))
         if (decided := unasked(self.turn, row, rows, outcome)) is not None:
             return decided
+        if kind is not None:
+            return go_on(self.turn, row, kind, rows, outcome)
         if self.revision.steps[row.name].for_each is not None:
             return fan_begun(self.turn, row, outcome)
         return begin(self.turn, row, outcome)

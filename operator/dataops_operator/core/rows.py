@@ -42,6 +42,8 @@ class Row:
     """Of the row of one item of a fan-out: its position, from 0."""
     items: Mapping[str, Any] | None = None
     """Of a fan-out that has begun: where its items stand, as `fanout` writes it."""
+    approvers: Mapping[str, Any] | None = None
+    """Of an approval that is waited for: who may decide; None for whoever may change the run."""
     parts: tuple[Row, ...] | None = field(default=None, compare=False, repr=False)
     """The same as rows, where they are at hand in this turn of planning; in no status."""
     held: tuple[str, str] | None = None
@@ -85,6 +87,7 @@ class Row:
             out_of_memory=raw.get("outOfMemory", 0),
             outputs=raw.get("outputs"),
             items=raw.get("items"),
+            approvers=raw.get("approvers"),
         )
 
     def to_status(self) -> dict[str, Any]:
@@ -103,6 +106,7 @@ class Row:
             "disruptions": self.disruptions or None,
             "outOfMemory": self.out_of_memory or None,
             "items": dict(self.items) if self.items else None,
+            "approvers": self.approvers,
             "outputs": dict(self.outputs) if self.outputs else None,
         }
         return {key: value for key, value in values.items() if value is not None}

@@ -9,7 +9,7 @@ from ..api.conditions import UNARMED, Reason
 from ..api.run import Phase
 from ..api.step import Step
 from .attempts import refusal
-from .course import Rows
+from .course import Rows, named_steps
 from .credentials import Armed, Hindrance, wants
 from .expressions import ExpressionError, compile_expression, holds
 from .graph import EXPRESSION_ROOTS
@@ -55,13 +55,7 @@ def _asked(turn: Turn, row: Row, when: str, rows: Rows, outcome: Phase | None) -
     """The row of a step whose condition does not hold, or cannot be told; None where it holds."""
     try:
         expression = compile_expression(when, EXPRESSION_ROOTS)
-        named = {path[1] for path in expression.references if path[0] == "steps" and len(path) > 1}
-        steps = {
-            name: {"phase": str(rows[name].phase), "outputs": dict(rows[name].outputs or {})}
-            for name in named
-            if name in rows
-        }
-        if holds(expression, turn.inputs.variables(steps, outcome)):
+        if holds(expression, turn.inputs.variables(named_steps(expression.references, rows), outcome)):
             return None
     except ExpressionError as error:
         text = f"when: {error}"

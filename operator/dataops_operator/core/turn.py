@@ -9,6 +9,7 @@ from ..api.base import parse_duration
 from ..api.environment import Vault
 from .inputs import Inputs
 from .names import job_name
+from .objects import ObjectRef
 from .plan import Asked, View
 
 
@@ -23,6 +24,7 @@ class Turn:
         self.create: list[dict[str, Any]] = []
         self.prove: list[str] = []
         self.explain: list[str] = []
+        self.look: list[ObjectRef] = []
         self.stop: list[str] = []
         self.outputs: Mapping[str, Mapping[str, Any]] = {}
         self.suspended = False

@@ -1,0 +1,82 @@
+"""What a step may be besides a container: an approval, or a wait."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints
+
+from .base import LIST_SET, ApiModel, Duration, Expression, Text, rule, rules
+
+Subject = Annotated[str, StringConstraints(min_length=1, max_length=253)]
+Subjects = Annotated[list[Subject], Field(min_length=1, max_length=32, json_schema_extra=LIST_SET)]
+Templated = Annotated[str, StringConstraints(min_length=1, max_length=512)]
+
+
+class Approvers(ApiModel):
+    """Who may decide: everyone who is one of the users, or in one of the groups."""
+
+    model_config = ApiModel.model_config | {
+        "json_schema_extra": rules(
+            rule(
+                "has(self.users) || has(self.groups)",
+                "nobody could decide; name users or groups, or remove approvers so that everyone may who may change"
+                " the run",
+            ),
+        )
+    }
+
+    users: Subjects | None = None
+    """Names as the API server knows them, such as alice@example.com or system:serviceaccount:ci:releaser."""
+    groups: Subjects | None = None
+    """Groups as the API server knows them."""
+
+
+class Approval(ApiModel):
+    """A decision of a person, given by `dataops approve` or `dataops reject`, or in the run's spec.approvals."""
+
+    message: Text | None = None
+    """What is to be decided; templates such as `$(steps.check.outputs.rows)` are filled in."""
+    approvers: Approvers | None = None
+    """Who may decide; everyone who may change the run where unset."""
+    timeout: Duration | None = None
+    """How long to wait for the decision; until the run's own timeout where unset."""
+    on_timeout: Literal["Reject", "Approve"] = "Reject"
+    """What silence means once timeout is over."""
+
+
+class ObjectCondition(ApiModel):
+    """A condition on an object of the cluster, read with the rights of the run's own ServiceAccount."""
+
+    api_version: Annotated[str, StringConstraints(min_length=1, max_length=253)]
+    """Such as batch/v1; the chart's stepObjects lists which kinds may be read."""
+    kind: Annotated[str, StringConstraints(min_length=1, max_length=63)]
+    """Such as Job."""
+    name: Templated
+    """Name of the object; templates are filled in."""
+    namespace: Templated | None = None
+    """Its namespace; the run's own where unset. Templates are filled in."""
+    when: Expression
+    """Condition in CEL over `object`, and over what a step's `when` may name: `object.status.succeeded > 0`. What it
+    names and is not there yet is waited for."""
+
+
+class Wait(ApiModel):
+    """Something to wait for, without a pod: exactly one of the three."""
+
+    model_config = ApiModel.model_config | {
+        "json_schema_extra": rules(
+            rule(
+                "(has(self.duration) ? 1 : 0) + (has(self.until) ? 1 : 0) + (has(self.condition) ? 1 : 0) == 1",
+                "a wait is for a duration, until a time, or for a condition; give exactly one",
+            ),
+        )
+    }
+
+    duration: Duration | None = None
+    """How long, from when the step is due."""
+    until: Templated | None = None
+    """Until when, RFC 3339 such as 2013-02-09T06:00:00Z; a day alone is its midnight in UTC. Templates are filled in;
+    a time that is over is not waited for."""
+    condition: ObjectCondition | None = None
+    """Until an object is as it says, for as long as the step's timeout lets it."""

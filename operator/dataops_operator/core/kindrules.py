@@ -1,0 +1,80 @@
+"""What can be known to be wrong with a step that has no container."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from ..api.base import parse_duration
+from ..api.step import Step
+from ..api.stepkinds import Approval, Wait
+from .parameters import Problem
+from .stepfields import kind_of
+from .templating import references
+from .times import parse_time
+
+_OF_CONTAINERS: Final = {
+    "template": "template",
+    "image": "image",
+    "command": "command",
+    "args": "args",
+    "script": "script",
+    "env": "env",
+    "outputs": "outputs",
+    "resources": "resources",
+    "secrets": "secrets",
+    "workspace": "workspace",
+    "podTemplate": "pod_template",
+    "startTimeout": "start_timeout",
+    "retry": "retry",
+    "forEach": "for_each",
+}
+_LONGEST: Final = "366d"
+
+
+def kind_problems(path: str, step: Step) -> Iterator[Problem]:
+    """What is wrong with a step that has no container, besides its templates and conditions."""
+    kind = kind_of(step)
+    if step.approval is not None and step.wait is not None:
+        yield Problem(f"{path}.wait", "a step is an approval or a wait, not both; remove one")
+    for field, attribute in _OF_CONTAINERS.items():
+        if getattr(step, attribute) is not None:
+            yield Problem(f"{path}.{field}", f"belongs to a container, and this step is of the kind {kind}; remove it")
+    if step.approval is not None:
+        yield from _approval(f"{path}.approval", step.approval)
+        if step.timeout is not None:
+            yield Problem(f"{path}.timeout", "an approval has its own timeout; write approval.timeout")
+    if step.wait is not None:
+        yield from _wait(f"{path}.wait", step.wait, step.timeout)
+
+
+def _approval(path: str, approval: Approval) -> Iterator[Problem]:
+    if approval.timeout is not None:
+        yield from _bounded(f"{path}.timeout", approval.timeout)
+        if parse_duration(approval.timeout) == 0:
+            yield Problem(f"{path}.timeout", f"{approval.timeout} is no time at all; write at least 1s")
+    who = approval.approvers
+    if who is not None and not who.users and not who.groups:
+        yield Problem(f"{path}.approvers", "nobody could decide; name users or groups, or remove approvers")
+
+
+def _wait(path: str, wait: Wait, timeout: str | None) -> Iterator[Problem]:
+    given = [one for one in (wait.duration, wait.until, wait.condition) if one is not None]
+    if len(given) != 1:
+        yield Problem(path, "a wait is for a duration, until a time, or for a condition; give exactly one")
+        return
+    if wait.duration is not None:
+        yield from _bounded(f"{path}.duration", wait.duration)
+        if timeout is not None and parse_duration(timeout) <= parse_duration(wait.duration):
+            text = f"{wait.duration} is not shorter than the step's timeout of {timeout}; it would always fail"
+            yield Problem(f"{path}.duration", text)
+    if wait.until is not None and not any(references(wait.until)):
+        try:
+            parse_time(wait.until)
+        except ValueError as error:
+            yield Problem(f"{path}.until", str(error))
+
+
+def _bounded(path: str, text: str) -> Iterator[Problem]:
+    if parse_duration(text) > parse_duration(_LONGEST):
+        yield Problem(path, f"{text} is longer than {_LONGEST}; write less")
