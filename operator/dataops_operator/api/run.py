@@ -97,7 +97,7 @@ MUTABLE: Final = frozenset({"approvals", "cancel", "suspend"})
 
 
 class PipelineRunSpec(ApiModel):
-    """What to run. Fixed once written but for cancel, suspend and approvals: start another run to change anything else."""
+    """What to run. Fixed once written but for cancel, suspend and approvals: for anything else start another run."""
 
     model_config = ApiModel.model_config | {
         "json_schema_extra": rules(

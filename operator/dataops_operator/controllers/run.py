@@ -16,7 +16,7 @@ from ..core.attempts import ended_well
 from ..core.concurrency import key_of
 from ..core.credentials import Armed
 from ..core.inputs import Identity
-from ..core.plan import Plan, Refusal, asked_of
+from ..core.plan import Plan, Refusal, View, asked_of
 from ..core.planner import plan
 from ..core.rows import Row
 from ..core.stepparameters import step_parameters
@@ -27,6 +27,7 @@ from .acceptance import Acceptance, Begun
 from .admission import Admission
 from .children import Children
 from .events import News
+from .objects import Objects
 from .pipeline import LAST_RUN_DELAY
 from .revisions import Revisions
 from .secrets import Arming, NoVault
@@ -45,10 +46,11 @@ _TURNS = 5
 class RunController:
     """Reconciles PipelineRuns."""
 
-    def __init__(self, world: World, revisions: Revisions, secrets: Arming | NoVault) -> None:
+    def __init__(self, world: World, revisions: Revisions, secrets: Arming | NoVault, objects: Objects) -> None:
         """Work on what the world holds."""
         self._world = world
         self._secrets = secrets
+        self._objects = objects
         self._children = Children(world)
         tenancy = Tenancy(world)
         self._admission = Admission(world, tenancy)
@@ -143,7 +145,11 @@ class RunController:
                 if view.armed is None:
                     return  # it is being got; the run comes back for it
                 continue
-            if not next_step.prove and not next_step.explain:
+            if next_step.look:
+                view = replace(
+                    view, objects={**view.objects, **await self._objects.read(key.namespace, next_step.look)}
+                )
+            elif not next_step.prove and not next_step.explain:
                 # Nothing is awaited between the look at the room and these Jobs counting as at work.
                 self._admission.line_up(run, waits=next_step.short)
                 with self._admission.creating(run, len(next_step.create)):
@@ -153,7 +159,7 @@ class RunController:
                 seen = self._children.view(run)
                 view = replace(view, jobs=seen.jobs, pods=seen.pods, refused={**view.refused, **refused}, explained={})
                 continue
-            view = await self._children.look_closer(run, view, next_step.prove, next_step.explain)
+            view = await self._look_closer(run, view, next_step)
         else:
             self._world.queue.add(key)
             return
@@ -183,6 +189,15 @@ class RunController:
                 await self._children.stop(run, next_step.stop)
             if next_step.delete:
                 await self._children.delete_overstayed(run, next_step.rows, kill=next_step.kill)
+
+    async def _look_closer(self, run: Object, view: View, todo: Plan) -> View:
+        """The view after reading what a plan wants to see."""
+        if todo.look:
+            seen = await self._objects.read(run["metadata"]["namespace"], todo.look)
+            view = replace(view, objects={**view.objects, **seen})
+        if todo.prove or todo.explain:
+            view = await self._children.look_closer(run, view, todo.prove, todo.explain)
+        return view
 
     async def _create(self, key: Key, run: Object, todo: Plan) -> Mapping[str, Refusal]:
         """Create what the plan asks for; what was refused, by name."""

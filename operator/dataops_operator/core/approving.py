@@ -25,7 +25,9 @@ def approval(turn: Turn, row: Row, _: Rows, outcome: Phase | None) -> Row:
         approvers = asked.approvers.model_dump(by_alias=True, exclude_none=True) if asked.approvers else None
         row = row.anew(Phase.WAITING, attempt=1, started_at=now, approvers=approvers)
     try:
-        question = as_text(fill_value(asked.message or "may the run go on?", turn.inputs.resolver(turn.outputs, outcome)))
+        question = as_text(
+            fill_value(asked.message or "may the run go on?", turn.inputs.resolver(turn.outputs, outcome))
+        )
     except TemplateError as error:
         text = f"approval.message: {error}"
         return row.anew(Phase.FAILED, Reason.INVALID_TEMPLATE, text, attempt=1, finished_at=now)

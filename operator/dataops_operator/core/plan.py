@@ -84,7 +84,7 @@ def asked_of(run: Mapping[str, Any], jobs: Iterable[Object] = ()) -> Asked:
 
 
 def _decisions(given: Any) -> dict[str, Decided]:
-    """What was said to each approval; what has another shape, as another release may have written it, is passed over."""
+    """What was said to each approval; what has a shape of another release is passed over."""
     try:
         read = [StepDecision.model_validate(one) for one in given]
     except (TypeError, ValueError):
@@ -150,3 +150,8 @@ class Plan:
     verdict: Phase | None = None
     wake_at: float | None = None
     short: bool = False
+
+    @property
+    def looks(self) -> bool:
+        """Whether something is to be read before planning again."""
+        return bool(self.prove or self.explain or self.look)

@@ -1,0 +1,121 @@
+"""Objects that steps look at: read as the run's own ServiceAccount, never with the operator's rights."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import Final
+
+from ..api.conditions import Reason, truncate
+from ..core.objects import Allowed, AllowedKind, ObjectRef, Seen
+from ..kube.client import KubeClient
+from ..kube.config import Credentials
+from ..kube.errors import ApiError, NotFound, Unauthorized
+from ..kube.resources import Resource
+from .children import Children
+from .world import World
+
+_TOKEN_SECONDS: Final = 3600
+_FRESH: Final = 2400.0
+"""Seconds for which such a token is used."""
+_CLIENTS: Final = 64
+"""Namespaces whose runner's connections are kept."""
+_AGE: Final = 5.0
+"""Seconds for which what was read stands, however often its run is looked at meanwhile."""
+_KEPT: Final = 1024
+"""Readings that are kept."""
+
+
+class Objects:
+    """Reads objects for runs."""
+
+    def __init__(self, world: World, credentials: Credentials, allowed: Allowed) -> None:
+        """Read for one operator.
+
+        Args:
+            world: its client makes the tokens.
+            credentials: where the API server is; nothing of the operator's identity is used.
+            allowed: the kinds that may be read at all.
+        """
+        self._world = world
+        self._credentials = credentials
+        self._allowed = allowed
+        self._children = Children(world)
+        self._clients: dict[str, tuple[KubeClient, float]] = {}
+        self._read: dict[tuple[str, ObjectRef], tuple[float, Seen]] = {}
+
+    async def close(self) -> None:
+        """Close the connections."""
+        for client, _ in self._clients.values():
+            await client.close()
+        self._clients.clear()
+
+    async def read(self, namespace: str, wanted: Sequence[ObjectRef]) -> dict[ObjectRef, Seen]:
+        """What is to be seen of some objects.
+
+        Args:
+            namespace: of the run; its runner reads.
+            wanted: which objects.
+        """
+        found = await asyncio.gather(*(self._one(namespace, one) for one in dict.fromkeys(wanted)))
+        return dict(zip(dict.fromkeys(wanted), found, strict=True))
+
+    async def _one(self, namespace: str, about: ObjectRef) -> Seen:
+        now = time.monotonic()
+        at, seen = self._read.get((namespace, about), (0.0, Seen()))
+        if at and now < at + _AGE:
+            return seen
+        seen = await self._look(namespace, about)
+        if len(self._read) >= _KEPT:
+            self._read = {key: held for key, held in self._read.items() if now < held[0] + _AGE}
+        self._read[namespace, about] = (now, seen)
+        return seen
+
+    async def _look(self, namespace: str, about: ObjectRef) -> Seen:
+        kind = self._allowed.get((about.api_version, about.kind))
+        if kind is None:
+            known = ", ".join(sorted({one.kind for one in self._allowed.values()})) or "none"
+            text = f"steps may not look at {about.kind} ({about.api_version}); the chart's stepObjects allows: {known}"
+            return Seen(problem=text, reason=Reason.KIND_NOT_ALLOWED, hopeless=True)
+        try:
+            return Seen(await (await self._as_runner(namespace)).get(resource_of(kind), about.namespace, about.name))
+        except NotFound:
+            return Seen()
+        except Unauthorized:
+            await self._forget(namespace)
+            return Seen(problem=f"{about} cannot be read: the runner's token is not taken; it is made anew")
+        except (ApiError, ValueError) as error:
+            told = error.message if isinstance(error, ApiError) else str(error)
+            return Seen(problem=truncate(f"{about} cannot be read: {told}", 400))
+
+    async def _as_runner(self, namespace: str) -> KubeClient:
+        """A client that is the runner of a namespace.
+
+        Raises:
+            ApiError: no token was to be had.
+        """
+        held = self._clients.get(namespace)
+        if held is not None and time.monotonic() < held[1]:
+            return held[0]
+        await self._children.ensure_runner(namespace)
+        made_at, runner = time.monotonic(), self._world.settings.runner
+        token = await self._world.client.create_token(namespace, runner, "", _TOKEN_SECONDS)
+        await self._forget(namespace)
+        while len(self._clients) >= _CLIENTS:
+            await self._forget(next(iter(self._clients)))
+        count = self._world.metrics.count_request
+        client = KubeClient(self._credentials.with_token(token), observe=count, max_connections=2, timeout=10.0)
+        self._clients[namespace] = (client, made_at + _FRESH)
+        return client
+
+    async def _forget(self, namespace: str) -> None:
+        held = self._clients.pop(namespace, None)
+        if held is not None:
+            await held[0].close()
+
+
+def resource_of(kind: AllowedKind) -> Resource:
+    """The paths of an allowed kind."""
+    group, _, version = kind.api_version.rpartition("/")
+    return Resource(group, version, kind.plural, kind.kind)
