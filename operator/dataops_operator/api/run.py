@@ -23,7 +23,7 @@ from .base import (
 )
 from .concurrency import Priority
 from .conditions import Condition
-from .stepkinds import Approvers, Subject
+from .stepkinds import Deciders, Subject
 
 
 class Phase(StrEnum):
@@ -248,7 +248,7 @@ class StepStatus(ApiModel):
     """Attempts that were killed for their memory."""
     items: ItemsStatus | None = None
     """Where the items of a fan-out stand."""
-    approvers: Approvers | None = None
+    approvers: Deciders | None = None
     """Who may decide, while an approval is waited for."""
     outputs: Json | None = None
     """Outputs that the step wrote; of a fan-out, lists in the order of its items."""

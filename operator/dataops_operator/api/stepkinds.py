@@ -13,7 +13,16 @@ Subjects = Annotated[list[Subject], Field(min_length=1, max_length=32, json_sche
 Templated = Annotated[str, StringConstraints(min_length=1, max_length=512)]
 
 
-class Approvers(ApiModel):
+class Deciders(ApiModel):
+    """Who may decide: everyone who is one of the users, or in one of the groups."""
+
+    users: Subjects | None = None
+    """Names as the API server knows them, such as alice@example.com or system:serviceaccount:ci:releaser."""
+    groups: Subjects | None = None
+    """Groups as the API server knows them."""
+
+
+class Approvers(Deciders):
     """Who may decide: everyone who is one of the users, or in one of the groups."""
 
     model_config = ApiModel.model_config | {
@@ -25,11 +34,6 @@ class Approvers(ApiModel):
             ),
         )
     }
-
-    users: Subjects | None = None
-    """Names as the API server knows them, such as alice@example.com or system:serviceaccount:ci:releaser."""
-    groups: Subjects | None = None
-    """Groups as the API server knows them."""
 
 
 class Approval(ApiModel):

@@ -11,11 +11,11 @@ from typing import Any, Final
 from ..api.conditions import Reason, truncate
 from ..core import accept, news
 from ..core import status as statuses
-from ..core.accept import Refused, Waiting
+from ..core.accept import Pinned, Refused, Waiting
 from ..core.attempts import ended_well
 from ..core.concurrency import key_of
 from ..core.credentials import Armed
-from ..core.inputs import Identity
+from ..core.inputs import Identity, Inputs
 from ..core.plan import Plan, Refusal, View, asked_of
 from ..core.planner import plan
 from ..core.rows import Row
@@ -178,10 +178,7 @@ class RunController:
             place=self._admission.place(run),
             suspended=asked.suspend and asked.cancel is None,
         )
-        key_then = run["status"].get("concurrencyKey") if run["status"].get("revision") else key_of(inputs)
-        after |= self._about(run, fixed.environment or None, key_then)
-        if inputs.revision.templates and (told := run["status"].get("stepParameters") or step_parameters(inputs)):
-            after["stepParameters"] = told
+        after |= self._also(run, inputs, fixed)
         if next_step.wake_at is not None:
             self._world.queue.add_after(key, max(next_step.wake_at - now, 0) + 0.05)
         if await self._write(run, after, now):
@@ -189,6 +186,14 @@ class RunController:
                 await self._children.stop(run, next_step.stop)
             if next_step.delete:
                 await self._children.delete_overstayed(run, next_step.rows, kill=next_step.kill)
+
+    def _also(self, run: Object, inputs: Inputs, fixed: Pinned) -> Mapping[str, Any]:
+        """What the status of a run that has begun says besides how it goes."""
+        key_then = run["status"].get("concurrencyKey") if run["status"].get("revision") else key_of(inputs)
+        told = self._about(run, fixed.environment or None, key_then)
+        if inputs.revision.templates and (given := run["status"].get("stepParameters") or step_parameters(inputs)):
+            return {**told, "stepParameters": given}
+        return told
 
     async def _look_closer(self, run: Object, view: View, todo: Plan) -> View:
         """The view after reading what a plan wants to see."""

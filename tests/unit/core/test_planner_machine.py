@@ -9,11 +9,11 @@ import pytest
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
-from tests.builders import PipelineBuilder, a_pipeline
+from tests.builders import PipelineBuilder, a_pipeline, at
 from tests.unit.core.cluster import ARMED, Cluster, CrashError
 
 from dataops_operator.api.conditions import Reason
-from dataops_operator.api.run import Cancel
+from dataops_operator.api.run import Cancel, Decision
 from dataops_operator.api.step import On
 from dataops_operator.core.credentials import Armed, Hindrance
 
@@ -39,6 +39,17 @@ RETRIES = st.sampled_from(
 )
 
 
+JOBLESS = st.sampled_from(
+    [
+        {"approval": {"approvers": {"users": ["ann"]}}},
+        {"approval": {"timeout": "30s"}},
+        {"approval": {"timeout": "30s", "onTimeout": "Approve"}},
+        {"wait": {"duration": "20s"}},
+        {"wait": {"until": at(100)}},
+    ]
+)
+
+
 @st.composite
 def pipelines(draw: st.DrawFn) -> PipelineBuilder:
     """A small graph; some steps declare an output, which some of those behind them use."""
@@ -53,6 +64,10 @@ def pipelines(draw: st.DrawFn) -> PipelineBuilder:
         if free and draw(st.integers(0, 2)) == 0:
             fields["after"] = [{"step": draw(st.sampled_from(free)), "on": str(draw(st.sampled_from(On)))}]
         fields["when"] = draw(WHENS)
+        if draw(st.integers(0, 4)) == 0:
+            fields.pop("args")
+            builder.jobless(NAMES[index], **draw(JOBLESS), **fields)
+            continue
         if draw(st.integers(0, 3)) == 0:
             fields["forEach"] = draw(FANS)
         if draw(st.booleans()):
@@ -109,6 +124,11 @@ class Runs(RuleBasedStateMachine):
     @rule(suspend=st.booleans())
     def suspend(self, suspend: bool) -> None:
         self.cluster.asked = replace(self.cluster.asked, suspend=suspend)
+
+    @rule(index=st.integers(0, 4), decision=st.sampled_from(Decision), by=st.sampled_from(["ann", "ann", "bob", ""]))
+    @precondition(lambda self: self.cluster.asking())
+    def decide(self, index: int, decision: Decision, by: str) -> None:
+        self.cluster.decide(self.one_of(self.cluster.asking(), index), decision, by)
 
     @rule(writes=st.integers(0, 3))
     def crash(self, writes: int) -> None:
@@ -200,6 +220,8 @@ class Runs(RuleBasedStateMachine):
             for name in cluster.live():
                 if not cluster.given_up(name):
                     cluster.succeed(name)
+            for name in cluster.asking():
+                cluster.decide(name, Decision.APPROVE, "ann")
             for name in {*cluster.jobs, *cluster.cached_jobs}:
                 cluster.sync(name)
             cluster.now = max(cluster.now + 1, cluster.wake_at or 0)
