@@ -57,9 +57,7 @@ class ObjectCondition(ApiModel):
     kind: Annotated[str, StringConstraints(min_length=1, max_length=63)]
     """Such as Job."""
     name: Templated
-    """Name of the object; templates are filled in."""
-    namespace: Templated | None = None
-    """Its namespace; the run's own where unset. Templates are filled in."""
+    """Name of the object, in the run's own namespace; templates are filled in."""
     when: Expression
     """Condition in CEL over `object`, and over what a step's `when` may name: `object.status.succeeded > 0`. What it
     names and is not there yet is waited for."""

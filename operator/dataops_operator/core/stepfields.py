@@ -31,8 +31,6 @@ def kind_fields(step: Step) -> Iterator[tuple[str, str]]:
             yield "wait.until", step.wait.until
         if (condition := step.wait.condition) is not None:
             yield "wait.condition.name", condition.name
-            if condition.namespace is not None:
-                yield "wait.condition.namespace", condition.namespace
 
 
 def kind_conditions(step: Step) -> Iterator[tuple[str, str]]:

@@ -74,9 +74,8 @@ def _for_time(turn: Turn, row: Row, moment: float) -> Row:
 
 
 def _for_object(turn: Turn, row: Row, condition: ObjectCondition, rows: Rows, outcome: Phase | None) -> Row:
-    namespace = _text(turn, condition.namespace or turn.inputs.identity.namespace, outcome)
     name = _text(turn, condition.name, outcome)
-    about = ObjectRef(condition.api_version, condition.kind, namespace, name)
+    about = ObjectRef(condition.api_version, condition.kind, turn.inputs.identity.namespace, name)
     seen = turn.view.objects.get(about)
     if seen is None:
         turn.look.append(about)
