@@ -390,11 +390,22 @@ CREATED: dict[tuple[str, str], list[tuple[str, Object, Object]]] = {
         ("spec.steps[0]", pipeline(image=None, command=None), pipeline(image="img", command=None)),
         ("spec.steps[0]", pipeline(image=None, command=None), pipeline(image=None, command=["x"])),
     ],
-    (P, "an approval or a wait has no container"): [
+    (P, "a step is one of approval, wait and pipeline"): [
         ("spec.steps[0]", jobless(approval={}, wait={"duration": "1s"}), jobless(approval={})),
+        ("spec.steps[0]", jobless(approval={}, pipeline={"name": "o"}), jobless(pipeline={"name": "o"})),
+    ],
+    (P, "an approval, a wait or a run of a pipeline has no container"): [
         ("spec.steps[0]", jobless(approval={}, image="i"), jobless(wait={"duration": "1s"})),
-        ("spec.steps[0]", jobless(wait={"duration": "1s"}, retry={"limit": 1}), jobless(wait={"until": "2026-01-01"})),
         ("spec.steps[0]", jobless(approval={}, forEach={"items": [1]}), jobless(approval={"message": "go?"})),
+        (
+            "spec.steps[0]",
+            jobless(pipeline={"name": "o"}, env=[{"name": "A"}]),
+            jobless(pipeline={"name": "o"}, retry={"limit": 1}, outputs=[{"name": "n"}]),
+        ),
+    ],
+    (P, "an approval or a wait declares no outputs"): [
+        ("spec.steps[0]", jobless(wait={"duration": "1s"}, retry={"limit": 1}), jobless(wait={"until": "2026-01-01"})),
+        ("spec.steps[0]", jobless(approval={}, outputs=[{"name": "n"}]), jobless(approval={})),
     ],
     (P, "an approval has its own timeout"): [
         ("spec.steps[0].timeout", jobless(approval={}, timeout="1h"), jobless(approval={"timeout": "1h"})),

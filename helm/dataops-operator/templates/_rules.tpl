@@ -10,13 +10,14 @@ Secrets, so a step's credentials stay between the step's pod and whoever made th
   resources: [environments/status, steptemplates/status, pipelines/status, pipelineruns/status]
   verbs: [patch]
 # Its finalizer, and the end of an Environment whose time is over; with it the runs under way end. Finished runs go as
-# their pipeline's history has it: the policy <fullname>-guard holds deletions to these two.
+# their pipeline's history has it. It makes runs that a step of another run asks for, and cancels and suspends those with
+# it. The policy <fullname>-guard holds it to that.
 - apiGroups: [dataops.dev]
   resources: [environments]
   verbs: [patch, delete]
 - apiGroups: [dataops.dev]
   resources: [pipelineruns]
-  verbs: [delete]
+  verbs: [create, patch, delete]
 # One Job for an attempt of a step; its pods tell how the attempt ended.
 - apiGroups: [batch]
   resources: [jobs]

@@ -111,6 +111,12 @@ class Reason(StrEnum):
     OBJECT_NOT_READY = "ObjectNotReady"
     OBJECT_UNREADABLE = "ObjectUnreadable"
     KIND_NOT_ALLOWED = "KindNotAllowed"
+    RUN_WAITING = "RunWaiting"
+    RUN_CANCELLED = "RunCancelled"
+    RUN_DELETED = "RunDeleted"
+    RUN_REFUSED = "RunRefused"
+    NESTED_TOO_DEEP = "NestedTooDeep"
+    PIPELINE_CYCLE = "PipelineCycle"
     # the end of a run before its time
     CANCELLED = "Cancelled"
     SUSPENDED = "Suspended"

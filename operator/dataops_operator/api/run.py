@@ -242,6 +242,8 @@ class StepStatus(ApiModel):
     """When the next attempt begins."""
     job: ObjectName | None = None
     """Job of the last attempt."""
+    run: ObjectName | None = None
+    """Run of another pipeline that the last attempt is."""
     disruptions: int | None = None
     """Attempts that ended by Infrastructure, which do not count for the limit of the retry."""
     out_of_memory: int | None = None
@@ -293,6 +295,8 @@ class PipelineRunStatus(ApiModel):
     """When the run ended."""
     logs_deleted_at: Timestamp | None = None
     """When the run's Jobs and pods were deleted, and their logs with them, as the pipeline's history.logs has it."""
+    outputs: Json | None = None
+    """The pipeline's outputs, of a run that has succeeded."""
     steps: Annotated[list[StepStatus], Field(max_length=1000, json_schema_extra=LIST_ATOMIC)] | None = None
     """Where each step stands, in the pipeline's order."""
 

@@ -30,7 +30,7 @@ from .base import (
 from .parameter import ParameterType
 from .podtemplate import PodTemplate
 from .secret import StepSecret
-from .stepkinds import Approval, Wait
+from .stepkinds import Approval, PipelineCall, Wait
 from .templateref import TemplateReference, TemplateValue
 
 Quantity = Annotated[dict[Annotated[str, StringConstraints(max_length=63)], IntOrString], Field(max_length=16)]
@@ -188,7 +188,7 @@ class ForEach(ApiModel):
 
 
 class Step(ApiModel):
-    """One container run to its end, in its own pod; or an approval or a wait, which have none."""
+    """One container run to its end, in its own pod; or an approval, a wait, or a run of another pipeline."""
 
     model_config = ApiModel.model_config | {
         "json_schema_extra": rules(
@@ -199,17 +199,23 @@ class Step(ApiModel):
             ),
             rule(
                 "has(self.script) || has(self.command) || has(self.args) || has(self.image) || has(self.template)"
-                " || has(self.approval) || has(self.wait)",
+                " || has(self.approval) || has(self.wait) || has(self.pipeline)",
                 "a step needs a command, args, a script, or an image whose own entrypoint it runs",
             ),
             rule(
-                "!(has(self.approval) || has(self.wait)) || !(has(self.approval) && has(self.wait)"
-                " || has(self.script) || has(self.command) || has(self.args) || has(self.image) || has(self.template)"
-                " || has(self.env) || has(self.outputs) || has(self.resources) || has(self.secrets)"
-                " || has(self.workspace) || has(self.podTemplate) || has(self.startTimeout) || has(self.retry)"
-                " || has(self.forEach))",
-                "an approval or a wait has no container, no retry and no forEach, and a step is one of the two; remove"
-                " what belongs to the other",
+                "(has(self.approval) ? 1 : 0) + (has(self.wait) ? 1 : 0) + (has(self.pipeline) ? 1 : 0) <= 1",
+                "a step is one of approval, wait and pipeline; remove the others",
+            ),
+            rule(
+                "!(has(self.approval) || has(self.wait) || has(self.pipeline))"
+                " || !(has(self.script) || has(self.command) || has(self.args) || has(self.image)"
+                " || has(self.template) || has(self.env) || has(self.resources) || has(self.secrets)"
+                " || has(self.workspace) || has(self.podTemplate) || has(self.startTimeout) || has(self.forEach))",
+                "an approval, a wait or a run of a pipeline has no container and no forEach; remove what belongs to it",
+            ),
+            rule(
+                "!(has(self.approval) || has(self.wait)) || !(has(self.outputs) || has(self.retry))",
+                "an approval or a wait declares no outputs and is not tried again; remove outputs and retry",
             ),
             rule(
                 "!has(self.approval) || !has(self.timeout)",
@@ -270,6 +276,8 @@ class Step(ApiModel):
     """A person decides whether the run goes on; no container is run."""
     wait: Wait | None = None
     """Waits for a time, or for an object to be as it should; no container is run."""
+    pipeline: PipelineCall | None = None
+    """Runs another pipeline, and ends as that run does; the step's `outputs` are those of that run which are used."""
     when: Expression | None = None
     """Condition in CEL, such as `params.full || steps.check.outputs.rows > 0`; where it does not hold once the step is
     due, the step is skipped."""

@@ -1,4 +1,4 @@
-"""What a step may be besides a container: an approval, or a wait."""
+"""What a step may be besides a container: an approval, a wait, or a run of another pipeline."""
 
 from __future__ import annotations
 
@@ -6,7 +6,19 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
-from .base import LIST_SET, ApiModel, Duration, Expression, Text, rule, rules
+from .base import (
+    LIST_BY_NAME,
+    LIST_SET,
+    AnyJson,
+    ApiModel,
+    Duration,
+    Expression,
+    Identifier,
+    Name,
+    Text,
+    rule,
+    rules,
+)
 
 Subject = Annotated[str, StringConstraints(min_length=1, max_length=253)]
 Subjects = Annotated[list[Subject], Field(min_length=1, max_length=32, json_schema_extra=LIST_SET)]
@@ -82,3 +94,23 @@ class Wait(ApiModel):
     a time that is over is not waited for."""
     condition: ObjectCondition | None = None
     """Until an object is as it says, for as long as the step's timeout lets it."""
+
+
+class CallParameter(ApiModel):
+    """A value for a parameter of the pipeline that is run."""
+
+    name: Identifier
+    """Name of the parameter."""
+    value: AnyJson = None
+    """Value: any JSON. Templates in its strings are filled in; one that is the whole string keeps its value's type."""
+
+
+class PipelineCall(ApiModel):
+    """A run of another pipeline, in the same environment."""
+
+    name: Name
+    """Name of the Pipeline, in the same project namespace."""
+    revision: Annotated[str, StringConstraints(min_length=1, max_length=253)] | None = None
+    """Revision to run; the one that is active when the step begins where unset."""
+    parameters: Annotated[list[CallParameter], Field(max_length=64, json_schema_extra=LIST_BY_NAME)] | None = None
+    """Values for its parameters. None may be of a masked parameter, since the other run's spec shows them."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Sequence
 from typing import Final
@@ -12,7 +13,7 @@ from ..core.objects import Allowed, AllowedKind, ObjectRef, Seen
 from ..kube.client import KubeClient
 from ..kube.config import Credentials
 from ..kube.errors import ApiError, NotFound, Unauthorized
-from ..kube.resources import Resource
+from ..kube.resources import PIPELINE_RUNS, Resource
 from .children import Children
 from .world import World
 
@@ -62,6 +63,10 @@ class Objects:
         return dict(zip(dict.fromkeys(wanted), found, strict=True))
 
     async def _one(self, namespace: str, about: ObjectRef) -> Seen:
+        if about.own:
+            with contextlib.suppress(NotFound):
+                return Seen(await self._world.client.get(PIPELINE_RUNS, namespace, about.name))
+            return Seen()
         now = time.monotonic()
         at, seen = self._read.get((namespace, about), (0.0, Seen()))
         if at and now < at + _AGE:

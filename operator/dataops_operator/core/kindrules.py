@@ -9,7 +9,7 @@ from ..api.base import parse_duration
 from ..api.step import Step
 from ..api.stepkinds import Approval, Wait
 from .parameters import Problem
-from .stepfields import kind_of
+from .stepfields import Kind, kind_of
 from .templating import references
 from .times import parse_time
 
@@ -20,32 +20,40 @@ _OF_CONTAINERS: Final = {
     "args": "args",
     "script": "script",
     "env": "env",
-    "outputs": "outputs",
     "resources": "resources",
     "secrets": "secrets",
     "workspace": "workspace",
     "podTemplate": "pod_template",
     "startTimeout": "start_timeout",
-    "retry": "retry",
     "forEach": "for_each",
 }
+_OF_WORK: Final = {"outputs": "outputs", "retry": "retry"}
 _LONGEST: Final = "366d"
 
 
 def kind_problems(path: str, step: Step) -> Iterator[Problem]:
     """What is wrong with a step that has no container, besides its templates and conditions."""
     kind = kind_of(step)
-    if step.approval is not None and step.wait is not None:
-        yield Problem(f"{path}.wait", "a step is an approval or a wait, not both; remove one")
+    said = [name for name in Kind if getattr(step, name) is not None]
+    if len(said) > 1:
+        yield Problem(f"{path}.{said[1]}", f"a step is one of {', '.join(Kind)}, and this one is {said[0]}; remove one")
     for field, attribute in _OF_CONTAINERS.items():
         if getattr(step, attribute) is not None:
             yield Problem(f"{path}.{field}", f"belongs to a container, and this step is of the kind {kind}; remove it")
+    for field, attribute in _OF_WORK.items() if kind in (Kind.APPROVAL, Kind.WAIT) else ():
+        if getattr(step, attribute) is not None:
+            yield Problem(f"{path}.{field}", f"a step of the kind {kind} has none; remove it")
     if step.approval is not None:
         yield from _approval(f"{path}.approval", step.approval)
         if step.timeout is not None:
             yield Problem(f"{path}.timeout", "an approval has its own timeout; write approval.timeout")
     if step.wait is not None:
         yield from _wait(f"{path}.wait", step.wait, step.timeout)
+    if step.pipeline is not None:
+        given = [one.name for one in step.pipeline.parameters or ()]
+        for index, name in enumerate(given):
+            if name in given[:index]:
+                yield Problem(f"{path}.pipeline.parameters[{index}].name", f"the name {name!r} is there already")
 
 
 def _approval(path: str, approval: Approval) -> Iterator[Problem]:

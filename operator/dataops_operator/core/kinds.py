@@ -12,19 +12,35 @@ from typing import Final
 
 from ..api.run import Phase
 from .approving import approval
+from .calling import call, call_observed, call_stopped
 from .course import Rows
 from .rows import Row
 from .stepfields import Kind
+from .stopping import Stop, stopped
 from .turn import Turn
 from .waiting import wait
 
 GoOn = Callable[[Turn, Row, Rows, Phase | None], Row]
 
-_GO_ON: Final[Mapping[Kind, GoOn]] = {Kind.APPROVAL: approval, Kind.WAIT: wait}
+BEGUN_ONCE: Final = frozenset({Kind.APPROVAL, Kind.WAIT})
+"""Kinds that have nothing of their own in the cluster, and so no attempts that could be under way or fail."""
+_GO_ON: Final[Mapping[Kind, GoOn]] = {Kind.APPROVAL: approval, Kind.WAIT: wait, Kind.PIPELINE: call}
+
+
+def kind_observed(turn: Turn, row: Row, kind: Kind, *, stopping: bool) -> Row:
+    """The row brought up to what its attempt shows, where the kind has something to look at.
+
+    Args:
+        turn: of planning.
+        row: as it was.
+        kind: what the step is.
+        stopping: whether the step is to end, so that an attempt which failed is not followed by another.
+    """
+    return call_observed(turn, row, stopping=stopping) if kind is Kind.PIPELINE else row
 
 
 def go_on(turn: Turn, row: Row, kind: Kind, rows: Rows, outcome: Phase | None) -> Row:
-    """The row of a step that is due or has begun, taken as far as it can go now.
+    """The row of a step that is due, or of one that has begun and is `BEGUN_ONCE`, taken as far as it can go now.
 
     Args:
         turn: of planning.
@@ -34,3 +50,8 @@ def go_on(turn: Turn, row: Row, kind: Kind, rows: Rows, outcome: Phase | None) -
         outcome: how the run has ended, for steps of `finally`; None for the others.
     """
     return _GO_ON[kind](turn, row, rows, outcome)
+
+
+def kind_stopped(turn: Turn, before: Row, row: Row, kind: Kind, stop: Stop) -> Row:
+    """The row of a step whose run ends; as `stopping.stopped`."""
+    return (call_stopped if kind is Kind.PIPELINE else stopped)(turn, before, row, stop)

@@ -14,12 +14,21 @@ from ..api.conditions import Reason
 
 @dataclass(frozen=True, slots=True)
 class ObjectRef:
-    """Which object."""
+    """Which object.
+
+    Attributes:
+        api_version: of its kind.
+        kind: of it.
+        namespace: where it is.
+        name: of it.
+        own: whether it is a run that the looking run made; else it is looked at with the rights of the runner.
+    """
 
     api_version: str
     kind: str
     namespace: str
     name: str
+    own: bool = False
 
     def __str__(self) -> str:
         """As people call it: `Job team/load`."""

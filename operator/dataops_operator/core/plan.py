@@ -58,6 +58,7 @@ class Asked:
         by: who asked last, as the API server knows them; empty where that is not known.
         began: when the run was accepted, in seconds since the epoch; None where that is now.
         decisions: what was said to its approvals, by step.
+        priority: which of those that wait comes first; None where it does not say.
     """
 
     cancel: Cancel | None = None
@@ -65,6 +66,7 @@ class Asked:
     by: str = ""
     began: float | None = None
     decisions: Mapping[str, Decided] = field(default_factory=dict)
+    priority: str | None = None
 
 
 def asked_of(run: Mapping[str, Any], jobs: Iterable[Object] = ()) -> Asked:
@@ -80,7 +82,14 @@ def asked_of(run: Mapping[str, Any], jobs: Iterable[Object] = ()) -> Asked:
     times = [from_rfc3339(text) for text in begun if text]
     by = annotations.get(CHANGED_BY_ANNOTATION, "") if cancel is not None else ""
     decisions = _decisions(spec["approvals"]) if spec.get("approvals") else {}
-    return Asked(cancel, spec.get("suspend") is True, truncate(by, 253), min(times, default=None), decisions)
+    return Asked(
+        cancel,
+        spec.get("suspend") is True,
+        truncate(by, 253),
+        min(times, default=None),
+        decisions,
+        spec.get("priority"),
+    )
 
 
 def _decisions(given: Any) -> dict[str, Decided]:
@@ -105,6 +114,8 @@ class View:
         armed: the run's secrets, or why they are not at hand; None where nobody has asked for them.
         room: how many Jobs may be created in this turn; None where nothing bounds them.
         objects: what was read, in this turn, of objects that steps wait for.
+        runs: the runs that this one made, by name.
+        above: the pipelines of the runs that made this one, the nearest first.
     """
 
     jobs: Mapping[str, Object] = field(default_factory=dict)
@@ -115,6 +126,8 @@ class View:
     armed: Armed | Hindrance | None = None
     room: int | None = None
     objects: Mapping[ObjectRef, Seen] = field(default_factory=dict)
+    runs: Mapping[str, Object] = field(default_factory=dict)
+    above: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +148,9 @@ class Plan:
         verdict: how the run ended, or None.
         wake_at: when to look again if nothing happens, in seconds since the epoch, or None.
         short: whether steps that are due wait for room.
+        start: runs of other pipelines to create.
+        steer: what to change of such runs, by name, as merge patches.
+        outputs: what a run that has succeeded tells; None where its pipeline declares nothing, or it has not.
     """
 
     rows: tuple[Row, ...]
@@ -150,6 +166,9 @@ class Plan:
     verdict: Phase | None = None
     wake_at: float | None = None
     short: bool = False
+    start: tuple[dict[str, Any], ...] = ()
+    steer: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    outputs: Mapping[str, Any] | None = None
 
     @property
     def looks(self) -> bool:

@@ -19,8 +19,8 @@ from .fanning import fan_adopted, fan_begun, fan_left, fan_observed, fan_stopped
 from .fanout import flat
 from .inputs import Inputs
 from .jobs import build_claim
-from .kinds import go_on
-from .outputs import bounded
+from .kinds import BEGUN_ONCE, go_on, kind_observed, kind_stopped
+from .outputs import bounded, run_outputs
 from .plan import Asked, Plan, View
 from .progress import observed
 from .rows import Row, skipped
@@ -58,7 +58,7 @@ class _Planner:
             name: self._observed(known.get(name) or Row(name), stopping=self._stops(name, stop))
             for name in self.revision.follows
         }
-        if not turn.prove and not turn.explain:
+        if not turn.prove and not turn.explain and not turn.look:
             advanced = self._advanced(rows, known, stop)
             if turn.arm:
                 return Plan(tuple(rows.values()), arm=True)
@@ -66,6 +66,7 @@ class _Planner:
         after = tuple(rows.values())
         if turn.prove or turn.explain or turn.look:
             return Plan(after, prove=tuple(turn.prove), explain=tuple(turn.explain), look=tuple(turn.look))
+        ended = verdict(self.revision, rows)
         return Plan(
             rows=after,
             create=tuple(turn.create),
@@ -73,9 +74,12 @@ class _Planner:
             delete=overstayed(tuple(flat(after, turn.job_name)), turn.view),
             stop=tuple(turn.stop),
             kill=stop is not None and stop.kill,
-            verdict=verdict(self.revision, rows),
+            verdict=ended,
             wake_at=min(turn.wakes, default=None),
             short=turn.short,
+            start=tuple(turn.start),
+            steer=turn.steer,
+            outputs=run_outputs(turn.inputs, rows) if ended is Phase.SUCCEEDED else None,
         )
 
     def _claim(self, before: Sequence[Row]) -> dict[str, Any] | None:
@@ -91,7 +95,7 @@ class _Planner:
 
     def _observed(self, row: Row, *, stopping: bool) -> Row:
         if row.name in self.revision.kinds:
-            return row
+            return kind_observed(self.turn, row, self.revision.kinds[row.name], stopping=stopping)
         look = observed if row.items is None else fan_observed
         return look(self.turn, row, stopping=stopping)
 
@@ -116,10 +120,13 @@ class _Planner:
                 return after
             # A step whose condition or templates cannot be told fails before its Job exists: nothing begins beside it.
             self.turn.create.clear()
+            self.turn.start.clear()
             self.turn.arm = self.turn.short = False
             rows = {name: after[name] if name in fresh else row for name, row in rows.items()}
 
     def _stopped(self, before: Row, row: Row, stop: Stop) -> Row:
+        if row.name in self.revision.kinds:
+            return kind_stopped(self.turn, before, row, self.revision.kinds[row.name], stop)
         end = stopped if row.items is None else fan_stopped
         return end(self.turn, before, row, stop)
 
@@ -161,7 +168,7 @@ class _Planner:
         """A step that has no attempt under way, brought as far as it may go."""
         standing, why = course(self.revision.follows[row.name], rows)
         kind = self.revision.kinds.get(row.name)
-        if kind is not None and row.attempt:
+        if kind in BEGUN_ONCE and row.attempt:
             return go_on(self.turn, row, kind, rows, outcome)  # it has begun, and what has may end
         if standing is Course.HELD or (self.turn.suspended and standing is Course.DUE):
             return row

@@ -32,6 +32,8 @@ class Row:
     finished_at: str | None = None
     retry_at: str | None = None
     job: str | None = None
+    run: str | None = None
+    """Of a step that runs another pipeline: the run that its attempt is."""
     disruptions: int = 0
     """Attempts that ended by Infrastructure."""
     out_of_memory: int = 0
@@ -57,13 +59,18 @@ class Row:
 
     @property
     def under_way(self) -> bool:
-        """Whether an attempt's Job exists and its end has not been seen."""
-        return not self.final and self.job is not None and self.retry_at is None
+        """Whether an attempt's Job or run exists and its end has not been seen."""
+        return not self.final and self.made and self.retry_at is None
+
+    @property
+    def made(self) -> bool:
+        """Whether the last attempt has what it is made of: a Job, or a run."""
+        return self.job is not None or self.run is not None
 
     @property
     def refused(self) -> bool:
         """Whether the API server would not take the attempt's Job."""
-        return not self.final and self.job is None and self.attempt > 0
+        return not self.final and not self.made and self.attempt > 0
 
     def anew(self, phase: Phase, reason: str | None = None, message: str | None = None, **fields: Any) -> Row:
         """The row of another moment: of this one only the name and what was counted is left."""
@@ -83,6 +90,7 @@ class Row:
             finished_at=raw.get("finishedAt"),
             retry_at=raw.get("retryAt"),
             job=raw.get("job"),
+            run=raw.get("run"),
             disruptions=raw.get("disruptions", 0),
             out_of_memory=raw.get("outOfMemory", 0),
             outputs=raw.get("outputs"),
@@ -103,6 +111,7 @@ class Row:
             "finishedAt": self.finished_at,
             "retryAt": self.retry_at,
             "job": self.job,
+            "run": self.run,
             "disruptions": self.disruptions or None,
             "outOfMemory": self.out_of_memory or None,
             "items": dict(self.items) if self.items else None,

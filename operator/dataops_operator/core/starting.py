@@ -66,7 +66,7 @@ def _asked(turn: Turn, row: Row, when: str, rows: Rows, outcome: Phase | None) -
 def _start(turn: Turn, row: Row, step: Step, attempt: int, outcome: Phase | None, item: Item | None) -> Row:
     name = turn.job_name(row.name, attempt, row.item)
     if name in turn.view.refused:
-        return _refused(turn, row, step, attempt, turn.view.refused[name])
+        return not_taken(turn, row, step, attempt, turn.view.refused[name])
     if turn.view.room is not None and len(turn.create) >= turn.view.room:
         turn.short = True
         turn.wakes.append(turn.now + POLL)
@@ -108,8 +108,8 @@ def _unarmed(turn: Turn, row: Row, attempt: int, why: Hindrance | None) -> Row:
     return row.anew(Phase.WAITING, why.reason, text, attempt=attempt, started_at=began)
 
 
-def _refused(turn: Turn, row: Row, step: Step, attempt: int, told: Refusal) -> Row:
-    """A Job that the API server would not take: tried again until startTimeout, where that can help."""
+def not_taken(turn: Turn, row: Row, step: Step, attempt: int, told: Refusal) -> Row:
+    """A Job, or a run, that the API server would not take: tried again until startTimeout, where that can help."""
     reason, message = refusal(told.message, told.reason)
     before = row.refused and row.reason not in UNARMED
     began = row.started_at if before and row.started_at else to_rfc3339(turn.now)

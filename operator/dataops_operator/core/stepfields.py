@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from enum import StrEnum
 
 from ..api.step import Step
+from .templating import strings
 
 
 class Kind(StrEnum):
@@ -13,13 +14,16 @@ class Kind(StrEnum):
 
     APPROVAL = "approval"
     WAIT = "wait"
+    PIPELINE = "pipeline"
 
 
 def kind_of(step: Step) -> Kind | None:
     """What a step is; None for a container."""
     if step.approval is not None:
         return Kind.APPROVAL
-    return Kind.WAIT if step.wait is not None else None
+    if step.wait is not None:
+        return Kind.WAIT
+    return Kind.PIPELINE if step.pipeline is not None else None
 
 
 def kind_fields(step: Step) -> Iterator[tuple[str, str]]:
@@ -31,6 +35,9 @@ def kind_fields(step: Step) -> Iterator[tuple[str, str]]:
             yield "wait.until", step.wait.until
         if (condition := step.wait.condition) is not None:
             yield "wait.condition.name", condition.name
+    for index, given in enumerate((step.pipeline.parameters if step.pipeline is not None else None) or ()):
+        for text in strings(given.value):
+            yield f"pipeline.parameters[{index}].value", text
 
 
 def kind_conditions(step: Step) -> Iterator[tuple[str, str]]:

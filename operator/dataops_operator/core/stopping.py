@@ -62,17 +62,18 @@ def stopped(turn: Turn, before: Row, row: Row, stop: Stop) -> Row:
         return skipped(row, stop.reason, f"not run: {stop.message}")
     job = turn.view.jobs.get(row.job or "") if row.under_way else None
     if job is None or stop.kill:
-        return _ended(turn, row, stop)
+        return cut_short(turn, row, stop)
     leaving = job["metadata"].get("deletionTimestamp")
     if leaving is None:
         turn.stop.append(job["metadata"]["name"])
     elif turn.now >= from_rfc3339(leaving) + GRACE:
-        return _ended(turn, row, stop)
+        return cut_short(turn, row, stop)
     turn.wakes.append((turn.now if leaving is None else from_rfc3339(leaving)) + GRACE)
     return replace(row, phase=Phase.RUNNING, reason=stop.reason, message=f"is ending: {stop.message}")
 
 
-def _ended(turn: Turn, row: Row, stop: Stop) -> Row:
+def cut_short(turn: Turn, row: Row, stop: Stop) -> Row:
+    """The row of a step that the end of its run has ended."""
     phase = Phase.CANCELLED if stop.reason is Reason.CANCELLED else Phase.FAILED
     finished = row.finished_at or to_rfc3339(turn.now)
     return replace(

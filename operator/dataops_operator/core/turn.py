@@ -26,6 +26,8 @@ class Turn:
         self.explain: list[str] = []
         self.look: list[ObjectRef] = []
         self.stop: list[str] = []
+        self.start: list[dict[str, Any]] = []
+        self.steer: dict[str, dict[str, Any]] = {}
         self.outputs: Mapping[str, Mapping[str, Any]] = {}
         self.suspended = False
         self.arm = False

@@ -26,7 +26,7 @@ from .parameters import QUIET, Problem, check
 from .quantities import QUANTITY
 from .references import SAMPLE_RUN, check_reference
 from .stepfields import kind_of, output_names
-from .templating import NUL, Reference, TemplateError, fill_deep, references
+from .templating import NUL, Reference, TemplateError, fill_deep, references, strings
 
 SHOWN: Final = 5
 """How many problems a condition's message names; the rest is counted."""
@@ -77,8 +77,22 @@ def problems_of(spec: PipelineSpec) -> Iterator[Problem]:
         yield from _defaults(spec.defaults, names)
     for path, step in placed(spec):
         yield from _step(path, step, spec, names if step.name not in final else replace(names, ended=True))
+    yield from _outputs(spec, names)
     yield from secretrules.pipeline_problems(spec, names.parameters)
     yield from flow_problems(spec, names.parameters, names.outputs)
+
+
+def _outputs(spec: PipelineSpec, names: _Names) -> Iterator[Problem]:
+    """What a run tells when it has succeeded: its steps' outputs, but not those of `finally`."""
+    yield from _unique("spec.outputs", [one.name for one in spec.outputs or ()])
+    final = {step.name for step in spec.finally_ or ()}
+    for index, one in enumerate(spec.outputs or ()):
+        for reference in (found for text in strings(one.value) for found in references(text)):
+            if reference.path[0] == "steps" and reference.path[1] in final:
+                text = f"{reference.text}: steps of spec.finally tell nothing of a run; name another step"
+                yield Problem(f"spec.outputs[{index}].value", text)
+            else:
+                yield from _reference(f"spec.outputs[{index}].value", reference, names)
 
 
 def _unique(path: str, values: list[str]) -> Iterator[Problem]:

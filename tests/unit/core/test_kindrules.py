@@ -28,6 +28,8 @@ def told(step: dict[str, Any]) -> list[str]:
         {"wait": {"until": "2026-01-01"}},
         {"wait": {"until": "$(steps.a.outputs.n)"}},
         {"wait": {"condition": OBJECT}, "when": "steps.a.outputs.n != ''"},
+        {"pipeline": {"name": "other"}, "timeout": "1h", "retry": {"limit": 1}, "outputs": [{"name": "rows"}]},
+        {"pipeline": {"name": "other", "parameters": [{"name": "n", "value": ["$(steps.a.outputs.n)", 1]}]}},
     ],
 )
 def test_what_is_right(step: dict[str, Any]) -> None:
@@ -37,9 +39,12 @@ def test_what_is_right(step: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("step", "problem"),
     [
-        ({"approval": {}, "wait": {"duration": "1s"}}, "spec.steps[1].wait: a step is an approval or a wait, not both"),
+        (
+            {"approval": {}, "wait": {"duration": "1s"}},
+            "spec.steps[1].wait: a step is one of approval, wait, pipeline, and this one is approval",
+        ),
         ({"approval": {}, "image": "i"}, "spec.steps[1].image: belongs to a container, and this step is of the kind"),
-        ({"wait": {"duration": "1s"}, "retry": {"limit": 1}}, "spec.steps[1].retry: belongs to a container"),
+        ({"wait": {"duration": "1s"}, "retry": {"limit": 1}}, "spec.steps[1].retry: a step of the kind wait has none"),
         ({"wait": {"duration": "1s"}, "forEach": {"items": [1]}}, "spec.steps[1].forEach: belongs to a container"),
         ({"approval": {}, "timeout": "1h"}, "spec.steps[1].timeout: an approval has its own timeout"),
         ({"approval": {"timeout": "0s"}}, "spec.steps[1].approval.timeout: 0s is no time at all"),
@@ -53,6 +58,16 @@ def test_what_is_right(step: dict[str, Any]) -> None:
         ({"wait": {"condition": {**OBJECT, "when": "1"}}}, "spec.steps[1].wait.condition.when: it gives"),
         ({"wait": {"condition": {**OBJECT, "when": "obj.x"}}}, "spec.steps[1].wait.condition.when: no variable 'obj'"),
         ({"wait": {"condition": {**OBJECT, "when": "steps.b.phase == 'x'"}}}, "when: steps.b.phase: no step 'b'"),
+        ({"pipeline": {"name": "o"}, "args": ["x"]}, "spec.steps[1].args: belongs to a container"),
+        ({"pipeline": {"name": "o"}, "resources": {}}, "spec.steps[1].resources: belongs to a container"),
+        (
+            {"pipeline": {"name": "o", "parameters": [{"name": "n", "value": {"x": "$(steps.a.outputs.m)"}}]}},
+            "spec.steps[1].pipeline.parameters[0].value: $(steps.a.outputs.m): step 'a' declares no output 'm'",
+        ),
+        (
+            {"pipeline": {"name": "o", "parameters": [{"name": "n"}, {"name": "n"}]}},
+            "spec.steps[1].pipeline.parameters[1].name: the name 'n' is there already",
+        ),
         ({"when": "object.x", "approval": {}}, "spec.steps[1].when: no variable 'object'"),
         ({"image": "i", "args": ["$(steps.s.outputs.by)"]}, "step 's' declares no output 'by'"),
     ],
