@@ -116,6 +116,12 @@ def one_terminal_state(history: History, cluster: Cluster) -> list[Violation]:
     return found
 
 
+def jobless(spec: Object) -> set[str]:
+    """The steps that are no containers: no Job of theirs, and no pod, says how they ended."""
+    kinds = {"approval", "wait", "pipeline", "resource"}
+    return {one["name"] for one in [*spec.get("steps", []), *spec.get("finally", [])] if kinds & one.keys()}
+
+
 def needs_first(history: History, cluster: Cluster) -> list[Violation]:
     """I3, by the versions at which the API server committed the Job and the pods' ends."""
     specs = _specs(history, cluster)
@@ -138,7 +144,7 @@ def needs_first(history: History, cluster: Cluster) -> list[Violation]:
         for other in sorted(_over_before(specs[run], step)):
             if max(over.get((run, other), [0])) > first.version:
                 found.append(Violation("I3", f"Job {_name(first.obj)} was created before step {other} had ended"))
-        for need in sorted(needs(specs[run]).get(step, set())):
+        for need in sorted(needs(specs[run]).get(step, set()) - jobless(specs[run])):
             if ended.get((run, need), first.version + 1) > first.version:
                 found.append(Violation("I3", f"Job {_name(first.obj)} was created before step {need} had succeeded"))
     return found
@@ -256,6 +262,9 @@ def status_matches_children(history: History, cluster: Cluster) -> list[Violatio
     for run in cluster.of(RUNS):
         for row in run.get("status", {}).get("steps", []):
             made = jobs.get((run["metadata"]["uid"], row["name"]), {})
+            if row["name"] in jobless(specs.get(run["metadata"]["uid"], {})):
+                found += [_broken(run, row, "has no container, and a Job all the same")] if made else []
+                continue
             said = _items(row, made, pods) if "items" in row else _row(row, made, pods, there)
             found += [_broken(run, row, one) for one in said]
         verdict = _verdict(run, specs.get(run["metadata"]["uid"], {}))

@@ -111,6 +111,8 @@ class Reason(StrEnum):
     OBJECT_NOT_READY = "ObjectNotReady"
     OBJECT_UNREADABLE = "ObjectUnreadable"
     KIND_NOT_ALLOWED = "KindNotAllowed"
+    OBJECT_FAILED = "ObjectFailed"
+    OBJECT_DELETED = "ObjectDeleted"
     RUN_WAITING = "RunWaiting"
     RUN_CANCELLED = "RunCancelled"
     RUN_DELETED = "RunDeleted"

@@ -244,6 +244,8 @@ class StepStatus(ApiModel):
     """Job of the last attempt."""
     run: ObjectName | None = None
     """Run of another pipeline that the last attempt is."""
+    object: Annotated[str, StringConstraints(max_length=320)] | None = None
+    """Object that the last attempt is, as <kind>/<name>."""
     disruptions: int | None = None
     """Attempts that ended by Infrastructure, which do not count for the limit of the retry."""
     out_of_memory: int | None = None

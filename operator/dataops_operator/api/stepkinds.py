@@ -1,10 +1,10 @@
-"""What a step may be besides a container: an approval, a wait, or a run of another pipeline."""
+"""What a step may be besides a container: an approval, a wait, a run of another pipeline, or an object of any kind."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 
 from .base import (
     LIST_BY_NAME,
@@ -18,6 +18,7 @@ from .base import (
     Text,
     rule,
     rules,
+    shallow,
 )
 
 Subject = Annotated[str, StringConstraints(min_length=1, max_length=253)]
@@ -114,3 +115,35 @@ class PipelineCall(ApiModel):
     """Revision to run; the one that is active when the step begins where unset."""
     parameters: Annotated[list[CallParameter], Field(max_length=64, json_schema_extra=LIST_BY_NAME)] | None = None
     """Values for its parameters. None may be of a masked parameter, since the other run's spec shows them."""
+
+
+class ObjectOutput(ApiModel):
+    """A value that a step takes from its object for later steps."""
+
+    name: Identifier
+    """Name in `$(steps.<step>.outputs.<name>)`."""
+    value: Expression
+    """Expression in CEL over `object`, evaluated once the step has succeeded: `object.status.applicationState`."""
+
+
+Manifest = Annotated[
+    dict[str, Any],
+    AfterValidator(shallow),
+    Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True}),
+]
+
+
+class ObjectStep(ApiModel):
+    """An object of any kind that the chart's stepObjects lists, made with the rights of the run's ServiceAccount."""
+
+    manifest: Manifest
+    """The object, with apiVersion and kind; its name is made for it, its namespace is the run's, and the run owns it.
+    Templates in its strings are filled in."""
+    success_when: Expression
+    """Condition in CEL over `object`, and over what a step's `when` may name: where it holds the step has succeeded."""
+    failure_when: Expression | None = None
+    """Likewise: where it holds the step has failed. It is asked first."""
+    outputs: Annotated[list[ObjectOutput], Field(max_length=32, json_schema_extra=LIST_BY_NAME)] | None = None
+    """Values for later steps."""
+    deletion: Literal["Delete", "Keep"] = "Delete"
+    """What becomes of the object when the run ends; kept, it goes with the run. That of a cancelled step never stays."""

@@ -158,7 +158,7 @@ class Children:
                 why = Reason.CLAIM_REFUSED
                 await self._create_one(PERSISTENT_VOLUME_CLAIMS, run, todo.claim)
         except ApiError as error:
-            if not _refuses(error):
+            if not refuses(error):
                 raise
             return {job["metadata"]["name"]: _refusal(error, why) for job in todo.create}
         outcomes = await asyncio.gather(
@@ -166,7 +166,7 @@ class Children:
         )
         refused: dict[str, Refusal] = {}
         for job, outcome in zip(todo.create, outcomes, strict=True):
-            if isinstance(outcome, ApiError) and _refuses(outcome):
+            if isinstance(outcome, ApiError) and refuses(outcome):
                 refused[job["metadata"]["name"]] = _refusal(outcome)
             elif isinstance(outcome, BaseException):
                 raise outcome
@@ -181,7 +181,7 @@ class Children:
             try:
                 made = await self._create_one(PIPELINE_RUNS, run, body)
             except ApiError as error:
-                if not _refuses(error):
+                if not refuses(error):
                     raise
                 refused[body["metadata"]["name"]] = _refusal(error, Reason.RUN_REFUSED)
                 continue
@@ -320,7 +320,7 @@ class Children:
         return bool(overstayed((), View({name: job}, {job["metadata"]["uid"]: pods})))
 
 
-def _refuses(error: ApiError) -> bool:
+def refuses(error: ApiError) -> bool:
     """Whether the API server took a request and would not do it, so that nothing is left in doubt."""
     passing = isinstance(error, Conflict | TooManyRequests | Unauthorized) or error.status == 408
     return 400 <= error.status < 500 and not passing

@@ -1,21 +1,26 @@
-"""Objects that steps look at: read as the run's own ServiceAccount, never with the operator's rights."""
+"""Objects that steps look at, or make: all as the run's own ServiceAccount, never with the operator's rights."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import time
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 from ..api.conditions import Reason, truncate
+from ..core.attempts import NOT_OURS
 from ..core.objects import Allowed, AllowedKind, ObjectRef, Seen
+from ..core.plan import Refusal
 from ..kube.client import KubeClient
 from ..kube.config import Credentials
-from ..kube.errors import ApiError, NotFound, Unauthorized
+from ..kube.errors import AlreadyExists, ApiError, Conflict, NotFound, Unauthorized, Unavailable
 from ..kube.resources import PIPELINE_RUNS, Resource
-from .children import Children
-from .world import World
+from .children import Children, refuses
+from .world import Object, World
+
+logger = logging.getLogger(__name__)
 
 _TOKEN_SECONDS: Final = 3600
 _FRESH: Final = 2400.0
@@ -28,8 +33,12 @@ _KEPT: Final = 1024
 """Readings that are kept."""
 
 
+class KindNotAllowedError(Exception):
+    """No administrator lets steps touch a kind; the message is for people."""
+
+
 class Objects:
-    """Reads objects for runs."""
+    """Reads, makes and deletes objects for runs."""
 
     def __init__(self, world: World, credentials: Credentials, allowed: Allowed) -> None:
         """Read for one operator.
@@ -78,11 +87,10 @@ class Objects:
         return seen
 
     async def _look(self, namespace: str, about: ObjectRef) -> Seen:
-        kind = self._allowed.get((about.api_version, about.kind))
-        if kind is None:
-            known = ", ".join(sorted({one.kind for one in self._allowed.values()})) or "none"
-            text = f"steps may not look at {about.kind} ({about.api_version}); the chart's stepObjects allows: {known}"
-            return Seen(problem=text, reason=Reason.KIND_NOT_ALLOWED, hopeless=True)
+        try:
+            kind = self._kind(about)
+        except KindNotAllowedError as error:
+            return Seen(problem=str(error), reason=Reason.KIND_NOT_ALLOWED, hopeless=True)
         try:
             return Seen(await (await self._as_runner(namespace)).get(resource_of(kind), about.namespace, about.name))
         except NotFound:
@@ -93,6 +101,89 @@ class Objects:
         except (ApiError, ValueError) as error:
             told = error.message if isinstance(error, ApiError) else str(error)
             return Seen(problem=truncate(f"{about} cannot be read: {told}", 400))
+
+    # Making and deleting.
+
+    async def make(self, run: Object, bodies: Sequence[Mapping[str, Any]]) -> dict[str, Refusal]:
+        """Make objects for a run, or find those that an earlier try made.
+
+        Returns:
+            Why the API server would not take an object, by its name.
+
+        Raises:
+            ApiError: it could not be known whether one was taken.
+        """
+        refused: dict[str, Refusal] = {}
+        for body in bodies:
+            meta = body["metadata"]
+            about = ObjectRef(body["apiVersion"], body["kind"], meta["namespace"], meta["name"])
+            try:
+                kind = self._kind(about, applies=True)
+                made = await self._make_one(run, about, kind, body)
+            except KindNotAllowedError as error:
+                refused[about.name] = Refusal(str(error), True, Reason.KIND_NOT_ALLOWED)
+            except ApiError as error:
+                if not refuses(error):
+                    raise
+                hopeless = error.status in (400, 404, 413, 422)
+                refused[about.name] = Refusal(error.message, hopeless, Reason.OBJECT_REFUSED)
+            else:
+                self._read[about.namespace, about] = (time.monotonic(), Seen(made))
+        return refused
+
+    async def _make_one(
+        self, run: Object, about: ObjectRef, kind: AllowedKind, body: Mapping[str, Any]
+    ) -> Mapping[str, Any]:
+        client = await self._as_runner(about.namespace)
+        try:
+            return await client.create(resource_of(kind), about.namespace, body)
+        except AlreadyExists as error:
+            there = await client.get(resource_of(kind), about.namespace, about.name)
+            if is_owned(there, run["metadata"]["uid"]):
+                return there
+            error.message = f"{about} {NOT_OURS}; delete it, or start another run"
+            raise
+
+    async def remove(self, run: Object, abouts: Sequence[ObjectRef]) -> None:
+        """Delete objects of a run, and none that is not; what may not be deleted stays, and goes with the run.
+
+        Raises:
+            Unavailable: it could not be known whether one was.
+        """
+        for about in abouts:
+            kind = self._allowed.get((about.api_version, about.kind))
+            if kind is None:
+                continue
+            resource = resource_of(kind)
+            try:
+                client = await self._as_runner(about.namespace)
+                there = await client.get(resource, about.namespace, about.name)
+                if is_owned(there, run["metadata"]["uid"]):
+                    await client.delete(resource, about.namespace, about.name, uid=there["metadata"]["uid"])
+            except (NotFound, Conflict):
+                pass
+            except Unavailable:
+                raise
+            except ApiError as error:
+                logger.warning("%s stays: %s", about, error.message)
+            self._read.pop((about.namespace, about), None)
+
+    def _kind(self, about: ObjectRef, *, applies: bool = False) -> AllowedKind:
+        """What an administrator lets steps do with a kind.
+
+        Raises:
+            KindNotAllowedError: not that.
+        """
+        kind = self._allowed.get((about.api_version, about.kind))
+        if kind is not None and (kind.applies or not applies):
+            return kind
+        known = ", ".join(sorted({one.kind for one in self._allowed.values() if one.applies or not applies})) or "none"
+        verb = "make" if applies else "look at"
+        raise KindNotAllowedError(
+            f"steps may not {verb} {about.kind} ({about.api_version}); the chart's stepObjects allows: {known}"
+        )
+
+    # The runner.
 
     async def _as_runner(self, namespace: str) -> KubeClient:
         """A client that is the runner of a namespace.
@@ -124,3 +215,8 @@ def resource_of(kind: AllowedKind) -> Resource:
     """The paths of an allowed kind."""
     group, _, version = kind.api_version.rpartition("/")
     return Resource(group, version, kind.plural, kind.kind)
+
+
+def is_owned(there: Object, uid: str) -> bool:
+    """Whether an object is the run's."""
+    return any(one.get("uid") == uid for one in there["metadata"].get("ownerReferences") or ())

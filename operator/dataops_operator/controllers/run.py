@@ -172,6 +172,8 @@ class RunController:
         else:
             self._world.queue.add(key)
             return
+        if next_step.remove:  # before the status says that it is over: what is repeated finds nothing
+            await self._objects.remove(run, next_step.remove)
         if isinstance(view.armed, Armed) and view.armed.agent is not None:
             await self._secrets.noted(uid, [pod for pods in view.pods.values() for pod in pods])
             view = replace(view, armed=self._secrets.standing(uid) or view.armed)
@@ -229,11 +231,13 @@ class RunController:
 
     async def _create(self, key: Key, run: Object, todo: Plan) -> Mapping[str, Refusal]:
         """Create what the plan asks for; what was refused, by name."""
-        if not todo.create and not todo.start:
+        if not todo.create and not todo.start and not todo.make:
             return {}
-        refused = await self._children.create(run, todo) if todo.create else {}
+        refused: dict[str, Refusal] = dict(await self._children.create(run, todo)) if todo.create else {}
         if todo.start:
             refused |= await self._children.start(run, todo.start)
+        if todo.make:
+            refused |= await self._objects.make(run, todo.make)
         ended_at = self._world.pod_ends.pop(key, None)
         if ended_at is not None and not refused:
             self._world.metrics.transition.observe(time.monotonic() - ended_at)

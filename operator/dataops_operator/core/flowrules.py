@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping
 
 from ..api.pipeline import PipelineSpec
 from ..api.step import ForEach, On, Step
-from .expressions import ExpressionError, compile_condition
+from .expressions import ExpressionError, compile_condition, compile_expression
 from .graph import EXPRESSION_ROOTS, OBJECT_ROOTS, dependencies, find_cycle, placed, step_references
 from .items import ITEMS_LIMIT, FanOutError, expand, tolerated
 from .parameters import Problem
 from .references import check_name, nearest
-from .stepfields import kind_conditions
+from .stepfields import kind_conditions, kind_values
 from .templating import Reference, TemplateError, references, strings
 
 
@@ -72,40 +72,40 @@ def _follows(path: str, step: Step, among: frozenset[str], final: frozenset[str]
 def _condition(
     path: str, step: Step, parameters: frozenset[str], outputs: Mapping[str, frozenset[str]], final: frozenset[str]
 ) -> Iterator[Problem]:
-    said = [("when", step.when, EXPRESSION_ROOTS)] if step.when is not None else []
-    for field, text, roots in (*said, *((field, text, OBJECT_ROOTS) for field, text in kind_conditions(step))):
-        yield from _names(f"{path}.{field}", text, roots, step.name in final, parameters, outputs, final)
+    said = [("when", step.when)] if step.when is not None else []
+    of_objects, values = list(kind_conditions(step)), list(kind_values(step))
+    for field, text in (*said, *of_objects, *values):
+        try:
+            roots = EXPRESSION_ROOTS if field == "when" else OBJECT_ROOTS
+            compiled = (compile_expression if (field, text) in values else compile_condition)(text, roots)
+        except ExpressionError as error:
+            yield Problem(f"{path}.{field}", str(error))
+            continue
+        for name in compiled.references:
+            if (problem := _name(name, parameters, outputs, final, ended=step.name in final)) is not None:
+                yield Problem(f"{path}.{field}", problem)
 
 
-def _names(
-    path: str,
-    text: str,
-    roots: frozenset[str],
-    ended: bool,
+def _name(
+    name: tuple[str, ...],
     parameters: frozenset[str],
     outputs: Mapping[str, frozenset[str]],
     final: frozenset[str],
-) -> Iterator[Problem]:
-    """What is wrong with one condition."""
+    *,
+    ended: bool,
+) -> str | None:
+    """What is wrong with a name that an expression of a step uses."""
+    if name[0] == "object":
+        return None
+    if name == ("steps",):
+        return 'name the step itself, such as steps["a"]: it tells what to wait for'
+    if name[0] == "steps" and len(name) > 1 and name[1] in final and not ended:
+        return f"{'.'.join(name)}: steps of spec.finally run when all others have ended; remove it"
     try:
-        expression = compile_condition(text, roots)
-    except ExpressionError as error:
-        yield Problem(path, str(error))
-        return
-    for name in expression.references:
-        if name[0] == "object":
-            continue
-        if name == ("steps",):
-            yield Problem(path, 'name the step itself, such as steps["a"]: it tells what to wait for')
-            continue
-        if name[0] == "steps" and len(name) > 1 and name[1] in final and not ended:
-            told = f"{'.'.join(name)}: steps of spec.finally run when all others have ended; remove it"
-            yield Problem(path, told)
-            continue
-        try:
-            check_name(name, parameters, outputs, ended=ended)
-        except TemplateError as error:
-            yield Problem(path, str(error))
+        check_name(name, parameters, outputs, ended=ended)
+    except TemplateError as error:
+        return str(error)
+    return None
 
 
 def fan_out_problems(path: str, fan: ForEach) -> Iterator[Problem]:

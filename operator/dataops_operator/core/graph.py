@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ..api.pipeline import PipelineSpec
 from ..api.step import On, Step
 from .expressions import ExpressionError, compile_expression
-from .stepfields import kind_conditions, kind_fields
+from .stepfields import kind_conditions, kind_fields, kind_values
 from .templating import Reference, references, strings
 
 
@@ -85,7 +85,7 @@ OBJECT_ROOTS = EXPRESSION_ROOTS | {"object"}
 def condition_references(step: Step) -> tuple[tuple[str, ...], ...]:
     """The names that a step's conditions use; none of one that cannot be read, which is a problem of its own."""
     found = _names(step.when, EXPRESSION_ROOTS) if step.when is not None else ()
-    for _, text in kind_conditions(step):
+    for _, text in (*kind_conditions(step), *kind_values(step)):
         found += _names(text, OBJECT_ROOTS)
     return found
 

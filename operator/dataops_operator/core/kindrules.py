@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from ..api.base import parse_duration
+from ..api.base import GROUP, parse_duration
 from ..api.step import Step
-from ..api.stepkinds import Approval, Wait
+from ..api.stepkinds import Approval, ObjectStep, Wait
 from .parameters import Problem
 from .stepfields import Kind, kind_of
 from .templating import references
@@ -24,10 +24,10 @@ _OF_CONTAINERS: Final = {
     "secrets": "secrets",
     "workspace": "workspace",
     "podTemplate": "pod_template",
-    "startTimeout": "start_timeout",
     "forEach": "for_each",
 }
-_OF_WORK: Final = {"outputs": "outputs", "retry": "retry"}
+_OF_WORK: Final = {"outputs": "outputs", "retry": "retry", "startTimeout": "start_timeout"}
+_NOT_SAID: Final = ("name", "generateName", "namespace", "ownerReferences", "finalizers")
 _LONGEST: Final = "366d"
 
 
@@ -49,6 +49,12 @@ def kind_problems(path: str, step: Step) -> Iterator[Problem]:
             yield Problem(f"{path}.timeout", "an approval has its own timeout; write approval.timeout")
     if step.wait is not None:
         yield from _wait(f"{path}.wait", step.wait, step.timeout)
+    if step.resource is not None:
+        if step.outputs is not None:
+            yield Problem(
+                f"{path}.outputs", "the outputs of a resource are taken from its object; write resource.outputs"
+            )
+        yield from _resource(f"{path}.resource", step.resource)
     if step.pipeline is not None:
         given = [one.name for one in step.pipeline.parameters or ()]
         for index, name in enumerate(given):
@@ -86,3 +92,30 @@ def _wait(path: str, wait: Wait, timeout: str | None) -> Iterator[Problem]:
 def _bounded(path: str, text: str) -> Iterator[Problem]:
     if parse_duration(text) > parse_duration(_LONGEST):
         yield Problem(path, f"{text} is longer than {_LONGEST}; write less")
+
+
+def _resource(path: str, resource: ObjectStep) -> Iterator[Problem]:
+    manifest, names = resource.manifest, [one.name for one in resource.outputs or ()]
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            yield Problem(f"{path}.outputs[{index}].name", f"the name {name!r} is there already; names are unique")
+    for field, example in (("apiVersion", "batch/v1"), ("kind", "Job")):
+        told = manifest.get(field)
+        if not isinstance(told, str) or not told or any(references(told)):
+            yield Problem(f"{path}.manifest.{field}", f"write it, such as {example}; it may be no template")
+    meta = manifest.get("metadata", {})
+    if not isinstance(meta, dict):
+        yield Problem(f"{path}.manifest.metadata", "not an object")
+        return
+    for field in _NOT_SAID:
+        if field in meta:
+            text = "is made for the step: the object is in the run's namespace, of a name of its own, and the run's; remove it"
+            yield Problem(f"{path}.manifest.metadata.{field}", text)
+    for field in ("labels", "annotations"):
+        given = meta.get(field) or {}
+        if not isinstance(given, dict):
+            yield Problem(f"{path}.manifest.metadata.{field}", "not an object")
+        elif any(str(key).startswith(f"{GROUP}/") for key in given):
+            yield Problem(f"{path}.manifest.metadata.{field}", f"{GROUP}/... belongs to the operator; remove it")
+    if "status" in manifest:
+        yield Problem(f"{path}.manifest.status", "is the controller's of the kind to write; remove it")

@@ -150,6 +150,8 @@ class Plan:
         short: whether steps that are due wait for room.
         start: runs of other pipelines to create.
         steer: what to change of such runs, by name, as merge patches.
+        make: objects of other kinds to make as the run's own account.
+        remove: such objects to delete, if they are the run's.
         outputs: what a run that has succeeded tells; None where its pipeline declares nothing, or it has not.
     """
 
@@ -168,6 +170,8 @@ class Plan:
     short: bool = False
     start: tuple[dict[str, Any], ...] = ()
     steer: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    make: tuple[dict[str, Any], ...] = ()
+    remove: tuple[ObjectRef, ...] = ()
     outputs: Mapping[str, Any] | None = None
 
     @property

@@ -19,7 +19,7 @@ from .fanning import fan_adopted, fan_begun, fan_left, fan_observed, fan_stopped
 from .fanout import flat
 from .inputs import Inputs
 from .jobs import build_claim
-from .kinds import BEGUN_ONCE, go_on, kind_observed, kind_stopped
+from .kinds import BEGUN_ONCE, go_on, kind_observed, kind_stopped, left_objects
 from .outputs import bounded, run_outputs
 from .plan import Asked, Plan, View
 from .progress import observed
@@ -52,6 +52,7 @@ class _Planner:
 
     def plan(self, before: Sequence[Row]) -> Plan:
         turn, known = self.turn, {row.name: row for row in before}
+        turn.known = known
         stop = stop_of(turn)
         turn.suspended = turn.asked.suspend and stop is None
         rows: Rows = {
@@ -79,6 +80,8 @@ class _Planner:
             short=turn.short,
             start=tuple(turn.start),
             steer=turn.steer,
+            make=tuple(turn.make),
+            remove=(*turn.remove, *(left_objects(turn, rows) if ended is not None else ())),
             outputs=run_outputs(turn.inputs, rows) if ended is Phase.SUCCEEDED else None,
         )
 
@@ -121,6 +124,7 @@ class _Planner:
             # A step whose condition or templates cannot be told fails before its Job exists: nothing begins beside it.
             self.turn.create.clear()
             self.turn.start.clear()
+            self.turn.make.clear()
             self.turn.arm = self.turn.short = False
             rows = {name: after[name] if name in fresh else row for name, row in rows.items()}
 

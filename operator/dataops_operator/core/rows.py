@@ -34,6 +34,8 @@ class Row:
     job: str | None = None
     run: str | None = None
     """Of a step that runs another pipeline: the run that its attempt is."""
+    object: str | None = None
+    """Of a step that makes an object: that which its attempt is, as `<kind>/<name>`."""
     disruptions: int = 0
     """Attempts that ended by Infrastructure."""
     out_of_memory: int = 0
@@ -64,8 +66,8 @@ class Row:
 
     @property
     def made(self) -> bool:
-        """Whether the last attempt has what it is made of: a Job, or a run."""
-        return self.job is not None or self.run is not None
+        """Whether the last attempt has what it is made of: a Job, a run, or an object."""
+        return self.job is not None or self.run is not None or self.object is not None
 
     @property
     def refused(self) -> bool:
@@ -91,6 +93,7 @@ class Row:
             retry_at=raw.get("retryAt"),
             job=raw.get("job"),
             run=raw.get("run"),
+            object=raw.get("object"),
             disruptions=raw.get("disruptions", 0),
             out_of_memory=raw.get("outOfMemory", 0),
             outputs=raw.get("outputs"),
@@ -112,6 +115,7 @@ class Row:
             "retryAt": self.retry_at,
             "job": self.job,
             "run": self.run,
+            "object": self.object,
             "disruptions": self.disruptions or None,
             "outOfMemory": self.out_of_memory or None,
             "items": dict(self.items) if self.items else None,

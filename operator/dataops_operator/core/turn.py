@@ -11,6 +11,7 @@ from .inputs import Inputs
 from .names import job_name
 from .objects import ObjectRef
 from .plan import Asked, View
+from .rows import Row
 
 
 class Turn:
@@ -27,8 +28,11 @@ class Turn:
         self.look: list[ObjectRef] = []
         self.stop: list[str] = []
         self.start: list[dict[str, Any]] = []
+        self.make: list[dict[str, Any]] = []
+        self.remove: list[ObjectRef] = []
         self.steer: dict[str, dict[str, Any]] = {}
         self.outputs: Mapping[str, Mapping[str, Any]] = {}
+        self.known: Mapping[str, Row] = {}
         self.suspended = False
         self.arm = False
         self.wakes: list[float] = []
