@@ -161,6 +161,9 @@ def template(name: str = "t", **fields: Any) -> Object:
 OF_A_JOB: Object = {"apiVersion": "batch/v1", "kind": "Job", "name": "j", "when": "object.status.succeeded > 0"}
 
 
+RAY: Object = {"manifest": {"apiVersion": "ray.io/v1", "kind": "RayJob"}, "successWhen": "object.status.done"}
+
+
 def jobless(**fields: Any) -> Object:
     return pipeline(**{"image": None, "command": None, **fields})
 
@@ -390,11 +393,11 @@ CREATED: dict[tuple[str, str], list[tuple[str, Object, Object]]] = {
         ("spec.steps[0]", pipeline(image=None, command=None), pipeline(image="img", command=None)),
         ("spec.steps[0]", pipeline(image=None, command=None), pipeline(image=None, command=["x"])),
     ],
-    (P, "a step is one of approval, wait and pipeline"): [
+    (P, "a step is one of approval, wait, pipeline and resource"): [
         ("spec.steps[0]", jobless(approval={}, wait={"duration": "1s"}), jobless(approval={})),
         ("spec.steps[0]", jobless(approval={}, pipeline={"name": "o"}), jobless(pipeline={"name": "o"})),
     ],
-    (P, "an approval, a wait or a run of a pipeline has no container"): [
+    (P, "a step that is an approval, a wait, a pipeline or a resource has no container"): [
         ("spec.steps[0]", jobless(approval={}, image="i"), jobless(wait={"duration": "1s"})),
         ("spec.steps[0]", jobless(approval={}, forEach={"items": [1]}), jobless(approval={"message": "go?"})),
         (
@@ -403,7 +406,14 @@ CREATED: dict[tuple[str, str], list[tuple[str, Object, Object]]] = {
             jobless(pipeline={"name": "o"}, retry={"limit": 1}, outputs=[{"name": "n"}]),
         ),
     ],
-    (P, "an approval or a wait declares no outputs"): [
+    (P, "the outputs of a resource are taken from its object"): [
+        (
+            "spec.steps[0].outputs",
+            jobless(resource=RAY, outputs=[{"name": "n"}]),
+            jobless(resource={**RAY, "outputs": [{"name": "n", "value": "object.status.n"}]}),
+        ),
+    ],
+    (P, "an approval or a wait has no outputs, retry and startTimeout"): [
         ("spec.steps[0]", jobless(wait={"duration": "1s"}, retry={"limit": 1}), jobless(wait={"until": "2026-01-01"})),
         ("spec.steps[0]", jobless(approval={}, outputs=[{"name": "n"}]), jobless(approval={})),
     ],

@@ -146,4 +146,4 @@ class ObjectStep(ApiModel):
     outputs: Annotated[list[ObjectOutput], Field(max_length=32, json_schema_extra=LIST_BY_NAME)] | None = None
     """Values for later steps."""
     deletion: Literal["Delete", "Keep"] = "Delete"
-    """What becomes of the object when the run ends; kept, it goes with the run. That of a cancelled step never stays."""
+    """What becomes of the object at the run's end; kept, it goes with the run. A cancelled step's is always deleted."""

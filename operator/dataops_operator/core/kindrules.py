@@ -33,7 +33,21 @@ _LONGEST: Final = "366d"
 
 def kind_problems(path: str, step: Step) -> Iterator[Problem]:
     """What is wrong with a step that has no container, besides its templates and conditions."""
-    kind = kind_of(step)
+    yield from _fields(path, step, kind_of(step))
+    if step.approval is not None:
+        yield from _approval(f"{path}.approval", step.approval)
+        if step.timeout is not None:
+            yield Problem(f"{path}.timeout", "an approval has its own timeout; write approval.timeout")
+    if step.wait is not None:
+        yield from _wait(f"{path}.wait", step.wait, step.timeout)
+    if step.resource is not None:
+        yield from _resource(f"{path}.resource", step.resource)
+    if step.pipeline is not None:
+        yield from _twice(f"{path}.pipeline.parameters", [one.name for one in step.pipeline.parameters or ()])
+
+
+def _fields(path: str, step: Step, kind: Kind | None) -> Iterator[Problem]:
+    """Fields that a step of its kind has not."""
     said = [name for name in Kind if getattr(step, name) is not None]
     if len(said) > 1:
         yield Problem(f"{path}.{said[1]}", f"a step is one of {', '.join(Kind)}, and this one is {said[0]}; remove one")
@@ -43,23 +57,14 @@ def kind_problems(path: str, step: Step) -> Iterator[Problem]:
     for field, attribute in _OF_WORK.items() if kind in (Kind.APPROVAL, Kind.WAIT) else ():
         if getattr(step, attribute) is not None:
             yield Problem(f"{path}.{field}", f"a step of the kind {kind} has none; remove it")
-    if step.approval is not None:
-        yield from _approval(f"{path}.approval", step.approval)
-        if step.timeout is not None:
-            yield Problem(f"{path}.timeout", "an approval has its own timeout; write approval.timeout")
-    if step.wait is not None:
-        yield from _wait(f"{path}.wait", step.wait, step.timeout)
-    if step.resource is not None:
-        if step.outputs is not None:
-            yield Problem(
-                f"{path}.outputs", "the outputs of a resource are taken from its object; write resource.outputs"
-            )
-        yield from _resource(f"{path}.resource", step.resource)
-    if step.pipeline is not None:
-        given = [one.name for one in step.pipeline.parameters or ()]
-        for index, name in enumerate(given):
-            if name in given[:index]:
-                yield Problem(f"{path}.pipeline.parameters[{index}].name", f"the name {name!r} is there already")
+    if step.resource is not None and step.outputs is not None:
+        yield Problem(f"{path}.outputs", "outputs of a resource are taken from its object; write resource.outputs")
+
+
+def _twice(path: str, names: list[str]) -> Iterator[Problem]:
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            yield Problem(f"{path}[{index}].name", f"the name {name!r} is there already; names are unique")
 
 
 def _approval(path: str, approval: Approval) -> Iterator[Problem]:
@@ -95,10 +100,8 @@ def _bounded(path: str, text: str) -> Iterator[Problem]:
 
 
 def _resource(path: str, resource: ObjectStep) -> Iterator[Problem]:
-    manifest, names = resource.manifest, [one.name for one in resource.outputs or ()]
-    for index, name in enumerate(names):
-        if name in names[:index]:
-            yield Problem(f"{path}.outputs[{index}].name", f"the name {name!r} is there already; names are unique")
+    manifest = resource.manifest
+    yield from _twice(f"{path}.outputs", [one.name for one in resource.outputs or ()])
     for field, example in (("apiVersion", "batch/v1"), ("kind", "Job")):
         told = manifest.get(field)
         if not isinstance(told, str) or not told or any(references(told)):
@@ -109,7 +112,7 @@ def _resource(path: str, resource: ObjectStep) -> Iterator[Problem]:
         return
     for field in _NOT_SAID:
         if field in meta:
-            text = "is made for the step: the object is in the run's namespace, of a name of its own, and the run's; remove it"
+            text = "is not yours to say: the object is the run's, in its namespace, of a name of its own; remove it"
             yield Problem(f"{path}.manifest.metadata.{field}", text)
     for field in ("labels", "annotations"):
         given = meta.get(field) or {}

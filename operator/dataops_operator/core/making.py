@@ -1,7 +1,8 @@
 """A step that makes an object of another kind: its attempt is that object, and conditions on it say how it ended.
 
-The object has a name that is a function of run, step and attempt, so that making it twice meets itself; the run owns it,
-and the run's own account makes, reads and deletes it. Nothing tells of its changes: it is looked at from time to time.
+The object has a name that is a function of run, step and attempt, so that making it twice meets itself; the run owns
+it, and the run's own account makes, reads and deletes it. Nothing tells of its changes, so it is looked at now and
+then.
 """
 
 from __future__ import annotations

@@ -13,6 +13,13 @@ from dataops_operator.core.validate import parse
 OBJECT = {"apiVersion": "batch/v1", "kind": "Job", "name": "x", "when": "object.status.succeeded > 0"}
 
 
+RAY = {"apiVersion": "ray.io/v1", "kind": "RayJob", "metadata": {"labels": {"n": "$(steps.a.outputs.n)"}}, "spec": {}}
+
+
+def making(manifest: Any = None, **fields: Any) -> dict[str, Any]:
+    return {"resource": {"manifest": {**RAY, **(manifest or {})}, "successWhen": "object.x", **fields}}
+
+
 def told(step: dict[str, Any]) -> list[str]:
     builder = a_pipeline().step("a", outputs=[{"name": "n"}])
     builder.raw["steps"].append({"name": "s", **step})
@@ -29,6 +36,11 @@ def told(step: dict[str, Any]) -> list[str]:
         {"wait": {"until": "$(steps.a.outputs.n)"}},
         {"wait": {"condition": OBJECT}, "when": "steps.a.outputs.n != ''"},
         {"pipeline": {"name": "other"}, "timeout": "1h", "retry": {"limit": 1}, "outputs": [{"name": "rows"}]},
+        {
+            "resource": {"manifest": RAY, "successWhen": "object.status.done"},
+            "startTimeout": "1m",
+            "retry": {"limit": 1},
+        },
         {"pipeline": {"name": "other", "parameters": [{"name": "n", "value": ["$(steps.a.outputs.n)", 1]}]}},
     ],
 )
@@ -41,7 +53,7 @@ def test_what_is_right(step: dict[str, Any]) -> None:
     [
         (
             {"approval": {}, "wait": {"duration": "1s"}},
-            "spec.steps[1].wait: a step is one of approval, wait, pipeline, and this one is approval",
+            "spec.steps[1].wait: a step is one of approval, wait, pipeline",
         ),
         ({"approval": {}, "image": "i"}, "spec.steps[1].image: belongs to a container, and this step is of the kind"),
         ({"wait": {"duration": "1s"}, "retry": {"limit": 1}}, "spec.steps[1].retry: a step of the kind wait has none"),
@@ -68,6 +80,19 @@ def test_what_is_right(step: dict[str, Any]) -> None:
             {"pipeline": {"name": "o", "parameters": [{"name": "n"}, {"name": "n"}]}},
             "spec.steps[1].pipeline.parameters[1].name: the name 'n' is there already",
         ),
+        (making({"apiVersion": None}), "spec.steps[1].resource.manifest.apiVersion: write it, such as batch/v1"),
+        (making({"kind": "$(params.k)"}), "spec.steps[1].resource.manifest.kind: write it, such as Job"),
+        (making({"metadata": {"name": "x"}}), "spec.steps[1].resource.manifest.metadata.name: is not yours to say"),
+        (making({"metadata": {"namespace": "x"}}), "manifest.metadata.namespace: is not yours to say"),
+        (making({"metadata": {"ownerReferences": []}}), "manifest.metadata.ownerReferences: is not yours to say"),
+        (making({"metadata": {"labels": {"dataops.dev/run-uid": "x"}}}), "metadata.labels: dataops.dev/... belongs to"),
+        (making({"metadata": 7}), "spec.steps[1].resource.manifest.metadata: not an object"),
+        (making({"status": {}}), "spec.steps[1].resource.manifest.status: is the controller's"),
+        (making({"spec": {"x": ["$(params.no)"]}}), "spec.steps[1].resource.manifest: $(params.no): no parameter 'no'"),
+        (making(failureWhen="1 +"), "spec.steps[1].resource.failureWhen: "),
+        (making(outputs=[{"name": "n", "value": "obj"}]), "spec.steps[1].resource.outputs[0].value: no variable 'obj'"),
+        (making(outputs=[{"name": "n", "value": "1"}] * 2), "spec.steps[1].resource.outputs[1].name: the name 'n'"),
+        ({**making(), "outputs": [{"name": "n"}]}, "spec.steps[1].outputs: outputs of a resource are taken from its"),
         ({"when": "object.x", "approval": {}}, "spec.steps[1].when: no variable 'object'"),
         ({"image": "i", "args": ["$(steps.s.outputs.by)"]}, "step 's' declares no output 'by'"),
     ],
