@@ -80,7 +80,8 @@ def one_job_per_attempt(history: History) -> list[Violation]:
         try:
             key = attempt_key(job)
         except KeyError as missing:
-            if _owned_by_run(job):
+            # What a step made as an object of another kind is none of the run's own Jobs, and has this label alone.
+            if _owned_by_run(job) and "app.kubernetes.io/component" not in job["metadata"].get("labels", {}):
                 found.append(Violation("I1", f"Job {_name(job)} belongs to a run and lacks the label {missing}"))
             continue
         if owner_uid(job) != key[0]:

@@ -127,7 +127,7 @@ def test_its_failure_is_the_steps_with_its_reason(theirs: str, reason: str) -> N
 
 
 def test_a_retry_is_a_run_of_its_own() -> None:
-    retry = {"retry": {"limit": 1, "backoff": {"initial": "0s"}}}
+    retry: Any = {"retry": {"limit": 1, "backoff": {"initial": "0s"}}}
     waits = after(sees(ended(False, "StepFailed")), **retry).rows[1]
     assert (waits.phase, waits.retry_at is not None) == (Phase.WAITING, True)
     made = after(sees(ended(False, "StepFailed")), waits, now=60, **retry)

@@ -107,7 +107,7 @@ def test_failure_is_asked_first_and_is_tried_again_by_another_object() -> None:
     row = after(failed, resource=both).rows[1]
     assert (row.phase, row.reason) == (Phase.FAILED, Reason.OBJECT_FAILED)
     assert FAILURE in (row.message or "")
-    retry = {"retry": {"limit": 1, "backoff": {"initial": "0s"}}}
+    retry: Any = {"retry": {"limit": 1, "backoff": {"initial": "0s"}}}
     waits = after(failed, **retry).rows[1]
     made = after(failed, waits, now=60, **retry)
     assert [body["metadata"]["name"] for body in made.make] == [name_of("m", 2)]

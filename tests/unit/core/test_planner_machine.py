@@ -39,7 +39,7 @@ RETRIES = st.sampled_from(
 )
 
 
-JOBLESS = st.sampled_from(
+JOBLESS: st.SearchStrategy[dict[str, Any]] = st.sampled_from(
     [
         {"approval": {"approvers": {"users": ["ann"]}}},
         {"approval": {"timeout": "30s"}},
