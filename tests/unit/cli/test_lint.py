@@ -413,8 +413,8 @@ kind: Pipeline
 metadata: {name: other}
 spec:
   parameters: [{name: day}]
-  steps: [{name: a, image: i, outputs: [{name: n}]}]
-  outputs: [{name: rows, value: $(steps.a.outputs.n)}]
+  steps: [{name: a, image: i, outputs: [{name: found}]}]
+  outputs: [{name: rows, value: $(steps.a.outputs.found)}]
 """
 
 
