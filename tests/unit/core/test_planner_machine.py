@@ -39,6 +39,12 @@ RETRIES = st.sampled_from(
 )
 
 
+WIDGET = {
+    "manifest": {"apiVersion": "test.example/v1", "kind": "Widget"},
+    "successWhen": "object.state == 'done'",
+    "failureWhen": "object.state == 'broken'",
+    "outputs": [{"name": "n", "value": "object.n"}],
+}
 JOBLESS: st.SearchStrategy[dict[str, Any]] = st.sampled_from(
     [
         {"approval": {"approvers": {"users": ["ann"]}}},
@@ -46,6 +52,10 @@ JOBLESS: st.SearchStrategy[dict[str, Any]] = st.sampled_from(
         {"approval": {"timeout": "30s", "onTimeout": "Approve"}},
         {"wait": {"duration": "20s"}},
         {"wait": {"until": at(100)}},
+        {"pipeline": {"name": "other"}},
+        {"pipeline": {"name": "other"}, "timeout": "30s"},
+        {"resource": WIDGET},
+        {"resource": WIDGET, "timeout": "30s"},
     ]
 )
 
@@ -64,9 +74,16 @@ def pipelines(draw: st.DrawFn) -> PipelineBuilder:
         if free and draw(st.integers(0, 2)) == 0:
             fields["after"] = [{"step": draw(st.sampled_from(free)), "on": str(draw(st.sampled_from(On)))}]
         fields["when"] = draw(WHENS)
-        if draw(st.integers(0, 4)) == 0:
-            fields.pop("args")
-            builder.jobless(NAMES[index], **draw(JOBLESS), **fields)
+        if draw(st.integers(0, 3)) == 0:
+            kind = draw(JOBLESS)
+            if fields.pop("args"):
+                fields["needs"] = [*needs, used] if used not in needs else needs
+            if "approval" not in kind and "wait" not in kind:
+                fields["retry"] = draw(RETRIES)
+            if "pipeline" in kind and draw(st.booleans()):
+                fields["outputs"] = [{"name": "n"}]
+                with_output.append(NAMES[index])
+            builder.jobless(NAMES[index], **kind, **fields)
             continue
         if draw(st.integers(0, 3)) == 0:
             fields["forEach"] = draw(FANS)
@@ -204,6 +221,16 @@ class Runs(RuleBasedStateMachine):
     def a_job_is_gone(self, index: int) -> None:
         self.cluster.remove(self.one_of(self.cluster.leaving(), index))
 
+    @rule(index=st.integers(0, 9), how=st.sampled_from(["Succeeded", "StepFailed", "Cancelled", "gone", "heard of"]))
+    @precondition(lambda self: self.cluster.nested.runs)
+    def another_run_moves(self, index: int, how: str) -> None:
+        self.cluster.nested.move_run(self.one_of(list(self.cluster.nested.runs), index), how)
+
+    @rule(index=st.integers(0, 9), how=st.sampled_from(["done", "broken", "gone"]))
+    @precondition(lambda self: self.cluster.nested.objects)
+    def an_object_moves(self, index: int, how: str) -> None:
+        self.cluster.nested.move_object(self.one_of(list(self.cluster.nested.objects), index), how)
+
     @rule(seconds=st.sampled_from([1, 4, 11, 40, 400]))
     def time_passes(self, seconds: float) -> None:
         self.cluster.now += seconds
@@ -222,6 +249,7 @@ class Runs(RuleBasedStateMachine):
                     cluster.succeed(name)
             for name in cluster.asking():
                 cluster.decide(name, Decision.APPROVE, "ann")
+            cluster.nested.settle()
             for name in {*cluster.jobs, *cluster.cached_jobs}:
                 cluster.sync(name)
             cluster.now = max(cluster.now + 1, cluster.wake_at or 0)
@@ -237,6 +265,7 @@ class Runs(RuleBasedStateMachine):
             cluster.remove(name)
         assert (cluster.rows, cluster.verdict) == ended
         assert not cluster.live(), "I4: a Job goes on for nobody"
+        assert not cluster.nested.unwanted(), "I4: another run, or an object, goes on for nobody"
 
 
 def containers(pod: dict[str, Any]) -> list[dict[str, Any]]:
