@@ -118,7 +118,7 @@ class Cluster:
                 self.armed = secrets
                 continue
             if made.looks:
-                assert not (made.create or made.start or made.make), "nothing is done before the proof"
+                assert not [*made.create, *made.start, *made.make], "nothing is done before the proof"
                 seen |= {about: self.nested.look(about) for about in made.look}
                 assert made.verdict is None
                 for name in made.prove:
@@ -345,7 +345,7 @@ class Cluster:
         again = plan(self.inputs, self.rows, view, self.now, self.asked)
         if (again.explain or again.look) and not again.prove:  # of what was just created nothing is known
             return
-        assert not (again.create or again.start or again.make), "planning again creates more"
+        assert not [*again.create, *again.start, *again.make], "planning again creates more"
         assert not again.prove, "planning again asks for a proof"
         assert tuple(Row.from_status(row.to_status()) for row in again.rows) == self.rows, "planning again changes rows"
 

@@ -125,7 +125,9 @@ class Nested:
     def settle(self) -> None:
         """Everything comes to its end, and is heard of."""
         for name, one in self.runs.items():
-            self.move_run(name, "Cancelled" if one["spec"].get("cancel") else "Succeeded")
+            cancelled = "cancel" in one["spec"]
+            if cancelled or self.cluster.asked.cancel is None:  # else it goes on until that was passed on
+                self.move_run(name, "Cancelled" if cancelled else "Succeeded")
         for name in list(self.objects):
             self.move_object(name, "done")
         for name in {*self.runs, *self.cached}:
