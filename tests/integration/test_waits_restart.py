@@ -1,4 +1,4 @@
-"""What waits without a pod while the operator is killed: times stay as they were, nothing is made twice or forgotten."""
+"""What waits without a pod while the operator is killed: times stay as they were, nothing is made twice or lost."""
 
 from __future__ import annotations
 

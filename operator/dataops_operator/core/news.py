@@ -63,7 +63,7 @@ def of(before: Status, after: Status, *, edited: bool = False) -> Iterator[Trans
         yield Transition(word, text, warning=not good and not cancelled)
 
 
-_MEANT: Final = frozenset({Reason.APPROVAL, Reason.TIME_NOT_REACHED, Reason.OBJECT_NOT_READY})
+_MEANT: Final = frozenset({Reason.APPROVAL, Reason.TIME_NOT_REACHED, Reason.OBJECT_NOT_READY, Reason.RUN_WAITING})
 """What a step waits for because that is what it is there for."""
 
 
