@@ -13,6 +13,7 @@ from tests.harness.history import run_ended
 from tests.harness.kinds import RUNS
 from tests.harness.script import Outcome, Play, fail, succeed
 from tests.integration.beside import side_by_side, start_together
+from tests.integration.standing import stands
 from tests.integration.support import (
     Case,
     World,
@@ -165,3 +166,15 @@ async def test_a_limit_on_the_other_pipeline_is_waited_for_and_told(case: Case) 
     await case.api.patch(RUNS, case.namespace, "before", {"spec": {"cancel": "Immediate"}})
     assert succeeded(await case.ended())
     assert run_ended(await case.ended("before"))
+
+
+@side_by_side
+async def test_a_run_that_another_made_takes_no_place_of_the_environment(case: Case) -> None:
+    await stands(case, quota={"runs": 1})
+    await case.ready(spec(step("load")), "other")
+    await case.ready(spec(runs_other()))
+    await case.run()
+    run = await case.ended()
+    assert succeeded(run)
+    other = await the_other(case)
+    assert other["status"]["environment"] == run["status"]["environment"]

@@ -230,7 +230,8 @@ class Turns:
             pipeline.blocked.add(entry.key, entry.place, entry)
         else:
             pipeline.free.add(entry.key, entry.place, entry)
-            self._lined.add(entry.place, entry)
+            if not entry.nested:
+                self._lined.add(entry.place, entry)
 
     # What they mean for others.
 
