@@ -53,6 +53,7 @@ JOBLESS: st.SearchStrategy[dict[str, Any]] = st.sampled_from(
         {"wait": {"duration": "20s"}},
         {"wait": {"until": at(100)}},
         {"pipeline": {"name": "other"}},
+        {"pipeline": {"name": "other"}},
         {"pipeline": {"name": "other"}, "timeout": "30s"},
         {"resource": WIDGET},
         {"resource": WIDGET, "timeout": "30s"},
@@ -133,9 +134,9 @@ class Runs(RuleBasedStateMachine):
 
     # People.
 
-    @rule(how=st.sampled_from(Cancel))
-    def cancel(self, how: Cancel) -> None:
-        if self.cluster.asked.cancel is not Cancel.IMMEDIATE:
+    @rule(how=st.sampled_from([Cancel.GRACEFUL, Cancel.GRACEFUL, Cancel.IMMEDIATE]), sure=st.booleans())
+    def cancel(self, how: Cancel, sure: bool) -> None:
+        if sure and self.cluster.asked.cancel is not Cancel.IMMEDIATE:
             self.cluster.asked = replace(self.cluster.asked, cancel=how)
 
     @rule(suspend=st.booleans())
