@@ -28,6 +28,7 @@ from tests.integration.support import (
     verdict,
     waiting_for,
 )
+from tests.integration.test_cli import dataops
 
 from localcluster.controlplane import ControlPlane
 
@@ -82,6 +83,9 @@ async def test_a_run_of_another_pipeline_gives_its_outputs_back(case: Case) -> N
     assert job["spec"]["template"]["spec"]["containers"][0]["args"] == ["on r"]
     (job,) = await case.jobs("last")
     assert job["spec"]["template"]["spec"]["containers"][0]["args"] == ["7"]
+    shown = (await dataops(case, "get", other["metadata"]["name"])).out
+    assert ["rows", "7"] in [line.split() for line in shown.splitlines()]
+    assert row(run, "call")["run"] in (await dataops(case, "get", "r", "-o", "wide")).out
 
 
 @side_by_side
