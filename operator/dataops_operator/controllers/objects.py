@@ -29,8 +29,8 @@ _CLIENTS: Final = 64
 """Namespaces whose runner's connections are kept."""
 _AGE: Final = 5.0
 """Seconds for which what was read stands, however often its run is looked at meanwhile."""
-_KEPT: Final = 1024
-"""Readings that are kept."""
+_KEPT: Final = 64
+"""Readings that are kept beyond that: objects may be large."""
 
 
 class KindNotAllowedError(Exception):
@@ -122,6 +122,9 @@ class Objects:
                 made = await self._make_one(run, about, kind, body)
             except KindNotAllowedError as error:
                 refused[about.name] = Refusal(str(error), True, Reason.KIND_NOT_ALLOWED)
+            except Unauthorized:  # the account was made anew: so is its token, at the next try
+                await self._forget(about.namespace)
+                raise
             except ApiError as error:
                 if not refuses(error):
                     raise
@@ -163,6 +166,9 @@ class Objects:
             except (NotFound, Conflict):
                 pass
             except Unavailable:
+                raise
+            except Unauthorized:
+                await self._forget(about.namespace)
                 raise
             except ApiError as error:
                 logger.warning("%s stays: %s", about, error.message)
