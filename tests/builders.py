@@ -70,6 +70,11 @@ class PipelineBuilder:
         self.raw["steps"].append({key: value for key, value in body.items() if value is not None})
         return self
 
+    def jobless(self, name: str, **fields: Any) -> Self:
+        """Add a step that has no container; fields as on the wire."""
+        self.raw["steps"].append({"name": name, **{key: value for key, value in fields.items() if value is not None}})
+        return self
+
     def chain(self, *names: str, **fields: Any) -> Self:
         """Add steps of which each needs the one before."""
         for before, name in zip((None, *names), names, strict=False):

@@ -8,6 +8,7 @@ from typing import Final
 
 from . import __version__
 from .api.base import parse_duration
+from .core.objects import allowed_kinds
 
 _LAST_PORT: Final = 65535
 _PROJECT: Final = "{project}"
@@ -77,6 +78,20 @@ def _of_environments(parser: argparse.ArgumentParser) -> None:
         help="token of the operator's ServiceAccount to log in to Vault with; {server} is the server's name",
     )
     group.add_argument("--agent-image", default="", help="image that logs in to Vault in a pod: the operator's own")
+    group.add_argument(
+        "--step-objects",
+        default="[]",
+        metavar="JSON",
+        help="kinds that steps may look at with the rights of their own ServiceAccount, as a list of "
+        '{"apiVersion", "kind", "resource", "access": "Read" or "Apply"}',
+    )
+    group.add_argument(
+        "--steps-role",
+        default="",
+        metavar="NAME",
+        help="ClusterRole with the rights on those kinds, bound by an Environment to the ServiceAccount that steps run "
+        "as; none is bound where empty",
+    )
     group.add_argument("--storage-image", default="", help="image of the Jobs that touch an Environment's targets")
 
 
@@ -89,6 +104,10 @@ def _check(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> No
     port = arguments.listen.rpartition(":")[2]
     if not port.isdecimal() or int(port) > _LAST_PORT:
         parser.error(f"--listen: {arguments.listen!r} is not an address and a port, such as 0.0.0.0:8080")
+    try:
+        arguments.step_objects = allowed_kinds(arguments.step_objects)
+    except ValueError as error:
+        parser.error(f"--step-objects: {error}")
     for name in ("pipeline_wait", "resync", "deletion_wait", "revision_grace"):
         option = f"--{name.replace('_', '-')}"
         try:

@@ -30,6 +30,7 @@ from .controllers.events import Recorder
 from .controllers.history import HistoryController
 from .controllers.leases import Keeper
 from .controllers.ledger import Ledger
+from .controllers.objects import Objects
 from .controllers.pipeline import PipelineController
 from .controllers.provisioning import Provisioning, Secrets
 from .controllers.revisions import Revisions
@@ -116,7 +117,8 @@ class Operator:
         self._world = World(self._client, settings, metrics, Recorder(self._client), queue)
         revisions = Revisions(self._client, grace=arguments.revision_grace)
         arming = self._arming()
-        self._runs = RunController(self._world, revisions, arming)
+        self._objects = Objects(self._world, self._credentials, arguments.step_objects)
+        self._runs = RunController(self._world, revisions, arming, self._objects)
         self._environment = self._environments(revisions, arming)
         self._controllers: dict[
             str, EnvironmentController | StepTemplateController | PipelineController | RunController
@@ -141,7 +143,11 @@ class Operator:
         """What makes and keeps Environments."""
         arguments, world = self._arguments, self._world
         agents = Agents(
-            world.settings.runner, arguments.service_account, arguments.lease_namespace, arguments.runs_role
+            world.settings.runner,
+            arguments.service_account,
+            arguments.lease_namespace,
+            arguments.runs_role,
+            arguments.steps_role,
         )
         patterns = tuple(filter(None, (one.strip() for one in arguments.environment_namespaces.split(","))))
         ways = {name: Reach(one.host, one.port, one.peers) for name, one in self._servers.items()}
@@ -187,6 +193,7 @@ class Operator:
                 self._kopf_stop.set()
                 await shell
         finally:
+            await self._objects.close()
             await self._client.close()
             await self._lease_client.close()
             if self._vaults is not None:

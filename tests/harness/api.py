@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import aiohttp
 import orjson
+from multidict import CIMultiDict
 from tests.harness.kinds import CRDS, NAMESPACES, SERVICE_ACCOUNTS, Kind
 
 Object = dict[str, Any]
@@ -45,6 +46,7 @@ class Api:
         ca: the file with the server's CA certificate, for https.
         user_agent: what the audit log shows.
         user: who to be, by impersonation, where the token's owner may do that.
+        groups: in which groups to be then.
     """
 
     def __init__(
@@ -54,13 +56,16 @@ class Api:
         ca: str | Path | None = None,
         user_agent: str = "dataops-tests",
         user: str | None = None,
+        groups: Sequence[str] = (),
     ) -> None:
         self.server = server.rstrip("/")
-        self._headers = {"User-Agent": user_agent, "Accept": "application/json"}
+        self._headers = CIMultiDict({"User-Agent": user_agent, "Accept": "application/json"})
         if token:
             self._headers["Authorization"] = f"Bearer {token}"
         if user:
             self._headers["Impersonate-User"] = user
+        for group in groups:
+            self._headers.add("Impersonate-Group", group)
         self._tls = ssl.create_default_context(cafile=str(ca)) if ca else None
         self._session: aiohttp.ClientSession | None = None
 

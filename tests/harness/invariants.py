@@ -39,7 +39,7 @@ from tests.harness.kinds import (
     SECRETS,
 )
 from tests.harness.needs import needs
-from tests.harness.stages import ENDED, outputs, shared_row, steps_of, steps_of_job, succeeded_steps
+from tests.harness.stages import ENDED, began, outputs, shared_row, steps_of, steps_of_job, succeeded_steps
 
 OWNED = (JOBS, PODS, SECRETS, CLAIMS, CONFIGMAPS)
 OURS = ("app.kubernetes.io/managed-by", "dataops-operator")
@@ -80,7 +80,8 @@ def one_job_per_attempt(history: History) -> list[Violation]:
         try:
             key = attempt_key(job)
         except KeyError as missing:
-            if _owned_by_run(job):
+            # What a step made as an object of another kind is none of the run's own Jobs, and has this label alone.
+            if _owned_by_run(job) and "app.kubernetes.io/component" not in job["metadata"].get("labels", {}):
                 found.append(Violation("I1", f"Job {_name(job)} belongs to a run and lacks the label {missing}"))
             continue
         if owner_uid(job) != key[0]:
@@ -116,6 +117,12 @@ def one_terminal_state(history: History, cluster: Cluster) -> list[Violation]:
     return found
 
 
+def jobless(spec: Object) -> set[str]:
+    """The steps that are no containers: no Job of theirs, and no pod, says how they ended."""
+    kinds = {"approval", "wait", "pipeline", "resource"}
+    return {one["name"] for one in [*spec.get("steps", []), *spec.get("finally", [])] if kinds & one.keys()}
+
+
 def needs_first(history: History, cluster: Cluster) -> list[Violation]:
     """I3, by the versions at which the API server committed the Job and the pods' ends."""
     specs = _specs(history, cluster)
@@ -138,7 +145,7 @@ def needs_first(history: History, cluster: Cluster) -> list[Violation]:
         for other in sorted(_over_before(specs[run], step)):
             if max(over.get((run, other), [0])) > first.version:
                 found.append(Violation("I3", f"Job {_name(first.obj)} was created before step {other} had ended"))
-        for need in sorted(needs(specs[run]).get(step, set())):
+        for need in sorted(needs(specs[run]).get(step, set()) - jobless(specs[run])):
             if ended.get((run, need), first.version + 1) > first.version:
                 found.append(Violation("I3", f"Job {_name(first.obj)} was created before step {need} had succeeded"))
     return found
@@ -153,6 +160,8 @@ def _ends(history: History) -> dict[tuple[str, str], list[int]]:
     for changes in history.by_object(PODS).values():
         labels = changes[0].obj["metadata"].get("labels", {})
         for step in steps_of(changes[0].obj) if RUN_UID in labels else ():
+            if len(steps_of(changes[0].obj)) > 1 and not any(began(one.obj, step) for one in changes):
+                continue  # it shared a pod that ended before its turn came
             over = (
                 one.version
                 for one in changes
@@ -261,6 +270,9 @@ def status_matches_children(history: History, cluster: Cluster) -> list[Violatio
     for run in cluster.of(RUNS):
         for row in run.get("status", {}).get("steps", []):
             made = jobs.get((run["metadata"]["uid"], row["name"]), {})
+            if row["name"] in jobless(specs.get(run["metadata"]["uid"], {})):
+                found += [_broken(run, row, "has no container, and a Job all the same")] if made else []
+                continue
             said = _items(row, made, pods) if "items" in row else _row(row, made, pods, there)
             found += [_broken(run, row, one) for one in said]
         verdict = _verdict(run, specs.get(run["metadata"]["uid"], {}))

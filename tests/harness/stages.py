@@ -50,12 +50,21 @@ def succeeded_steps(pod: Object) -> list[str]:
     return [name for name in names if _terminated(pod, name).get("exitCode") == 0]
 
 
+def began(pod: Object, container: str) -> bool:
+    """Whether a container runs, or has run."""
+    return bool({"running", "terminated"} & _state(pod, container).keys())
+
+
 def _terminated(pod: Object, container: str) -> Object:
     """How a container has ended; empty where it has not."""
+    return _state(pod, container).get("terminated") or {}
+
+
+def _state(pod: Object, container: str) -> Object:
     status = pod.get("status", {})
     both = [*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])]
-    state: Object = next((one["state"] for one in both if one["name"] == container), {})
-    return state.get("terminated") or {}
+    found: Object = next((one["state"] for one in both if one["name"] == container), {})
+    return found
 
 
 def shared_row(row: Object, jobs: dict[str, Object], pods: list[Object]) -> list[str]:

@@ -158,6 +158,16 @@ def template(name: str = "t", **fields: Any) -> Object:
     return {"apiVersion": TEMPLATES.group_version, "kind": T, "metadata": {"name": name}, "spec": spec}
 
 
+OF_A_JOB: Object = {"apiVersion": "batch/v1", "kind": "Job", "name": "j", "when": "object.status.succeeded > 0"}
+
+
+RAY: Object = {"manifest": {"apiVersion": "ray.io/v1", "kind": "RayJob"}, "successWhen": "object.status.done"}
+
+
+def jobless(**fields: Any) -> Object:
+    return pipeline(**{"image": None, "command": None, **fields})
+
+
 WITH: Object = {"with": [{"name": "a"}]}
 
 
@@ -382,6 +392,48 @@ CREATED: dict[tuple[str, str], list[tuple[str, Object, Object]]] = {
     (P, "a step needs a command, args, a script, or an image"): [
         ("spec.steps[0]", pipeline(image=None, command=None), pipeline(image="img", command=None)),
         ("spec.steps[0]", pipeline(image=None, command=None), pipeline(image=None, command=["x"])),
+    ],
+    (P, "a step is one of approval, wait, pipeline and resource"): [
+        ("spec.steps[0]", jobless(approval={}, wait={"duration": "1s"}), jobless(approval={})),
+        ("spec.steps[0]", jobless(approval={}, pipeline={"name": "o"}), jobless(pipeline={"name": "o"})),
+    ],
+    (P, "a step that is an approval, a wait, a pipeline or a resource has no container"): [
+        ("spec.steps[0]", jobless(approval={}, image="i"), jobless(wait={"duration": "1s"})),
+        ("spec.steps[0]", jobless(approval={}, forEach={"items": [1]}), jobless(approval={"message": "go?"})),
+        (
+            "spec.steps[0]",
+            jobless(pipeline={"name": "o"}, env=[{"name": "A"}]),
+            jobless(pipeline={"name": "o"}, retry={"limit": 1}, outputs=[{"name": "n"}]),
+        ),
+    ],
+    (P, "the outputs of a resource are taken from its object"): [
+        (
+            "spec.steps[0].outputs",
+            jobless(resource=RAY, outputs=[{"name": "n"}]),
+            jobless(resource={**RAY, "outputs": [{"name": "n", "value": "object.status.n"}]}),
+        ),
+    ],
+    (P, "an approval or a wait has no outputs, retry and startTimeout"): [
+        ("spec.steps[0]", jobless(wait={"duration": "1s"}, retry={"limit": 1}), jobless(wait={"until": "2026-01-01"})),
+        ("spec.steps[0]", jobless(approval={}, outputs=[{"name": "n"}]), jobless(approval={})),
+    ],
+    (P, "an approval has its own timeout"): [
+        ("spec.steps[0].timeout", jobless(approval={}, timeout="1h"), jobless(approval={"timeout": "1h"})),
+    ],
+    (P, "nobody could decide"): [
+        (
+            "spec.steps[0].approval.approvers",
+            jobless(approval={"approvers": {}}),
+            jobless(approval={"approvers": {"groups": ["g"]}}),
+        ),
+    ],
+    (P, "a wait is for a duration, until a time, or for a condition"): [
+        ("spec.steps[0].wait", jobless(wait={}), jobless(wait={"condition": OF_A_JOB})),
+        (
+            "spec.steps[0].wait",
+            jobless(wait={"duration": "1s", "until": "2026-01-01"}),
+            jobless(wait={"until": "$(params.at)"}),
+        ),
     ],
     (P, "a step cannot need itself"): [
         ("spec.steps[0].needs", pipeline(needs=["a"]), pipeline(needs=["b"])),

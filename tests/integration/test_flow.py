@@ -248,3 +248,23 @@ async def test_infrastructure_is_tried_again_without_eating_the_limit(case: Case
     run = await case.ended()
     assert succeeded(run)
     assert (row(run, "load")["attempt"], row(run, "load")["disruptions"]) == (3, 1)
+
+
+@side_by_side
+async def test_a_decision_that_does_not_count_is_told_and_the_step_goes_on_asking(case: Case) -> None:
+    """As where nothing stands between the request and the operator: see test_waits.py for the chart's policies."""
+    ask = {"name": "ask", "approval": {"approvers": {"users": ["ann"]}}}
+    await case.ready(spec(ask, step("publish", "ask")))
+    await case.run()
+    await case.waits("Approval")
+    for told in ({"by": "bob"}, {}):
+        decision = {"step": "ask", "decision": "Approve", **told}
+        await case.api.patch(RUNS, case.namespace, "r", {"spec": {"approvals": [decision]}})
+        run = await case.waits("ApprovalForbidden")
+        assert row(run, "ask")["phase"] == "Waiting"
+    await case.event("r", "StepWaiting")
+    decision = {"step": "ask", "decision": "Approve", "by": "ann"}
+    await case.api.patch(RUNS, case.namespace, "r", {"spec": {"approvals": [decision]}})
+    run = await case.ended()
+    assert succeeded(run)
+    assert row(run, "ask")["message"] == "approved by ann"

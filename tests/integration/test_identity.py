@@ -319,6 +319,42 @@ async def test_jobs_of_a_run_are_made_by_the_operator_alone(site: Site) -> None:
         await api.delete(JOBS, PROJECT, "real")
 
 
+async def test_the_account_of_steps_makes_jobs_that_a_run_owns_and_none_that_pass_for_the_runs(site: Site) -> None:
+    runner = f"system:serviceaccount:{PROJECT}:dataops-runner"
+    await give(site.api, PROJECT, runner, "admin")
+    uid = (await create(site, "alice", RUNS, "makes"))["metadata"]["uid"]
+    owner = {"apiVersion": "dataops.dev/v1alpha1", "kind": "PipelineRun", "name": "makes", "uid": uid}
+    template = {"spec": {"restartPolicy": "Never", "containers": [{"name": "a", "image": "b"}]}}
+    body: Object = {"spec": {"suspend": True, "template": template}}
+    async with site.as_user(runner) as api:
+        await api.create(JOBS, PROJECT, {"metadata": {"name": "made", "ownerReferences": [owner]}, **body})
+        for labels in ({"dataops.dev/run-uid": uid}, {"dataops.dev/step": "x"}):
+            meta = {"name": "forged", "ownerReferences": [owner], "labels": labels}
+            assert "made by the operator alone" in await refused(api.create(JOBS, PROJECT, {"metadata": meta, **body}))
+
+
+async def test_runs_that_another_run_owns_are_made_and_steered_by_the_operator_alone(site: Site) -> None:
+    uid = (await create(site, "alice", RUNS, "above"))["metadata"]["uid"]
+    owner = {
+        "apiVersion": "dataops.dev/v1alpha1", "kind": "PipelineRun", "name": "above", "uid": uid, "controller": True,
+    }  # fmt: skip
+    nested = {"metadata": {"name": "below", "ownerReferences": [owner]}, "spec": {"pipeline": "p"}}
+    async with site.as_user("alice") as api:
+        assert "made by the operator alone" in await refused(api.create(RUNS, PROJECT, nested))
+        adopted = api.patch(RUNS, PROJECT, "above", {"metadata": {"ownerReferences": [owner]}})
+        assert "made by the operator alone" in await refused(adopted)
+    async with site.as_user(ACCOUNT) as api:
+        alone = {"metadata": {"name": "alone"}, "spec": {"pipeline": "p"}}
+        assert "only runs that another run made" in await refused(api.create(RUNS, PROJECT, alone))
+        await api.create(RUNS, PROJECT, nested)
+        await api.patch(RUNS, PROJECT, "below", {"spec": {"suspend": True}})
+        steer = api.patch(RUNS, PROJECT, "above", {"spec": {"cancel": "Graceful"}})
+        assert "only runs that another run made" in await refused(steer)
+    async with site.as_user("alice") as api:
+        await api.patch(RUNS, PROJECT, "below", {"spec": {"cancel": "Graceful"}})
+        await api.patch(RUNS, PROJECT, "below", {"metadata": {"labels": {"dataops.dev/keep": "true"}}})
+
+
 async def test_nobody_elses_requests_are_looked_at(site: Site) -> None:
     await give(site.api, PROJECT, "carol", "admin")
     await site.api.create(QUOTAS, PROJECT, {"metadata": {"name": "by-hand"}, "spec": {"hard": {"pods": "7"}}})

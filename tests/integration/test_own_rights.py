@@ -7,6 +7,7 @@ may be idle: what it did is read from the API server's audit log.
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from tests.harness.api import Api, Object, condition
-from tests.harness.chart import FULLNAME
+from tests.harness.chart import ACCOUNT, FULLNAME
 from tests.harness.history import run_ended
 from tests.harness.kinds import (
     BINDINGS,
@@ -75,7 +76,10 @@ async def site(plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) ->
     folder = tmp_path_factory.mktemp("own-rights")
     script = Script(default=Play(start=0.05, end=0.2))
     script.rules.append(Rule(Play(outcome=Outcome.HANG), "hang", 0, "", ""))
-    values = {"vault": {"servers": [{"name": "default", "address": "https://vault.example"}]}}
+    values = {
+        "vault": {"servers": [{"name": "default", "address": "https://vault.example"}]},
+        "stepObjects": [{"apiVersion": "v1", "kind": "ConfigMap", "resource": "configmaps"}],
+    }
     async with a_vault(plane, folder / "bao") as bao, a_site(plane, values) as made, Player(made.api, script):
         kubeconfig = await login(made, folder / "operator.kubeconfig")
         words = [
@@ -88,6 +92,7 @@ async def site(plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) ->
             "--service-account",
             FULLNAME,
         ]
+        words += ["--step-objects", json.dumps(values["stepObjects"]), "--steps-role", f"{FULLNAME}-steps"]
         words += ["--runs-role", f"{FULLNAME}-runs", *await flags(bao, folder, made.api, NAMESPACE)]
         await bao.policy("prod", {"secret/data/prod/*": ["read"], "pki/issue/prod": ["update"]})
         await bao.role("prod", PROD, ["prod"])
@@ -149,6 +154,25 @@ async def test_an_environment_its_runs_their_workspace_and_the_way_back(site: Si
         return not await api.list(SECRETS, PROD) and not await api.list(CONFIGMAPS, NAMESPACE, VAULT_RUN)
 
     await until(taken_back, within=60)
+
+    # A run of another pipeline belongs to who asked for the first, waits for an object with the rights of its own
+    # account, which the Environment gave it, and is suspended and resumed with the first.
+    gate = {"apiVersion": "v1", "kind": "ConfigMap", "name": "gate", "when": "object.data.open == 'yes'"}
+    inner = {"steps": [{"name": "gate", "wait": {"condition": gate}}]}
+    outer = {"steps": [{"name": "inner", "pipeline": {"name": "inner"}}]}
+    await api.create(PIPELINES, PROJECT, {"metadata": {"name": "inner"}, "spec": inner})
+    await api.create(PIPELINES, PROJECT, {"metadata": {"name": "outer"}, "spec": outer})
+    above = await api.create(RUNS, PROD, {"metadata": {"name": "outer"}, "spec": {"pipeline": "outer"}})
+    waits = await api.wait_for(RUNS, PROD, "outer", lambda one: row(one, "inner").get("reason") == "RunWaiting")
+    below = row(waits, "inner")["run"]
+    held = await api.wait_for(RUNS, PROD, below, lambda one: row(one, "gate").get("reason") == "ObjectNotReady")
+    assert held["status"]["requestedBy"] == above["metadata"]["annotations"]["dataops.dev/created-by"]
+    assert held["metadata"]["annotations"]["dataops.dev/created-by"] == ACCOUNT
+    for suspend in (True, False):
+        await api.patch(RUNS, PROD, "outer", {"spec": {"suspend": suspend}})
+        await api.wait_for(RUNS, PROD, below, lambda one, suspend=suspend: one["spec"].get("suspend") is suspend)  # type: ignore[misc]
+    await api.create(CONFIGMAPS, PROD, {"metadata": {"name": "gate"}, "data": {"open": "yes"}})
+    assert succeeded(await api.wait_for(RUNS, PROD, "outer", run_ended, timeout=60))
 
     # Drift is mended, in each kind, and what is no longer wanted goes.
     drift: dict[tuple[Kind, str], Object] = {

@@ -73,7 +73,7 @@ OPERATOR: dict[str, str] = {
     "environments.dataops.dev": f"{READ} patch delete",
     "steptemplates.dataops.dev": READ,
     "pipelines.dataops.dev": READ,
-    "pipelineruns.dataops.dev": f"{READ} delete",
+    "pipelineruns.dataops.dev": f"{READ} create patch delete",
     "environments/status.dataops.dev": "patch",
     "steptemplates/status.dataops.dev": "patch",
     "pipelines/status.dataops.dev": "patch",

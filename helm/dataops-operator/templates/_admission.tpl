@@ -31,3 +31,26 @@ matchResources:
       {{- toYaml . | nindent 6 }}
 {{- end -}}
 {{- end -}}
+
+{{/* Requests that change no decision are not looked at: nearly all of them. */}}
+{{- define "dataops.decisionsChange" -}}
+- name: decisions-change
+  expression: >-
+    object.?spec.?approvals.orValue([]) != (oldObject == null ? [] : oldObject.?spec.?approvals.orValue([]))
+{{- end -}}
+
+{{/* What the policies of approvals work with: the decisions that are new or another, and the steps that ask. */}}
+{{- define "dataops.decisionVariables" -}}
+- name: decisions
+  expression: object.?spec.?approvals.orValue([])
+- name: before
+  expression: "oldObject == null ? [] : oldObject.?spec.?approvals.orValue([])"
+- name: fresh
+  expression: variables.decisions.filter(d, !variables.before.exists(b, b == d))
+- name: asking
+  expression: >-
+    oldObject == null ? [] : oldObject.?status.?steps.orValue([]).filter(s,
+    s.phase == 'Waiting' && s.?reason.orValue('') in ['Approval', 'ApprovalForbidden'])
+- name: groups
+  expression: "has(request.userInfo.groups) ? request.userInfo.groups : []"
+{{- end -}}

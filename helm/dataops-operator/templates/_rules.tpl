@@ -10,13 +10,14 @@ Secrets, so a step's credentials stay between the step's pod and whoever made th
   resources: [environments/status, steptemplates/status, pipelines/status, pipelineruns/status]
   verbs: [patch]
 # Its finalizer, and the end of an Environment whose time is over; with it the runs under way end. Finished runs go as
-# their pipeline's history has it: the policy <fullname>-guard holds deletions to these two.
+# their pipeline's history has it. It makes runs that a step of another run asks for, and cancels and suspends those with
+# it. The policy <fullname>-guard holds it to that.
 - apiGroups: [dataops.dev]
   resources: [environments]
   verbs: [patch, delete]
 - apiGroups: [dataops.dev]
   resources: [pipelineruns]
-  verbs: [delete]
+  verbs: [create, patch, delete]
 # One Job for an attempt of a step; its pods tell how the attempt ended.
 - apiGroups: [batch]
   resources: [jobs]
@@ -62,21 +63,34 @@ Secrets, so a step's credentials stay between the step's pod and whoever made th
 {{/* The roles that an Environment binds in its execution namespace. */}}
 {{- define "dataops.bound" -}}
 [dataops-view, dataops-run, dataops-promote, dataops-edit
-{{- if and .Values.vault.servers (not .Values.watch.namespaces) }}, {{ include "dataops.fullname" . }}-runs{{ end }}]
+{{- if and (or .Values.vault.servers .Values.stepObjects) (not .Values.watch.namespaces) }}, {{ include "dataops.fullname" . }}-runs{{ end }}
+{{- if and .Values.stepObjects (not .Values.watch.namespaces) }}, {{ include "dataops.fullname" . }}-steps{{ end }}]
 {{- end -}}
 
 {{/*
 What runs with secrets need of the operator: a token of the runner to log in to Vault with, and a Secret of a random name,
-made and removed unread. Given in execution namespaces alone.
+made and removed unread; and those that look at objects: such a token. Given in execution namespaces alone.
 */}}
 {{- define "dataops.runsRules" -}}
 - apiGroups: [""]
   resources: [serviceaccounts/token]
   resourceNames: [{{ .Values.operator.runnerServiceAccount | quote }}]
   verbs: [create]
+{{- if .Values.vault.servers }}
 - apiGroups: [""]
   resources: [secrets]
   verbs: [create, delete]
+{{- end }}
+{{- end -}}
+
+{{/* What the runner, and so whatever a step runs, may do with other objects: nothing that is not listed. */}}
+{{- define "dataops.stepsRules" -}}
+{{- range .Values.stepObjects }}
+{{- $parts := splitList "/" .apiVersion }}
+- apiGroups: [{{ ternary (first $parts) "" (gt (len $parts) 1) | quote }}]
+  resources: [{{ .resource | quote }}]
+  verbs: {{ ternary "[get, create, delete]" "[get]" (eq (default "Read" .access) "Apply") }}
+{{- end }}
 {{- end -}}
 
 {{/* What everybody with a role reads: no status holds a secret or a masked value. */}}

@@ -6,7 +6,20 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints
 
-from .base import LIST_BY_NAME, LIST_BY_TYPE, ApiModel, Duration, Image, Size, Text, Timestamp, rule, rules
+from .base import (
+    LIST_BY_NAME,
+    LIST_BY_TYPE,
+    AnyJson,
+    ApiModel,
+    Duration,
+    Identifier,
+    Image,
+    Size,
+    Text,
+    Timestamp,
+    rule,
+    rules,
+)
 from .concurrency import Concurrency
 from .conditions import Condition
 from .history import History
@@ -64,6 +77,18 @@ class Workspace(ApiModel):
 FinalSteps = Annotated[list[Step], Field(min_length=1, max_length=50, json_schema_extra=LIST_BY_NAME)]
 
 
+class PipelineOutput(ApiModel):
+    """A value that a run tells in its status once it has succeeded."""
+
+    name: Identifier
+    """Name."""
+    value: AnyJson
+    """Value, such as `$(steps.load.outputs.rows)`: templates in its strings are filled in, and one that is the whole
+    string keeps its value's type. Left out where a step that it names was skipped."""
+    description: Text | None = None
+    """What the value means."""
+
+
 class PipelineSpec(ApiModel):
     """Desired definition of a pipeline."""
 
@@ -86,6 +111,8 @@ class PipelineSpec(ApiModel):
     """Secrets that steps may use; read as the run, in the environment's Vault role, and revoked at the run's end."""
     steps: Annotated[list[Step], Field(min_length=1, max_length=1000, json_schema_extra=LIST_BY_NAME)]
     """What is done. Steps without needs start at once, side by side."""
+    outputs: Annotated[list[PipelineOutput], Field(max_length=32, json_schema_extra=LIST_BY_NAME)] | None = None
+    """What a run tells in status.outputs, and to the step of another pipeline that it is run by."""
     history: History | None = None
     """How many finished runs and unused revisions stay, and for how long; where unset no run is ever deleted."""
     finally_: Annotated[FinalSteps | None, Field(alias="finally")] = None

@@ -10,6 +10,7 @@ from pydantic import Field, StringConstraints
 from .base import (
     LIST_ATOMIC,
     LIST_BY_NAME,
+    LIST_BY_STEP,
     LIST_BY_TYPE,
     LIST_SET,
     AnyJson,
@@ -22,6 +23,7 @@ from .base import (
 )
 from .concurrency import Priority
 from .conditions import Condition
+from .stepkinds import Deciders, Subject
 
 
 class Phase(StrEnum):
@@ -68,12 +70,34 @@ class Cancel(StrEnum):
     IMMEDIATE = "Immediate"
 
 
-MUTABLE: Final = frozenset({"cancel", "suspend"})
+class Decision(StrEnum):
+    """What a person says to an approval."""
+
+    APPROVE = "Approve"
+    REJECT = "Reject"
+
+
+class StepDecision(ApiModel):
+    """A person's decision on one approval."""
+
+    step: Name
+    """Name of the step that asks."""
+    decision: Decision
+    """Approve lets the run go on, Reject fails the step."""
+    comment: Annotated[str, StringConstraints(max_length=512)] | None = None
+    """Why; told by the step."""
+    by: Subject | None = None
+    """Who decided. Written by the API server's admission policy, which refuses every other name."""
+    groups: Annotated[list[Subject], Field(max_length=32, json_schema_extra=LIST_SET)] | None = None
+    """Which of the groups that are asked they are in; likewise."""
+
+
+MUTABLE: Final = frozenset({"approvals", "cancel", "suspend"})
 """Fields of a run's spec that may change while it is under way."""
 
 
 class PipelineRunSpec(ApiModel):
-    """What to run. Fixed once written but for cancel and suspend: start another run to change anything else."""
+    """What to run. Fixed once written but for cancel, suspend and approvals: for anything else start another run."""
 
     model_config = ApiModel.model_config | {
         "json_schema_extra": rules(
@@ -127,6 +151,8 @@ class PipelineRunSpec(ApiModel):
     Immediate: its pods are killed, and nothing more is run."""
     suspend: bool = False
     """While true nothing new of the run begins; what runs may end, and times go on."""
+    approvals: Annotated[list[StepDecision], Field(max_length=64, json_schema_extra=LIST_BY_STEP)] | None = None
+    """Decisions on the run's approvals, each while its step waits for it."""
 
 
 class ResolvedParameter(ApiModel):
@@ -200,7 +226,8 @@ class StepStatus(ApiModel):
     name: Name
     """Name of the step."""
     phase: Phase
-    """Pending (not begun), Running (an attempt's Job exists), Waiting (between attempts), or how it ended."""
+    """Pending (not begun), Running (an attempt's Job exists), Waiting (between attempts, for a decision, a time or an
+    object), or how it ended."""
     reason: Annotated[str, StringConstraints(max_length=64)] | None = None
     """Why, CamelCase."""
     message: Annotated[str, StringConstraints(max_length=1024)] | None = None
@@ -215,12 +242,18 @@ class StepStatus(ApiModel):
     """When the next attempt begins."""
     job: ObjectName | None = None
     """Job of the last attempt."""
+    run: ObjectName | None = None
+    """Run of another pipeline that the last attempt is."""
+    object: Annotated[str, StringConstraints(max_length=320)] | None = None
+    """Object that the last attempt is, as <kind>/<name>."""
     disruptions: int | None = None
     """Attempts that ended by Infrastructure, which do not count for the limit of the retry."""
     out_of_memory: int | None = None
     """Attempts that were killed for their memory."""
     items: ItemsStatus | None = None
     """Where the items of a fan-out stand."""
+    approvers: Deciders | None = None
+    """Who may decide, while an approval is waited for."""
     outputs: Json | None = None
     """Outputs that the step wrote; of a fan-out, lists in the order of its items."""
 
@@ -264,6 +297,8 @@ class PipelineRunStatus(ApiModel):
     """When the run ended."""
     logs_deleted_at: Timestamp | None = None
     """When the run's Jobs and pods were deleted, and their logs with them, as the pipeline's history.logs has it."""
+    outputs: Json | None = None
+    """The pipeline's outputs, of a run that has succeeded."""
     steps: Annotated[list[StepStatus], Field(max_length=1000, json_schema_extra=LIST_ATOMIC)] | None = None
     """Where each step stands, in the pipeline's order."""
 

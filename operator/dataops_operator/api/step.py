@@ -30,6 +30,7 @@ from .base import (
 from .parameter import ParameterType
 from .podtemplate import PodTemplate
 from .secret import StepSecret
+from .stepkinds import Approval, ObjectStep, PipelineCall, Wait
 from .templateref import TemplateReference, TemplateValue
 
 Quantity = Annotated[dict[Annotated[str, StringConstraints(max_length=63)], IntOrString], Field(max_length=16)]
@@ -191,7 +192,7 @@ class ForEach(ApiModel):
 
 
 class Step(ApiModel):
-    """One container run to its end, in its own pod."""
+    """One container run to its end, in its own pod; or an approval, a wait, a run of another pipeline, an object."""
 
     model_config = ApiModel.model_config | {
         "json_schema_extra": rules(
@@ -201,8 +202,37 @@ class Step(ApiModel):
                 ".script",
             ),
             rule(
-                "has(self.script) || has(self.command) || has(self.args) || has(self.image) || has(self.template)",
+                "has(self.script) || has(self.command) || has(self.args) || has(self.image) || has(self.template)"
+                " || has(self.approval) || has(self.wait) || has(self.pipeline) || has(self.resource)",
                 "a step needs a command, args, a script, or an image whose own entrypoint it runs",
+            ),
+            rule(
+                "(has(self.approval) ? 1 : 0) + (has(self.wait) ? 1 : 0) + (has(self.pipeline) ? 1 : 0)"
+                " + (has(self.resource) ? 1 : 0) <= 1",
+                "a step is one of approval, wait, pipeline and resource; remove the others",
+            ),
+            rule(
+                "!(has(self.approval) || has(self.wait) || has(self.pipeline) || has(self.resource))"
+                " || !(has(self.script) || has(self.command) || has(self.args) || has(self.image)"
+                " || has(self.template) || has(self.env) || has(self.resources) || has(self.secrets)"
+                " || has(self.workspace) || has(self.podTemplate) || has(self.forEach))",
+                "a step that is an approval, a wait, a pipeline or a resource has no container and no forEach; remove"
+                " what belongs to it",
+            ),
+            rule(
+                "!(has(self.approval) || has(self.wait))"
+                " || !(has(self.outputs) || has(self.retry) || has(self.startTimeout))",
+                "an approval or a wait has no outputs, retry and startTimeout; remove them",
+            ),
+            rule(
+                "!has(self.resource) || !has(self.outputs)",
+                "the outputs of a resource are taken from its object; write resource.outputs",
+                ".outputs",
+            ),
+            rule(
+                "!has(self.approval) || !has(self.timeout)",
+                "an approval has its own timeout; write approval.timeout",
+                ".timeout",
             ),
             rule(
                 "!has(self.template) || !(has(self.script) || has(self.command) || has(self.args) || has(self.image)"
@@ -254,6 +284,14 @@ class Step(ApiModel):
     """Steps that must have succeeded before; a step whose outputs are used is needed without saying."""
     after: Annotated[list[After], Field(max_length=64, json_schema_extra=LIST_BY_STEP)] | None = None
     """Steps that must have ended before, and how: what follows a failure, or a step that was skipped."""
+    approval: Approval | None = None
+    """A person decides whether the run goes on; no container is run."""
+    wait: Wait | None = None
+    """Waits for a time, or for an object to be as it should; no container is run."""
+    pipeline: PipelineCall | None = None
+    """Runs another pipeline, and ends as that run does; the step's `outputs` are those of that run which are used."""
+    resource: ObjectStep | None = None
+    """Makes an object of any kind that the chart allows, and waits for what becomes of it."""
     when: Expression | None = None
     """Condition in CEL, such as `params.full || steps.check.outputs.rows > 0`; where it does not hold once the step is
     due, the step is skipped."""

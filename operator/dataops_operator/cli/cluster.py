@@ -116,6 +116,16 @@ class Cluster:
         what = kind.told(namespace, body["metadata"]["name"])
         return self._json("POST", kind.path(namespace), what, body=body)
 
+    def whoami(self) -> tuple[str, tuple[str, ...]]:
+        """Who asks, and in which groups, as the API server knows them; nobody where it does not say."""
+        body = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
+        try:
+            told = self._json("POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews", "who you are", body=body)
+        except CliError:
+            return "", ()
+        user = told["status"]["userInfo"]
+        return user.get("username") or "", tuple(user.get("groups") or ())
+
     def patch(self, kind: Kind, namespace: str, name: str, body: Object) -> Object:
         """Change an object by a merge patch."""
         what = kind.told(namespace, name)

@@ -20,9 +20,11 @@ from ..api.crd import KINDS
 from ..api.pipeline import PipelineSpec
 from ..api.run import PipelineRunSpec
 from ..core.accept import Refused, inputs, logical_date, pin
+from ..core.callrules import call_problems, circle_problems
 from ..core.environment import Effective, effective, execution_namespace
 from ..core.environment_rules import Fault
 from ..core.fit import unfit
+from ..core.graph import placed
 from ..core.inputs import Identity
 from ..core.parameters import Offer, Problem, RunContext, resolve
 from ..core.references import nearest
@@ -184,9 +186,23 @@ class Lint:
         """What is wrong with a Pipeline."""
         spec, problems = parse_pipeline(item.spec, self._library(item.namespace))
         yield from problems
+        if spec is not None and any(step.pipeline is not None for _, step in placed(spec)):
+            yield from self._calls(item, spec)
         # Of the steps as they are written: what a template says is said there.
         for warning in warnings_of(PipelineSpec.model_validate(item.spec)) if spec is not None else ():
             self._add(item, warning, "warning")
+
+    def _calls(self, item: Item, spec: PipelineSpec) -> Iterator[Problem]:
+        """What is wrong with its runs of other pipelines, as far as those are at hand."""
+        beside: dict[str, PipelineSpec] = {item.name: spec}
+        for other in self._items:
+            if (other.kind, other.namespace) == ("Pipeline", item.namespace) and other.name not in beside:
+                read, _ = parse_pipeline(other.spec, self._library(other.namespace))
+                beside |= {other.name: read} if read is not None else {}
+        for path, step in placed(spec):
+            if step.pipeline is not None and step.pipeline.revision is None and step.pipeline.name in beside:
+                yield from call_problems(path, step, beside[step.pipeline.name])
+        yield from circle_problems(item.name, beside)
 
     def step_template(self, item: Item) -> Iterator[Problem]:
         """What is wrong with a StepTemplate."""

@@ -14,7 +14,7 @@ from ..api.conditions import Reason
 from ..core.accept import Refused, Waiting
 from ..core.concurrency import Bound
 from ..core.line import Line
-from ..core.quota import EXACT, in_words, order, told
+from ..core.quota import EXACT, in_words, maker, order, told
 from .changes import has_ended
 from .tenancy import Home, Tenancy
 from .world import AT_WORK, Object, World, run_key
@@ -46,7 +46,7 @@ class Admission:
         lines = self._world.lines
         if lines.begun(run):
             return None
-        if home is not None and home.object["spec"].get("freeze"):
+        if home is not None and home.object["spec"].get("freeze") and maker(run) is None:
             text = f"environment {home.effective.key} is frozen: new runs wait until its spec.freeze is false"
             return Waiting(Reason.FROZEN, text, now + _LOOK_AGAIN)
         quota = home.effective.spec.quota if home is not None else None

@@ -11,12 +11,16 @@ from functools import partial
 from typing import Any, Final
 
 from ..api.conditions import Reason
+from ..api.run import Cancel
 from ..core.accept import job_values
 from ..core.attempts import NOT_OURS, overstayed
+from ..core.calling import DEPTH
 from ..core.fanout import flat
 from ..core.names import JOB_NAME_LABEL, job_name
 from ..core.plan import Plan, Refusal, View
+from ..core.quota import maker
 from ..core.rows import Row
+from ..core.status import is_final
 from ..kube.cache import Store
 from ..kube.errors import AlreadyExists, ApiError, Conflict, NotFound, TooManyRequests, Unauthorized
 from ..kube.resources import (
@@ -154,7 +158,7 @@ class Children:
                 why = Reason.CLAIM_REFUSED
                 await self._create_one(PERSISTENT_VOLUME_CLAIMS, run, todo.claim)
         except ApiError as error:
-            if not _refuses(error):
+            if not refuses(error):
                 raise
             return {job["metadata"]["name"]: _refusal(error, why) for job in todo.create}
         outcomes = await asyncio.gather(
@@ -162,13 +166,66 @@ class Children:
         )
         refused: dict[str, Refusal] = {}
         for job, outcome in zip(todo.create, outcomes, strict=True):
-            if isinstance(outcome, ApiError) and _refuses(outcome):
+            if isinstance(outcome, ApiError) and refuses(outcome):
                 refused[job["metadata"]["name"]] = _refusal(outcome)
             elif isinstance(outcome, BaseException):
                 raise outcome
             else:
                 self._world.jobs.upsert(outcome)
         return refused
+
+    async def start(self, run: Object, bodies: Sequence[Mapping[str, Any]]) -> dict[str, Refusal]:
+        """Create runs of other pipelines that this one asks for; as `create`."""
+        refused: dict[str, Refusal] = {}
+        for body in bodies:
+            try:
+                made = await self._create_one(PIPELINE_RUNS, run, body)
+            except ApiError as error:
+                if not refuses(error):
+                    raise
+                refused[body["metadata"]["name"]] = _refusal(error, Reason.RUN_REFUSED)
+                continue
+            if (change := self._world.runs.put(made)) is not None:
+                self._world.run_changed(*change)
+        return refused
+
+    def runs(self, run: Object) -> dict[str, Object]:
+        """The runs that this one made, by name."""
+        return {one["metadata"]["name"]: one for one in self._world.runs.by_owner(run["metadata"]["uid"])}
+
+    def above(self, run: Object) -> tuple[str, ...]:
+        """The pipelines of the runs that made this one, the nearest first, as far as they can tell."""
+        found: list[str] = []
+        uid = maker(run)
+        while uid is not None and len(found) < DEPTH:
+            held = self._world.runs.by_uid(uid)
+            if held is None:
+                break
+            found.append(held["spec"]["pipeline"])
+            uid = maker(held)
+        return tuple(found)
+
+    async def steer(self, run: Object, changes: Mapping[str, Mapping[str, Any]]) -> None:
+        """Pass on to runs that this one made what is asked of it."""
+        runs = self.runs(run)
+        for name, change in changes.items():
+            if name not in runs:
+                continue
+            meta = runs[name]["metadata"]
+            body = {**change, "metadata": {**change.get("metadata", {}), "uid": meta["uid"]}}
+            with contextlib.suppress(NotFound, Conflict):  # gone, or another one by now
+                written = await self._world.client.patch(PIPELINE_RUNS, meta["namespace"], name, body)
+                if (told := self._world.runs.put(written)) is not None:
+                    self._world.run_changed(*told)
+
+    async def end_runs(self, run: Object) -> None:
+        """End the runs that an ended run made and that go on: nobody waits for them any more."""
+        on = {
+            name: {"spec": {"cancel": str(Cancel.IMMEDIATE)}}
+            for name, one in self.runs(run).items()
+            if not is_final(one["status"]) and one["spec"].get("cancel") != Cancel.IMMEDIATE
+        }
+        await self.steer(run, on)
 
     async def _create_one(self, resource: Resource, run: Object, body: Mapping[str, Any]) -> dict[str, Any]:
         """Create an object, or find the one that an earlier try created.
@@ -263,7 +320,7 @@ class Children:
         return bool(overstayed((), View({name: job}, {job["metadata"]["uid"]: pods})))
 
 
-def _refuses(error: ApiError) -> bool:
+def refuses(error: ApiError) -> bool:
     """Whether the API server took a request and would not do it, so that nothing is left in doubt."""
     passing = isinstance(error, Conflict | TooManyRequests | Unauthorized) or error.status == 408
     return 400 <= error.status < 500 and not passing

@@ -10,7 +10,7 @@ from typing import Any, Final
 from ..core import status as statuses
 from ..core.concurrency import UNBOUND, Bound
 from ..core.names import RUN_LABEL, RUN_UID_LABEL
-from ..core.quota import in_line, order
+from ..core.quota import in_line, maker, order
 from ..core.revision import PIPELINE_LABEL
 from ..core.times import from_rfc3339
 from ..core.turns import Entry, Turn, Turns
@@ -194,7 +194,8 @@ class Lines:
         bound = Bound(None, key if isinstance(key, str) else None) if begun else self.bound_of(run)
         limit, refuse = (known.limit, known.refuse) if known is not None else (bound.limit, bound.refuse)
         pipeline = run["spec"]["pipeline"]
-        return Entry(meta["uid"], meta["name"], order(run), pipeline, bound.key, limit, refuse, begun, ready)
+        nested = maker(run) is not None
+        return Entry(meta["uid"], meta["name"], order(run), pipeline, bound.key, limit, refuse, begun, ready, nested)
 
     def _shows(self, run: Object) -> bool:
         """Whether a run itself or one of its Jobs says that it has begun."""

@@ -11,14 +11,17 @@ from typing import Any, Final
 from ..api.conditions import Reason, truncate
 from ..core import accept, news
 from ..core import status as statuses
-from ..core.accept import Refused, Waiting
+from ..core.accept import Pinned, Refused, Waiting
 from ..core.attempts import ended_well
 from ..core.concurrency import key_of
 from ..core.credentials import Armed
-from ..core.inputs import Identity
-from ..core.plan import Plan, Refusal, asked_of
+from ..core.inputs import Identity, Inputs
+from ..core.names import CREATED_BY_ANNOTATION
+from ..core.plan import Plan, Refusal, View, asked_of
 from ..core.planner import plan
+from ..core.quota import maker
 from ..core.rows import Row
+from ..core.stepfields import Kind
 from ..core.stepparameters import step_parameters
 from ..core.times import from_rfc3339
 from ..kube.errors import Conflict, NotFound
@@ -27,6 +30,7 @@ from .acceptance import Acceptance, Begun
 from .admission import Admission
 from .children import Children
 from .events import News
+from .objects import Objects
 from .pipeline import LAST_RUN_DELAY
 from .revisions import Revisions
 from .secrets import Arming, NoVault
@@ -45,10 +49,11 @@ _TURNS = 5
 class RunController:
     """Reconciles PipelineRuns."""
 
-    def __init__(self, world: World, revisions: Revisions, secrets: Arming | NoVault) -> None:
+    def __init__(self, world: World, revisions: Revisions, secrets: Arming | NoVault, objects: Objects) -> None:
         """Work on what the world holds."""
         self._world = world
         self._secrets = secrets
+        self._objects = objects
         self._children = Children(world)
         tenancy = Tenancy(world)
         self._admission = Admission(world, tenancy)
@@ -87,6 +92,7 @@ class RunController:
         """Let go of what ended with the run, and delete what did not."""
         self._secrets.ended(run["metadata"]["uid"])
         self._world.let_go(run)
+        await self._children.end_runs(run)
         ended = from_rfc3339(run["status"].get("finishedAt") or run["metadata"]["creationTimestamp"])
         if time.time() < ended + LAST_WORDS:
             self._world.queue.add_after(run_key(run), LAST_WORDS)
@@ -110,7 +116,12 @@ class RunController:
 
     def _about(self, run: Object, environment: str | None, key: str | None) -> Mapping[str, Any]:
         """What a run's status always says: who asked for it, to which environment it belongs, with whom it counts."""
-        told = statuses.belonging(run["status"], run["metadata"].get("annotations") or {}, environment)
+        annotations = run["metadata"].get("annotations") or {}
+        if (made_by := maker(run)) is not None:  # whose account is the operator's: who asked for that one did for this
+            above = self._world.runs.by_uid(made_by)
+            asked = above["status"].get("requestedBy") if above is not None else None
+            annotations = {**annotations, CREATED_BY_ANNOTATION: asked or annotations.get(CREATED_BY_ANNOTATION, "")}
+        told = statuses.belonging(run["status"], annotations, environment)
         return told if key is None else {**told, "concurrencyKey": key}
 
     async def _not_begun(self, run: Object, why: Waiting | Refused) -> None:
@@ -133,7 +144,7 @@ class RunController:
         inputs = accept.inputs(identity, begun.revision, fixed, self._world.settings.runner, begun.environment)
         rows = tuple(Row.from_status(one) for one in run["status"].get("steps") or ())
         uid = identity.uid
-        view = replace(self._children.view(run), armed=self._secrets.standing(uid))
+        view = replace(self._view(run, inputs), armed=self._secrets.standing(uid))
         asked = asked_of(run, view.jobs.values())
         for _ in range(_TURNS):
             now = time.time()
@@ -143,20 +154,26 @@ class RunController:
                 if view.armed is None:
                     return  # it is being got; the run comes back for it
                 continue
-            if not next_step.prove and not next_step.explain:
+            if next_step.look:
+                view = replace(
+                    view, objects={**view.objects, **await self._objects.read(key.namespace, next_step.look)}
+                )
+            elif not next_step.prove and not next_step.explain:
                 # Nothing is awaited between the look at the room and these Jobs counting as at work.
                 self._admission.line_up(run, waits=next_step.short)
                 with self._admission.creating(run, len(next_step.create)):
                     refused = await self._create(key, run, next_step)
                 if not refused:
                     break
-                seen = self._children.view(run)
-                view = replace(view, jobs=seen.jobs, pods=seen.pods, refused={**view.refused, **refused}, explained={})
+                seen, turned = self._view(run, inputs), {**view.refused, **refused}
+                view = replace(view, jobs=seen.jobs, pods=seen.pods, runs=seen.runs, refused=turned, explained={})
                 continue
-            view = await self._children.look_closer(run, view, next_step.prove, next_step.explain)
+            view = await self._look_closer(run, view, next_step)
         else:
             self._world.queue.add(key)
             return
+        if next_step.remove:  # before the status says that it is over: what is repeated finds nothing
+            await self._objects.remove(run, next_step.remove)
         if isinstance(view.armed, Armed) and view.armed.agent is not None:
             await self._secrets.noted(uid, [pod for pods in view.pods.values() for pod in pods])
             view = replace(view, armed=self._secrets.standing(uid) or view.armed)
@@ -171,24 +188,56 @@ class RunController:
             secrets=view.armed.versions if isinstance(view.armed, Armed) else (),
             place=self._admission.place(run),
             suspended=asked.suspend and asked.cancel is None,
+            outputs=next_step.outputs,
         )
-        key_then = run["status"].get("concurrencyKey") if run["status"].get("revision") else key_of(inputs)
-        after |= self._about(run, fixed.environment or None, key_then)
-        if inputs.revision.templates and (told := run["status"].get("stepParameters") or step_parameters(inputs)):
-            after["stepParameters"] = told
+        after |= self._also(run, inputs, fixed)
         if next_step.wake_at is not None:
             self._world.queue.add_after(key, max(next_step.wake_at - now, 0) + 0.05)
         if await self._write(run, after, now):
-            if next_step.stop:
-                await self._children.stop(run, next_step.stop)
-            if next_step.delete:
-                await self._children.delete_overstayed(run, next_step.rows, kill=next_step.kill)
+            await self._end(run, next_step)
+
+    def _view(self, run: Object, inputs: Inputs) -> View:
+        """What the caches have of what the run made."""
+        view = self._children.view(run)
+        if Kind.PIPELINE in inputs.revision.kinds.values():
+            view = replace(view, runs=self._children.runs(run), above=self._children.above(run))
+        return view
+
+    async def _end(self, run: Object, todo: Plan) -> None:
+        """End, or change, of what the run made what the plan asks for."""
+        if todo.stop:
+            await self._children.stop(run, todo.stop)
+        if todo.steer:
+            await self._children.steer(run, todo.steer)
+        if todo.delete:
+            await self._children.delete_overstayed(run, todo.rows, kill=todo.kill)
+
+    def _also(self, run: Object, inputs: Inputs, fixed: Pinned) -> Mapping[str, Any]:
+        """What the status of a run that has begun says besides how it goes."""
+        key_then = run["status"].get("concurrencyKey") if run["status"].get("revision") else key_of(inputs)
+        told = self._about(run, fixed.environment or None, key_then)
+        if inputs.revision.templates and (given := run["status"].get("stepParameters") or step_parameters(inputs)):
+            return {**told, "stepParameters": given}
+        return told
+
+    async def _look_closer(self, run: Object, view: View, todo: Plan) -> View:
+        """The view after reading what a plan wants to see."""
+        if todo.look:
+            seen = await self._objects.read(run["metadata"]["namespace"], todo.look)
+            view = replace(view, objects={**view.objects, **seen})
+        if todo.prove or todo.explain:
+            view = await self._children.look_closer(run, view, todo.prove, todo.explain)
+        return view
 
     async def _create(self, key: Key, run: Object, todo: Plan) -> Mapping[str, Refusal]:
         """Create what the plan asks for; what was refused, by name."""
-        if not todo.create:
+        if not todo.create and not todo.start and not todo.make:
             return {}
-        refused = await self._children.create(run, todo)
+        refused: dict[str, Refusal] = dict(await self._children.create(run, todo)) if todo.create else {}
+        if todo.start:
+            refused |= await self._children.start(run, todo.start)
+        if todo.make:
+            refused |= await self._objects.make(run, todo.make)
         ended_at = self._world.pod_ends.pop(key, None)
         if ended_at is not None and not refused:
             self._world.metrics.transition.observe(time.monotonic() - ended_at)

@@ -14,7 +14,7 @@ from ..core.environment import execution_namespace
 from ..core.line import Line
 from ..core.names import ITEM_LABEL, RUN_LABEL, RUN_UID_LABEL
 from ..core.observe import job_condition
-from ..core.quota import lined_up, order, waiting_reason
+from ..core.quota import lined_up, maker, order, waiting_reason
 from ..core.steptemplates import used
 from ..kube.cache import Store
 from ..kube.client import KubeClient
@@ -270,11 +270,20 @@ class World:
             self.run_gone(before["metadata"]["uid"])
         if after is None or statuses.is_final(after["status"]):
             self._clean_up_after(after or before or {})
+        self._tell_maker(before, after)
         if _standing(before) != _standing(after):
             for holder in self.environments.by_index(BY_EXECUTION, (after or before or {})["metadata"]["namespace"]):
                 self.queue.add_after(environment_key(holder), SETTLE)
         if before is not None and (after is None or statuses.is_final(after["status"])):
             self.leave_line(before)
+
+    def _tell_maker(self, before: Object | None, after: Object | None) -> None:
+        """Have the run look that made this one, where something is another that it tells or passes on."""
+        made_by = maker(after or before or {"metadata": {}})
+        if made_by is not None and _passed_on(before) != _passed_on(after):
+            above = self.runs.by_uid(made_by)
+            if above is not None:
+                self.queue.add(run_key(above))
 
     def _clean_up_after(self, run: Object) -> None:
         """Look at what the end of a run, or its deletion, lets go: other runs, and revisions."""
@@ -380,6 +389,15 @@ def _waits(run: Object | None) -> WaitKind | None:
 def _fixed(run: Object) -> dict[str, Any]:
     """What of a run's spec is fixed when it begins."""
     return {key: value for key, value in run["spec"].items() if key not in MUTABLE}
+
+
+def _passed_on(run: Object | None) -> tuple[Any, ...]:
+    """What of a run the one that made it goes by."""
+    if run is None:
+        return ()
+    status, spec = run["status"], run["spec"]
+    first: Mapping[str, Any] = next(iter(status.get("waitingFor") or ()), {})
+    return status.get("phase"), first.get("message"), spec.get("suspend"), spec.get("cancel"), statuses.is_final(status)
 
 
 def _standing(run: Object | None) -> tuple[Any, ...]:

@@ -56,7 +56,7 @@ def bound(inputs: Inputs) -> Bound:
         return without_key(concurrency) or UNBOUND
     try:
         for reference in references(concurrency.key):
-            if _hides(inputs, reference):
+            if hides(inputs, reference):
                 raise TemplateError(masked(reference))
         key = as_text(fill_value(concurrency.key, inputs.resolver({})))
     except TemplateError as error:
@@ -76,7 +76,8 @@ def key_of(inputs: Inputs) -> str | None:
         return None  # accepted by another release, which took it
 
 
-def _hides(inputs: Inputs, reference: Reference) -> bool:
+def hides(inputs: Inputs, reference: Reference) -> bool:
+    """Whether what a template names is masked."""
     root, *rest = reference.path
     if root == "params":
         return any(one.masked for one in inputs.parameters if one.name == rest[0])

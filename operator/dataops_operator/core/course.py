@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from enum import Enum, auto
-from typing import Final
+from typing import Any, Final
 
 from ..api.conditions import Reason
 from ..api.run import Phase
@@ -46,6 +46,16 @@ def course(before: Iterable[Dependency], rows: Rows) -> tuple[Course, Dependency
         elif row.phase not in _MEETS[one.on]:
             return Course.NEVER, one
     return (Course.HELD if held else Course.DUE), None
+
+
+def named_steps(references: Iterable[tuple[str, ...]], rows: Rows) -> dict[str, Any]:
+    """What a condition may ask of the steps that it names: how they ended, and with which outputs."""
+    named = {path[1] for path in references if path[0] == "steps" and len(path) > 1}
+    return {
+        name: {"phase": str(rows[name].phase), "outputs": dict(rows[name].outputs or {})}
+        for name in named
+        if name in rows
+    }
 
 
 def never(one: Dependency, row: Row) -> tuple[Reason, str]:

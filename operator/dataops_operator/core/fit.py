@@ -55,14 +55,17 @@ def _concurrency(inputs: Inputs) -> Iterator[Found]:
 def _step(inputs: Inputs, where: str, step: Step) -> Iterator[Found]:
     path = f"pipeline {inputs.identity.pipeline}: {where}"
     told = [(f"{path}.{field}", reference) for field, reference in step_references(step)]
+    container = step.name not in inputs.revision.kinds
     image = f"{path}.image" if step.image is not None else f"pipeline {inputs.identity.pipeline}: spec.defaults.image"
-    if step.image is None:
+    if step.image is None and container:
         told += [(image, reference) for reference in references(inputs.revision.image(step))]
     for where, reference in told:
         if reference.path[0] == "env":
             yield from _parameter(inputs, where, reference)
         elif reference.path[0] == "targets":
             yield from _target(inputs, where, reference)
+    if not container:
+        return
     scope = inputs.scope(step, {})
     for problem in scope.early_problems() if scope is not None else ():
         yield Reason.INVALID_PARAMETERS, Problem(f"{path}.{problem.path}", problem.message)

@@ -6,11 +6,12 @@ from collections.abc import Iterator, Mapping
 
 from ..api.pipeline import PipelineSpec
 from ..api.step import ForEach, On, Step
-from .expressions import ExpressionError, compile_condition
-from .graph import EXPRESSION_ROOTS, dependencies, find_cycle, placed, step_references
+from .expressions import ExpressionError, compile_condition, compile_expression
+from .graph import EXPRESSION_ROOTS, OBJECT_ROOTS, dependencies, find_cycle, placed, step_references
 from .items import ITEMS_LIMIT, FanOutError, expand, tolerated
 from .parameters import Problem
 from .references import check_name, nearest
+from .stepfields import kind_conditions, kind_values
 from .templating import Reference, TemplateError, references, strings
 
 
@@ -71,25 +72,40 @@ def _follows(path: str, step: Step, among: frozenset[str], final: frozenset[str]
 def _condition(
     path: str, step: Step, parameters: frozenset[str], outputs: Mapping[str, frozenset[str]], final: frozenset[str]
 ) -> Iterator[Problem]:
-    if step.when is None:
-        return
-    try:
-        expression = compile_condition(step.when, EXPRESSION_ROOTS)
-    except ExpressionError as error:
-        yield Problem(f"{path}.when", str(error))
-        return
-    for name in expression.references:
-        if name == ("steps",):
-            yield Problem(f"{path}.when", 'name the step itself, such as steps["a"]: it tells what to wait for')
-            continue
-        if name[0] == "steps" and len(name) > 1 and name[1] in final and step.name not in final:
-            text = f"{'.'.join(name)}: steps of spec.finally run when all others have ended; remove it"
-            yield Problem(f"{path}.when", text)
-            continue
+    said = [("when", step.when)] if step.when is not None else []
+    of_objects, values = list(kind_conditions(step)), list(kind_values(step))
+    for field, text in (*said, *of_objects, *values):
         try:
-            check_name(name, parameters, outputs, ended=step.name in final)
-        except TemplateError as error:
-            yield Problem(f"{path}.when", str(error))
+            roots = EXPRESSION_ROOTS if field == "when" else OBJECT_ROOTS
+            compiled = (compile_expression if (field, text) in values else compile_condition)(text, roots)
+        except ExpressionError as error:
+            yield Problem(f"{path}.{field}", str(error))
+            continue
+        for name in compiled.references:
+            if (problem := _name(name, parameters, outputs, final, ended=step.name in final)) is not None:
+                yield Problem(f"{path}.{field}", problem)
+
+
+def _name(
+    name: tuple[str, ...],
+    parameters: frozenset[str],
+    outputs: Mapping[str, frozenset[str]],
+    final: frozenset[str],
+    *,
+    ended: bool,
+) -> str | None:
+    """What is wrong with a name that an expression of a step uses."""
+    if name[0] == "object":
+        return None
+    if name == ("steps",):
+        return 'name the step itself, such as steps["a"]: it tells what to wait for'
+    if name[0] == "steps" and len(name) > 1 and name[1] in final and not ended:
+        return f"{'.'.join(name)}: steps of spec.finally run when all others have ended; remove it"
+    try:
+        check_name(name, parameters, outputs, ended=ended)
+    except TemplateError as error:
+        return str(error)
+    return None
 
 
 def fan_out_problems(path: str, fan: ForEach) -> Iterator[Problem]:

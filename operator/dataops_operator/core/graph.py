@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from ..api.pipeline import PipelineSpec
 from ..api.step import On, Step
 from .expressions import ExpressionError, compile_expression
+from .stepfields import kind_conditions, kind_fields, kind_values
 from .templating import Reference, references, strings
 
 
@@ -49,6 +50,7 @@ def templated_fields(step: Step) -> Iterator[tuple[str, str]]:
     for index, given in enumerate(step.with_ or ()):
         for text in strings(given.value):
             yield f"with[{index}].value", text
+    yield from kind_fields(step)
 
 
 def step_references(step: Step) -> Iterator[tuple[str, Reference]]:
@@ -76,14 +78,21 @@ def _of_items(step: Step) -> Iterator[tuple[str, str]]:
 
 EXPRESSION_ROOTS = frozenset({"params", "env", "steps", "run"})
 """What a condition of a step may name."""
+OBJECT_ROOTS = EXPRESSION_ROOTS | {"object"}
+"""What a condition over an object may name."""
 
 
 def condition_references(step: Step) -> tuple[tuple[str, ...], ...]:
-    """The names that a step's `when` uses; none where it cannot be read, which is a problem of its own."""
-    if step.when is None:
-        return ()
+    """The names that a step's conditions use; none of one that cannot be read, which is a problem of its own."""
+    found = _names(step.when, EXPRESSION_ROOTS) if step.when is not None else ()
+    for _, text in (*kind_conditions(step), *kind_values(step)):
+        found += _names(text, OBJECT_ROOTS)
+    return found
+
+
+def _names(text: str, roots: frozenset[str]) -> tuple[tuple[str, ...], ...]:
     try:
-        return compile_expression(step.when, EXPRESSION_ROOTS).references
+        return compile_expression(text, roots).references
     except ExpressionError:
         return ()
 

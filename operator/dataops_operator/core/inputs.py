@@ -80,7 +80,8 @@ class Inputs:
     def references(self, step: Step) -> list[Reference]:
         """Every template of a step, that of the default image among them where it has none of its own."""
         found = [reference for _, reference in step_references(step)]
-        return found if step.image is not None else [*references(self.revision.image(step)), *found]
+        own = step.image is not None or step.name in self.revision.kinds
+        return found if own else [*references(self.revision.image(step)), *found]
 
     def targets(self, step: Step) -> tuple[ResolvedTarget, ...]:
         """The environment's targets that a step names."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from ..api.base import format_duration
 from ..api.conditions import Reason, Type, truncate
@@ -63,6 +63,10 @@ def of(before: Status, after: Status, *, edited: bool = False) -> Iterator[Trans
         yield Transition(word, text, warning=not good and not cancelled)
 
 
+_MEANT: Final = frozenset({Reason.APPROVAL, Reason.TIME_NOT_REACHED, Reason.OBJECT_NOT_READY, Reason.RUN_WAITING})
+"""What a step waits for because that is what it is there for."""
+
+
 def _step(old: Row, new: Row) -> Iterator[Transition]:
     detail = f"{new.name}/{new.attempt}"
     if new.retry_at is not None and old.retry_at != new.retry_at:
@@ -70,6 +74,12 @@ def _step(old: Row, new: Row) -> Iterator[Transition]:
         yield Transition("StepRetrying", text, True, detail, retried=new.reason)
     elif new.phase is Phase.FAILED and old.phase is not Phase.FAILED:
         yield Transition("StepFailed", f"step {new.name}, attempt {new.attempt}: {new.message}", True, detail)
+    elif new.phase is Phase.WAITING and new.reason == Reason.APPROVAL and old.reason != new.reason:
+        yield Transition("ApprovalRequested", f"step {new.name} {new.message}", detail=detail)
+    elif new.phase is Phase.SUCCEEDED and new.reason == Reason.APPROVED and not old.final:
+        yield Transition(str(Reason.APPROVED), f"step {new.name}: {new.message}", detail=detail)
+    elif new.phase is Phase.WAITING and new.reason in _MEANT:
+        return  # as its pipeline has it
     elif new.phase is Phase.WAITING and new.retry_at is None and old.reason != new.reason:
         yield Transition("StepWaiting", f"step {new.name}: {new.message}", True, f"{detail}/{new.reason}")
 

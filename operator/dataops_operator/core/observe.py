@@ -57,7 +57,7 @@ class Observation:
 
     state: State
     failure: FailureClass | None = None
-    reason: Reason | None = None
+    reason: str | None = None
     message: str = ""
     started: bool = False
     started_at: str | None = None

@@ -1,14 +1,16 @@
-"""The bound on the outputs of a run, which its status holds."""
+"""The outputs of a run, which its status holds: their bound, and what the run as a whole tells."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Set
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 from ..api.conditions import Reason
 from ..api.run import Phase
+from .inputs import Inputs
 from .rows import Row
+from .templating import TemplateError, fill_deep
 
 OUTPUTS_LIMIT: Final = 256 * 1024
 """Bytes of all outputs of a run, which its status holds."""
@@ -36,3 +38,29 @@ def bounded(rows: Mapping[str, Row], ended: Set[str]) -> Mapping[str, Row]:
 
 def _size(row: Row) -> int:
     return len(str(row.outputs)) if row.outputs else 0
+
+
+RUN_OUTPUTS_LIMIT: Final = 64 * 1024
+"""Bytes of what a run as a whole tells."""
+
+
+def run_outputs(inputs: Inputs, rows: Mapping[str, Row]) -> dict[str, Any] | None:
+    """What a run that has succeeded tells, as its pipeline declares it; None where that declares nothing.
+
+    What names a step that was skipped is left out, and so is, from the first on that has no room, what is too large.
+    """
+    declared = inputs.revision.spec.outputs
+    if not declared:
+        return None
+    steps = {name: row.outputs or {} for name, row in rows.items() if row.phase is Phase.SUCCEEDED}
+    resolve, left, told = inputs.resolver(steps), RUN_OUTPUTS_LIMIT, dict[str, Any]()
+    for one in declared:
+        try:
+            value = fill_deep(one.value, resolve)
+        except TemplateError:
+            continue
+        left -= len(str(value))
+        if left < 0:
+            break
+        told[one.name] = value
+    return told

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..api.conditions import Reason, truncate
-from ..api.run import Cancel, Phase
+from ..api.run import Cancel, Decision, Phase, StepDecision
 from .credentials import Armed, Hindrance
 from .names import CHANGED_BY_ANNOTATION
+from .objects import ObjectRef, Seen
 from .observe import Object
 from .rows import Row
 from .times import from_rfc3339
@@ -31,6 +32,23 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True)
+class Decided:
+    """What a person said to an approval.
+
+    Attributes:
+        decision: what.
+        comment: why; empty where they did not say.
+        by: who, as the API server knows them; empty where it does not say.
+        groups: the groups, of those that are asked, that they are in.
+    """
+
+    decision: Decision
+    comment: str = ""
+    by: str = ""
+    groups: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Asked:
     """What people ask of a run that is under way, and since when it is.
 
@@ -39,12 +57,16 @@ class Asked:
         suspend: whether nothing new of it may begin.
         by: who asked last, as the API server knows them; empty where that is not known.
         began: when the run was accepted, in seconds since the epoch; None where that is now.
+        decisions: what was said to its approvals, by step.
+        priority: which of those that wait comes first; None where it does not say.
     """
 
     cancel: Cancel | None = None
     suspend: bool = False
     by: str = ""
     began: float | None = None
+    decisions: Mapping[str, Decided] = field(default_factory=dict)
+    priority: str | None = None
 
 
 def asked_of(run: Mapping[str, Any], jobs: Iterable[Object] = ()) -> Asked:
@@ -59,7 +81,24 @@ def asked_of(run: Mapping[str, Any], jobs: Iterable[Object] = ()) -> Asked:
     begun = [run["status"].get("startedAt"), *(job["metadata"].get("creationTimestamp") for job in jobs)]
     times = [from_rfc3339(text) for text in begun if text]
     by = annotations.get(CHANGED_BY_ANNOTATION, "") if cancel is not None else ""
-    return Asked(cancel, spec.get("suspend") is True, truncate(by, 253), min(times, default=None))
+    decisions = _decisions(spec["approvals"]) if spec.get("approvals") else {}
+    return Asked(
+        cancel,
+        spec.get("suspend") is True,
+        truncate(by, 253),
+        min(times, default=None),
+        decisions,
+        spec.get("priority"),
+    )
+
+
+def _decisions(given: Any) -> dict[str, Decided]:
+    """What was said to each approval; what has a shape of another release is passed over."""
+    try:
+        read = [StepDecision.model_validate(one) for one in given]
+    except (TypeError, ValueError):
+        return {}
+    return {one.step: Decided(one.decision, one.comment or "", one.by or "", tuple(one.groups or ())) for one in read}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +113,9 @@ class View:
         explained: what a Job's events say of why it has no pod, by name, in this turn; empty where nothing.
         armed: the run's secrets, or why they are not at hand; None where nobody has asked for them.
         room: how many Jobs may be created in this turn; None where nothing bounds them.
+        objects: what was read, in this turn, of objects that steps wait for.
+        runs: the runs that this one made, by name.
+        above: the pipelines of the runs that made this one, the nearest first.
     """
 
     jobs: Mapping[str, Object] = field(default_factory=dict)
@@ -83,6 +125,9 @@ class View:
     explained: Mapping[str, str] = field(default_factory=dict)
     armed: Armed | Hindrance | None = None
     room: int | None = None
+    objects: Mapping[ObjectRef, Seen] = field(default_factory=dict)
+    runs: Mapping[str, Object] = field(default_factory=dict)
+    above: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,10 +143,16 @@ class Plan:
         kill: whether those pods are given none.
         prove: names of Jobs to read live, with their pods, before planning again; nothing else is done before.
         explain: names of Jobs whose events are to be read before planning again.
+        look: objects to read, as the run, before planning again; nothing else is done before.
         arm: whether the run's secrets are to be got before planning again; nothing else is done before.
         verdict: how the run ended, or None.
         wake_at: when to look again if nothing happens, in seconds since the epoch, or None.
         short: whether steps that are due wait for room.
+        start: runs of other pipelines to create.
+        steer: what to change of such runs, by name, as merge patches.
+        make: objects of other kinds to make as the run's own account.
+        remove: such objects to delete, if they are the run's.
+        outputs: what a run that has succeeded tells; None where its pipeline declares nothing, or it has not.
     """
 
     rows: tuple[Row, ...]
@@ -112,7 +163,18 @@ class Plan:
     kill: bool = False
     prove: tuple[str, ...] = ()
     explain: tuple[str, ...] = ()
+    look: tuple[ObjectRef, ...] = ()
     arm: bool = False
     verdict: Phase | None = None
     wake_at: float | None = None
     short: bool = False
+    start: tuple[dict[str, Any], ...] = ()
+    steer: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    make: tuple[dict[str, Any], ...] = ()
+    remove: tuple[ObjectRef, ...] = ()
+    outputs: Mapping[str, Any] | None = None
+
+    @property
+    def looks(self) -> bool:
+        """Whether something is to be read before planning again."""
+        return bool(self.prove or self.explain or self.look)

@@ -19,7 +19,8 @@ from .fanning import fan_adopted, fan_begun, fan_left, fan_observed, fan_stopped
 from .fanout import flat
 from .inputs import Inputs
 from .jobs import build_claim
-from .outputs import bounded
+from .kinds import BEGUN_ONCE, go_on, kind_observed, kind_stopped, left_objects
+from .outputs import bounded, run_outputs
 from .plan import Asked, Plan, View
 from .progress import observed
 from .rows import Row, skipped
@@ -52,6 +53,7 @@ class _Planner:
 
     def plan(self, before: Sequence[Row]) -> Plan:
         turn, known = self.turn, {row.name: row for row in before}
+        turn.known = known
         stop = stop_of(turn)
         turn.suspended = turn.asked.suspend and stop is None
         rows: Rows = {
@@ -61,14 +63,15 @@ class _Planner:
         }
         if self.revision.shared:
             rows = self._shared(rows, known, stop)
-        if not turn.prove and not turn.explain:
+        if not turn.prove and not turn.explain and not turn.look:
             advanced = self._advanced(rows, known, stop)
             if turn.arm:
                 return Plan(tuple(rows.values()), arm=True)
             rows = advanced
         after = tuple(rows.values())
-        if turn.prove or turn.explain:
-            return Plan(after, prove=tuple(turn.prove), explain=tuple(turn.explain))
+        if turn.prove or turn.explain or turn.look:
+            return Plan(after, prove=tuple(turn.prove), explain=tuple(turn.explain), look=tuple(turn.look))
+        ended = verdict(self.revision, rows)
         return Plan(
             rows=after,
             create=tuple(turn.create),
@@ -76,9 +79,14 @@ class _Planner:
             delete=overstayed(tuple(flat(after, turn.job_name)), turn.view),
             stop=tuple(turn.stop),
             kill=stop is not None and stop.kill,
-            verdict=verdict(self.revision, rows),
+            verdict=ended,
             wake_at=min(turn.wakes, default=None),
             short=turn.short,
+            start=tuple(turn.start),
+            steer=turn.steer,
+            make=tuple(turn.make),
+            remove=(*turn.remove, *(left_objects(turn, rows) if ended is not None else ())),
+            outputs=run_outputs(turn.inputs, rows) if ended is Phase.SUCCEEDED else None,
         )
 
     def _shared(self, rows: Rows, known: Rows, stop: Stop | None) -> Rows:
@@ -92,12 +100,17 @@ class _Planner:
     def _claim(self, before: Sequence[Row]) -> dict[str, Any] | None:
         """The workspace's claim, in the turn that creates the run's first Jobs."""
         workspace = self.revision.spec.workspace
-        first = self.turn.create and all((row.attempt == 0 or row.refused) and row.items is None for row in before)
+        kinds = self.revision.kinds
+        first = self.turn.create and all(
+            row.name in kinds or ((row.attempt == 0 or row.refused) and row.items is None) for row in before
+        )
         if not first or workspace is None or workspace.size is None:
             return None
         return build_claim(self.turn.inputs.identity, workspace)
 
     def _observed(self, row: Row, *, stopping: bool) -> Row:
+        if row.name in self.revision.kinds:
+            return kind_observed(self.turn, row, self.revision.kinds[row.name], stopping=stopping)
         look = observed if row.items is None else fan_observed
         return look(self.turn, row, stopping=stopping)
 
@@ -123,10 +136,14 @@ class _Planner:
             # A step whose condition or templates cannot be told fails before its Job exists: nothing begins beside it.
             self.turn.create.clear()
             self.turn.carried.clear()
+            self.turn.start.clear()
+            self.turn.make.clear()
             self.turn.arm = self.turn.short = False
             rows = {name: after[name] if name in fresh else row for name, row in rows.items()}
 
     def _stopped(self, before: Row, row: Row, stop: Stop) -> Row:
+        if row.name in self.revision.kinds:
+            return kind_stopped(self.turn, before, row, self.revision.kinds[row.name], stop)
         end = stopped if row.items is None else fan_stopped
         return end(self.turn, before, row, stop)
 
@@ -154,7 +171,7 @@ class _Planner:
             for other, job in self.turn.carried.items():
                 rows[other] = replace(rows[other], job=job)
             self.turn.carried.clear()
-            if rows[name].phase is Phase.SUCCEEDED:  # a fan-out over nothing
+            if rows[name].phase is Phase.SUCCEEDED:  # a fan-out over nothing, or no pod at all
                 self.turn.outputs = {**self.turn.outputs, name: rows[name].outputs or {}}
         return rows
 
@@ -170,12 +187,17 @@ class _Planner:
     def _next(self, row: Row, rows: Rows, outcome: Phase | None) -> Row:
         """A step that has no attempt under way, brought as far as it may go."""
         standing, why = course(self.revision.follows[row.name], rows)
+        kind = self.revision.kinds.get(row.name)
+        if kind in BEGUN_ONCE and row.attempt:
+            return go_on(self.turn, row, kind, rows, outcome)  # it has begun, and what has may end
         if standing is Course.HELD or (self.turn.suspended and standing is Course.DUE):
             return row
         if why is not None:
             return skipped(row, *never(why, rows[why.step]))
         if (decided := unasked(self.turn, row, rows, outcome)) is not None:
             return decided
+        if kind is not None:
+            return go_on(self.turn, row, kind, rows, outcome)
         if self.revision.steps[row.name].for_each is not None:
             return fan_begun(self.turn, row, outcome)
         return begin(self.turn, row, outcome)

@@ -84,7 +84,7 @@ def judged(turn: Turn, row: Row, seen: Observation, *, stopping: bool = False, s
     if seen.state is State.SUCCEEDED:
         return _succeeded(turn, row, seen)
     if seen.state is State.FAILED:
-        return _failed(turn, row, step, seen, last=stopping)
+        return failed(turn, row, step, seen, last=stopping)
     return row if stopping else _active(turn, row, step, seen, since)
 
 
@@ -101,7 +101,7 @@ def _succeeded(turn: Turn, row: Row, seen: Observation) -> Row:
     )
 
 
-def _failed(turn: Turn, row: Row, step: Step, seen: Observation, *, last: bool = False) -> Row:
+def failed(turn: Turn, row: Row, step: Step, seen: Observation, *, last: bool = False) -> Row:
     """A failed attempt: another one later, or the end of the step."""
     finished = seen.finished_at or to_rfc3339(turn.now)
     row = replace(
@@ -170,7 +170,7 @@ def _active(turn: Turn, row: Row, step: Step, seen: Observation, since: float) -
             f"did not start within {limit}{why}",
             started_at=row.started_at,
         )
-        return _failed(turn, row, step, late)
+        return failed(turn, row, step, late)
     turn.wakes.append(deadline)
     if reason is None:
         return row

@@ -87,13 +87,16 @@ class Agents:
         runner: ServiceAccount that steps run as.
         operator: the operator's own ServiceAccount.
         operator_namespace: where that is.
-        runs_role: ClusterRole with what the operator needs for secrets of runs; none is bound where empty.
+        runs_role: ClusterRole with what the operator needs for secrets of runs and to act as their ServiceAccount; none
+            is bound where empty.
+        steps_role: ClusterRole with what the runner may do with other objects; none is bound where empty.
     """
 
     runner: str
     operator: str
     operator_namespace: str
     runs_role: str
+    steps_role: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +191,10 @@ def _bindings(environment: Effective, place: Place, agents: Agents) -> Iterator[
                 there.append(one)
     for role, who in subjects.items():
         yield _binding(place, f"dataops-access-{role.lower()}", ROLES[role], who)
-    if environment.vault is not None and agents.runs_role:
+    if agents.steps_role:
+        runner = {"kind": "ServiceAccount", "name": agents.runner, "namespace": place.execution}
+        yield _binding(place, "dataops-steps", agents.steps_role, [runner])
+    if (environment.vault is not None or agents.steps_role) and agents.runs_role:
         operator = {"kind": "ServiceAccount", "name": agents.operator, "namespace": agents.operator_namespace}
         yield _binding(place, "dataops-operator-runs", agents.runs_role, [operator])
 

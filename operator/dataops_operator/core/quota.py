@@ -66,3 +66,12 @@ def told(position: int) -> int:
 def in_words(position: int) -> str:
     """The same for people."""
     return f"place {position} in line" if position <= EXACT else f"among the next {told(position)} in line"
+
+
+def maker(run: Run) -> str | None:
+    """The uid of the run that made this one; None where people did."""
+    for one in run["metadata"].get("ownerReferences") or ():
+        if one.get("kind") == "PipelineRun" and one.get("controller"):
+            uid = one.get("uid")
+            return uid if isinstance(uid, str) else None
+    return None

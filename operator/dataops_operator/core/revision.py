@@ -15,6 +15,7 @@ from ..api.pipeline import Defaults, PipelineSpec
 from ..api.step import Retry, Step
 from .graph import Dependency, dependencies, placed, topological
 from .stages import stages
+from .stepfields import Kind, kind_of
 
 PIPELINE_LABEL: Final = f"{GROUP}/pipeline"
 _HASH_LENGTH: Final = 10
@@ -39,6 +40,7 @@ class Revision:
         order: the names, each behind all that it follows.
         templates: the parameters of the templates that were filled in.
         shared: the stages: names of steps that share a pod, in their order.
+        kinds: what those steps are that have no container; empty in most pipelines.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Revision:
     final: frozenset[str]
     order: tuple[str, ...]
     templates: Templates = field(default_factory=dict)
+    kinds: Mapping[str, Kind] = field(default_factory=dict)
     shared: tuple[tuple[str, ...], ...] = ()
     rest: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """Of each step of a stage: itself and those behind it, which its Job runs as well."""
@@ -103,9 +106,10 @@ def load_revision(name: str, spec: PipelineSpec, templates: Templates | None = N
     order = topological({step: [one.step for one in before] for step, before in follows.items()})
     ordered = (*(name for name in order if name not in final), *(name for name in order if name in final))
     steps = {step.name: step for _, step in placed(spec)}
+    kinds = {step.name: kind for _, step in placed(spec) if (kind := kind_of(step)) is not None}
     shared = stages(spec, follows, steps)
     rest = {one: stage[index:] for stage in shared for index, one in enumerate(stage)}
-    return Revision(name, spec, follows, steps, final, ordered, templates or {}, shared, rest)
+    return Revision(name, spec, follows, steps, final, ordered, templates or {}, kinds, shared, rest)
 
 
 def read_revision(name: str, data: Mapping[str, Any]) -> Revision:

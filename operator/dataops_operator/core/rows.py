@@ -32,6 +32,10 @@ class Row:
     finished_at: str | None = None
     retry_at: str | None = None
     job: str | None = None
+    run: str | None = None
+    """Of a step that runs another pipeline: the run that its attempt is."""
+    object: str | None = None
+    """Of a step that makes an object: that which its attempt is, as `<kind>/<name>`."""
     disruptions: int = 0
     """Attempts that ended by Infrastructure."""
     out_of_memory: int = 0
@@ -42,6 +46,8 @@ class Row:
     """Of the row of one item of a fan-out: its position, from 0."""
     items: Mapping[str, Any] | None = None
     """Of a fan-out that has begun: where its items stand, as `fanout` writes it."""
+    approvers: Mapping[str, Any] | None = None
+    """Of an approval that is waited for: who may decide; None for whoever may change the run."""
     parts: tuple[Row, ...] | None = field(default=None, compare=False, repr=False)
     """The same as rows, where they are at hand in this turn of planning; in no status."""
     held: tuple[str, str] | None = None
@@ -55,13 +61,18 @@ class Row:
 
     @property
     def under_way(self) -> bool:
-        """Whether an attempt's Job exists and its end has not been seen."""
-        return not self.final and self.job is not None and self.retry_at is None
+        """Whether an attempt's Job or run exists and its end has not been seen."""
+        return not self.final and self.made and self.retry_at is None
+
+    @property
+    def made(self) -> bool:
+        """Whether the last attempt has what it is made of: a Job, a run, or an object."""
+        return self.job is not None or self.run is not None or self.object is not None
 
     @property
     def refused(self) -> bool:
         """Whether the API server would not take the attempt's Job."""
-        return not self.final and self.job is None and self.attempt > 0
+        return not self.final and not self.made and self.attempt > 0
 
     def anew(self, phase: Phase, reason: str | None = None, message: str | None = None, **fields: Any) -> Row:
         """The row of another moment: of this one only the name and what was counted is left."""
@@ -81,10 +92,13 @@ class Row:
             finished_at=raw.get("finishedAt"),
             retry_at=raw.get("retryAt"),
             job=raw.get("job"),
+            run=raw.get("run"),
+            object=raw.get("object"),
             disruptions=raw.get("disruptions", 0),
             out_of_memory=raw.get("outOfMemory", 0),
             outputs=raw.get("outputs"),
             items=raw.get("items"),
+            approvers=raw.get("approvers"),
         )
 
     def to_status(self) -> dict[str, Any]:
@@ -100,9 +114,12 @@ class Row:
             "finishedAt": self.finished_at,
             "retryAt": self.retry_at,
             "job": self.job,
+            "run": self.run,
+            "object": self.object,
             "disruptions": self.disruptions or None,
             "outOfMemory": self.out_of_memory or None,
             "items": dict(self.items) if self.items else None,
+            "approvers": self.approvers,
             "outputs": dict(self.outputs) if self.outputs else None,
         }
         return {key: value for key, value in values.items() if value is not None}

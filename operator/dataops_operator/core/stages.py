@@ -15,6 +15,7 @@ from ..api.pipeline import PipelineSpec
 from ..api.step import On, Step
 from .graph import Dependency, step_references
 from .podtemplate import merged
+from .stepfields import kind_of
 
 LONGEST: Final = 8
 """Steps of a stage; each failure's message gets its share of the 12 KiB that a pod has for all of them."""
@@ -67,7 +68,8 @@ def _joined(spec: PipelineSpec, follows: Follows, steps: Mapping[str, Step]) -> 
 
 def _may(spec: PipelineSpec, step: Step) -> bool:
     """Whether a step may share a pod at all."""
-    return (step.fuse or spec.fuse) == "Auto" and step.when is None and step.for_each is None
+    plain = step.when is None and step.for_each is None and kind_of(step) is None
+    return plain and (step.fuse or spec.fuse) == "Auto"
 
 
 def _alike(spec: PipelineSpec, one: Step, other: Step) -> bool:

@@ -10,7 +10,7 @@ from ..api.conditions import UNARMED, Reason
 from ..api.run import Phase
 from ..api.step import Step
 from .attempts import refusal
-from .course import Rows
+from .course import Rows, named_steps
 from .credentials import Armed, Hindrance, wants
 from .expressions import ExpressionError, compile_expression, holds
 from .graph import EXPRESSION_ROOTS
@@ -56,13 +56,7 @@ def _asked(turn: Turn, row: Row, when: str, rows: Rows, outcome: Phase | None) -
     """The row of a step whose condition does not hold, or cannot be told; None where it holds."""
     try:
         expression = compile_expression(when, EXPRESSION_ROOTS)
-        named = {path[1] for path in expression.references if path[0] == "steps" and len(path) > 1}
-        steps = {
-            name: {"phase": str(rows[name].phase), "outputs": dict(rows[name].outputs or {})}
-            for name in named
-            if name in rows
-        }
-        if holds(expression, turn.inputs.variables(steps, outcome)):
+        if holds(expression, turn.inputs.variables(named_steps(expression.references, rows), outcome)):
             return None
     except ExpressionError as error:
         text = f"when: {error}"
@@ -73,7 +67,7 @@ def _asked(turn: Turn, row: Row, when: str, rows: Rows, outcome: Phase | None) -
 def _start(turn: Turn, row: Row, step: Step, attempt: int, outcome: Phase | None, item: Item | None) -> Row:
     name = turn.job_name(row.name, attempt, row.item)
     if name in turn.view.refused:
-        return _refused(turn, row, step, attempt, turn.view.refused[name])
+        return not_taken(turn, row, step, attempt, turn.view.refused[name])
     if turn.view.room is not None and len(turn.create) >= turn.view.room:
         turn.short = True
         turn.wakes.append(turn.now + POLL)
@@ -134,8 +128,8 @@ def _unarmed(turn: Turn, row: Row, attempt: int, why: Hindrance | None) -> Row:
     return row.anew(Phase.WAITING, why.reason, text, attempt=attempt, started_at=began)
 
 
-def _refused(turn: Turn, row: Row, step: Step, attempt: int, told: Refusal) -> Row:
-    """A Job that the API server would not take: tried again until startTimeout, where that can help."""
+def not_taken(turn: Turn, row: Row, step: Step, attempt: int, told: Refusal) -> Row:
+    """A Job, or a run, that the API server would not take: tried again until startTimeout, where that can help."""
     reason, message = refusal(told.message, told.reason)
     before = row.refused and row.reason not in UNARMED
     began = row.started_at if before and row.started_at else to_rfc3339(turn.now)

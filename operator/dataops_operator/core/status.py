@@ -128,6 +128,7 @@ def running(
     secrets: Sequence[Version] = (),
     place: int | None = None,
     suspended: bool = False,
+    outputs: Mapping[str, Any] | None = None,
 ) -> Status:
     """The status of an accepted run.
 
@@ -142,6 +143,7 @@ def running(
         secrets: what was read of Vault; empty where nothing was, or nothing is at hand any more.
         place: where the run stands in line for Jobs, from 1; None where it stands in none.
         suspended: whether nothing new of it may begin.
+        outputs: what the run tells, once it has succeeded.
     """
     if hidden:
         rows = [replace(row, message=hide(row.message, hidden)) if row.message else row for row in rows]
@@ -188,6 +190,8 @@ def running(
         waits = [_suspended(status, conditions.now), *waits[:15]]
     if waits:
         out["waitingFor"] = waits
+    if outputs:
+        out["outputs"] = dict(outputs)
     if verdict is not None:
         out["finishedAt"] = status.get("finishedAt") or conditions.now
     return out

@@ -60,19 +60,20 @@ def stopped(turn: Turn, before: Row, row: Row, stop: Stop) -> Row:
         return row
     job = turn.view.jobs.get(row.job or "") if row.under_way else None
     if job is None or stop.kill:
-        return _ended(turn, row, stop)
+        return cut_short(turn, row, stop)
     name, leaving = job["metadata"]["name"], job["metadata"].get("deletionTimestamp")
     if leaving is None and name not in turn.stop:
         turn.stop.append(name)
     elif leaving is not None and turn.now >= from_rfc3339(leaving) + GRACE:
-        return _ended(turn, row, stop)
+        return cut_short(turn, row, stop)
     turn.wakes.append((turn.now if leaving is None else from_rfc3339(leaving)) + GRACE)
     if not row.attempt:  # it shares the pod of a step that is ending, and may begin until that has ended
         return row
     return replace(row, phase=Phase.RUNNING, reason=stop.reason, message=f"is ending: {stop.message}")
 
 
-def _ended(turn: Turn, row: Row, stop: Stop) -> Row:
+def cut_short(turn: Turn, row: Row, stop: Stop) -> Row:
+    """The row of a step that the end of its run has ended."""
     if not row.attempt:
         return skipped(row, stop.reason, f"not run: {stop.message}")
     phase = Phase.CANCELLED if stop.reason is Reason.CANCELLED else Phase.FAILED

@@ -26,3 +26,16 @@ def from_rfc3339(text: str) -> float:
 def since(start: str | None, end: str | None) -> float | None:
     """Seconds between two times, None where one is missing."""
     return None if start is None or end is None else from_rfc3339(end) - from_rfc3339(start)
+
+
+def parse_time(text: str) -> float:
+    """Seconds since the epoch of a time that a person wrote; a day alone is its midnight in UTC.
+
+    Raises:
+        ValueError: it is no time; the message says how to write one.
+    """
+    try:
+        return from_rfc3339(text.strip())
+    except ValueError:
+        cure = "write it as 2013-02-09T06:00:00Z, or a day as 2013-02-09"
+        raise ValueError(f"{text[:100]!r} is no time; {cure}") from None

@@ -9,7 +9,9 @@ from ..api.base import parse_duration
 from ..api.environment import Vault
 from .inputs import Inputs
 from .names import job_name
+from .objects import ObjectRef
 from .plan import Asked, View
+from .rows import Row
 
 
 class Turn:
@@ -25,8 +27,14 @@ class Turn:
         """Steps that begin behind the one that was just begun, with the Job that they share."""
         self.prove: list[str] = []
         self.explain: list[str] = []
+        self.look: list[ObjectRef] = []
         self.stop: list[str] = []
+        self.start: list[dict[str, Any]] = []
+        self.make: list[dict[str, Any]] = []
+        self.remove: list[ObjectRef] = []
+        self.steer: dict[str, dict[str, Any]] = {}
         self.outputs: Mapping[str, Mapping[str, Any]] = {}
+        self.known: Mapping[str, Row] = {}
         self.suspended = False
         self.arm = False
         self.wakes: list[float] = []

@@ -37,6 +37,7 @@ class Entry:
         refuse: whether it is refused where they are; else it waits.
         begun: whether it is under way.
         ready: whether it could begin, but for its turn; others stand behind it only then.
+        nested: whether another run made it, which holds the environment's place for both.
     """
 
     uid: str
@@ -48,6 +49,7 @@ class Entry:
     refuse: bool = False
     begun: bool = False
     ready: bool = True
+    nested: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +148,8 @@ class Turns:
         if entry.begun or entry.ready:
             pipeline = self._pipelines.setdefault(entry.pipeline, _Pipeline())
             if entry.begun:
-                self._active.add(entry.place, entry)
+                if not entry.nested:
+                    self._active.add(entry.place, entry)
                 pipeline.active.add(entry.key, entry.place, entry)
             else:
                 pipeline.waiting.add(entry.key, entry.place, entry)
@@ -180,7 +183,7 @@ class Turns:
             # Of another limit than those around it, it stood in the wrong line.
             self._stand(pipeline, mine, blocked=bool(found.position))
             self._moved_for_environment(mine.place)
-        if found.position or quota is None:
+        if found.position or quota is None or mine.nested:
             return found
         ahead, left = self._lined.before(mine.place), quota - len(self._active)
         if ahead < left:
@@ -227,7 +230,8 @@ class Turns:
             pipeline.blocked.add(entry.key, entry.place, entry)
         else:
             pipeline.free.add(entry.key, entry.place, entry)
-            self._lined.add(entry.place, entry)
+            if not entry.nested:
+                self._lined.add(entry.place, entry)
 
     # What they mean for others.
 

@@ -21,10 +21,12 @@ from ..api.step import FailureClass, Resources, Retry, Step
 from . import keyrules, scopes, secretrules
 from .flowrules import fan_out_problems, flow_problems
 from .graph import own_name, placed, step_references, templated_fields
+from .kindrules import kind_problems
 from .parameters import QUIET, Problem, check
 from .quantities import QUANTITY
 from .references import SAMPLE_RUN, check_reference
-from .templating import NUL, Reference, TemplateError, fill_deep, references
+from .stepfields import kind_of, output_names
+from .templating import NUL, Reference, TemplateError, fill_deep, references, strings
 
 SHOWN: Final = 5
 """How many problems a condition's message names; the rest is counted."""
@@ -62,7 +64,7 @@ def problems_of(spec: PipelineSpec) -> Iterator[Problem]:
     """What is wrong with a well-formed spec, each with its path and the cure."""
     names = _Names(
         frozenset(parameter.name for parameter in spec.parameters or ()),
-        {step.name: frozenset(output.name for output in step.outputs or ()) for _, step in placed(spec)},
+        {step.name: output_names(step) for _, step in placed(spec)},
     )
     final = {step.name for step in spec.finally_ or ()}
     yield from _parameters(spec.parameters or ())
@@ -75,8 +77,22 @@ def problems_of(spec: PipelineSpec) -> Iterator[Problem]:
         yield from _defaults(spec.defaults, names)
     for path, step in placed(spec):
         yield from _step(path, step, spec, names if step.name not in final else replace(names, ended=True))
+    yield from _outputs(spec, names)
     yield from secretrules.pipeline_problems(spec, names.parameters)
     yield from flow_problems(spec, names.parameters, names.outputs)
+
+
+def _outputs(spec: PipelineSpec, names: _Names) -> Iterator[Problem]:
+    """What a run tells when it has succeeded: its steps' outputs, but not those of `finally`."""
+    yield from _unique("spec.outputs", [one.name for one in spec.outputs or ()])
+    final = {step.name for step in spec.finally_ or ()}
+    for index, one in enumerate(spec.outputs or ()):
+        for reference in (found for text in strings(one.value) for found in references(text)):
+            if reference.path[0] == "steps" and reference.path[1] in final:
+                text = f"{reference.text}: steps of spec.finally tell nothing of a run; name another step"
+                yield Problem(f"spec.outputs[{index}].value", text)
+            else:
+                yield from _reference(f"spec.outputs[{index}].value", reference, names)
 
 
 def _unique(path: str, values: list[str]) -> Iterator[Problem]:
@@ -242,6 +258,26 @@ def _resources(path: str, resources: Resources | None) -> Iterator[Problem]:
 
 
 def _step(path: str, step: Step, spec: PipelineSpec, names: _Names) -> Iterator[Problem]:
+    if kind_of(step) is None:
+        yield from _container(path, step, spec)
+    else:
+        yield from kind_problems(path, step)
+    yield from _times(path, step)
+    yield from _resources(f"{path}.resources", step.resources)
+    yield from _unique(f"{path}.outputs", [output.name for output in step.outputs or ()])
+    yield from _unique(f"{path}.env", [variable.name for variable in step.env or ()])
+    for index, variable in enumerate(step.env or ()):
+        if variable.name.startswith(secretrules.RESERVED_VARIABLES):
+            yield Problem(f"{path}.env[{index}].name", f"{variable.name!r} belongs to the step contract; rename it")
+    for field, text in (*templated_fields(step), ("script", step.script or "")):
+        if "\0" in text:
+            yield Problem(f"{path}.{field}", NUL)
+    yield from _step_references(path, step, names)
+    if step.for_each is not None:
+        yield from fan_out_problems(f"{path}.forEach", step.for_each)
+
+
+def _container(path: str, step: Step, spec: PipelineSpec) -> Iterator[Problem]:
     kinds = [
         kind
         for kind, present in (
@@ -256,19 +292,6 @@ def _step(path: str, step: Step, spec: PipelineSpec, names: _Names) -> Iterator[
         yield Problem(path, "nothing to run; give command, args, script, or an image whose own entrypoint is run")
     if step.image is None and (spec.defaults is None or spec.defaults.image is None):
         yield Problem(f"{path}.image", "no image; give one here or in spec.defaults.image")
-    yield from _times(path, step)
-    yield from _resources(f"{path}.resources", step.resources)
-    yield from _unique(f"{path}.outputs", [output.name for output in step.outputs or ()])
-    yield from _unique(f"{path}.env", [variable.name for variable in step.env or ()])
-    for index, variable in enumerate(step.env or ()):
-        if variable.name.startswith(secretrules.RESERVED_VARIABLES):
-            yield Problem(f"{path}.env[{index}].name", f"{variable.name!r} belongs to the step contract; rename it")
-    for field, text in (*templated_fields(step), ("script", step.script or "")):
-        if "\0" in text:
-            yield Problem(f"{path}.{field}", NUL)
-    yield from _step_references(path, step, names)
-    if step.for_each is not None:
-        yield from fan_out_problems(f"{path}.forEach", step.for_each)
 
 
 def _step_references(path: str, step: Step, names: _Names) -> Iterator[Problem]:

@@ -185,10 +185,10 @@ class KubeClient:
         Args:
             namespace: of the ServiceAccount.
             account: its name.
-            audience: whom the token is for; nobody else takes it.
+            audience: whom the token is for; nobody else takes it. Empty for the API server itself.
             seconds: its life, at least 600.
         """
-        spec = {"audiences": [audience], "expirationSeconds": seconds}
+        spec = {"audiences": [audience] if audience else [], "expirationSeconds": seconds}
         body = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": spec}
         path = SERVICE_ACCOUNTS.path(namespace, account, "token")
         made = await self._transport.call("create", TOKENS, "POST", path, body)

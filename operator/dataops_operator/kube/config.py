@@ -47,6 +47,12 @@ class Credentials:
     _headers: dict[str, str] | None = field(default=None, init=False, repr=False)
     _read_at: float = field(default=0.0, init=False, repr=False)
 
+    def with_token(self, token: str) -> Credentials:
+        """The same server, and somebody else there: nothing of our own identity goes along."""
+        return Credentials(
+            self.server, ca_path=self.ca_path, ca_data=self.ca_data, insecure=self.insecure, static_token=token
+        )
+
     def headers(self) -> dict[str, str]:
         """Return the Authorization header, or nothing where a client certificate speaks for us.
 

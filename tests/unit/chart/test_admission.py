@@ -9,6 +9,9 @@ MUTATING = "MutatingAdmissionPolicy"
 VALIDATING = "ValidatingAdmissionPolicy"
 
 
+ALL = {f"dataops-operator-{one}" for one in ("identity", "approvals", "guard", "nested", "children")}
+
+
 def names(rendered: Rendered, kind: str) -> set[str]:
     return {o["metadata"]["name"] for o in rendered.all(kind)}
 
@@ -31,8 +34,8 @@ def test_the_mutating_policy_is_of_the_version_that_the_server_has(
     )
     made = [*rendered.all(MUTATING), *rendered.all(f"{MUTATING}Binding")]
     assert {o["apiVersion"] for o in made} == ({f"admissionregistration.k8s.io/{version}"} if version else set())
-    assert len(made) == (2 if version else 0)
-    assert names(rendered, VALIDATING) == {f"dataops-operator-{one}" for one in ("identity", "guard", "children")}
+    assert len(made) == (4 if version else 0)
+    assert names(rendered, VALIDATING) == ALL
 
 
 def test_every_policy_is_bound_and_denies(render: Render) -> None:
@@ -83,9 +86,9 @@ def test_a_release_for_some_namespaces_judges_nobody_elsewhere(render: Render) -
 @pytest.mark.parametrize(
     ("values", "validating", "mutating"),
     [
-        ({"identity": False}, {"dataops-operator-guard", "dataops-operator-children"}, False),
-        ({"guard": False}, {"dataops-operator-identity"}, True),
-        ({"mutating": "None"}, {f"dataops-operator-{one}" for one in ("identity", "guard", "children")}, False),
+        ({"identity": False}, ALL - {"dataops-operator-identity", "dataops-operator-approvals"}, False),
+        ({"guard": False}, {"dataops-operator-identity", "dataops-operator-approvals"}, True),
+        ({"mutating": "None"}, ALL, False),
         ({"identity": False, "guard": False}, set(), False),
     ],
 )

@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from tests.unit.chart.rendering import Render, Rendered
+from tests.unit.chart.rendering import RefusedError, Render, Rendered
+
+from dataops_operator.arguments import parse_arguments
 
 SETS = ["default", "ha-namespaced", "minimal", "vault"]
 READ = {"get", "list", "watch"}
@@ -78,7 +80,7 @@ OPERATOR = {
     ("dataops.dev", "environments"): READ | {"patch", "delete"},
     ("dataops.dev", "steptemplates"): READ,
     ("dataops.dev", "pipelines"): READ,
-    ("dataops.dev", "pipelineruns"): READ | {"delete"},
+    ("dataops.dev", "pipelineruns"): READ | {"create", "patch", "delete"},
     ("dataops.dev", "environments/status"): {"patch"},
     ("dataops.dev", "steptemplates/status"): {"patch"},
     ("dataops.dev", "pipelines/status"): {"patch"},
@@ -124,6 +126,56 @@ def test_rights_to_tokens_and_secrets_are_bound_nowhere_by_the_chart(render: Ren
     assert "--runs-role=dataops-operator-runs" in arguments(rendered)
     assert not [r for r in render().all("ClusterRole") if r["metadata"]["name"].endswith("-runs")]
     assert not [one for one in arguments(render()) if one.startswith("--runs-role")]
+
+
+OBJECTS = [
+    {"apiVersion": "batch/v1", "kind": "Job", "resource": "jobs"},
+    {"apiVersion": "ray.io/v1", "kind": "RayJob", "resource": "rayjobs", "access": "Apply"},
+    {"apiVersion": "v1", "kind": "ConfigMap", "resource": "configmaps"},
+]
+
+
+def test_what_steps_may_do_with_objects_is_what_is_listed_and_bound_nowhere_by_the_chart(render: Render) -> None:
+    rendered = render(stepObjects=OBJECTS)
+    steps = next(r for r in rendered.all("ClusterRole") if r["metadata"]["name"] == "dataops-operator-steps")
+    assert verbs(steps) == {
+        ("batch", "jobs"): {"get"}, ("ray.io", "rayjobs"): {"get", "create", "delete"}, ("", "configmaps"): {"get"},
+    }  # fmt: skip
+    runs = next(r for r in rendered.all("ClusterRole") if r["metadata"]["name"] == "dataops-operator-runs")
+    assert verbs(runs) == {("", "serviceaccounts/token"): {"create"}}, "without Vault there are no Secrets to make"
+    bindings = [*rendered.all("ClusterRoleBinding"), *rendered.all("RoleBinding")]
+    assert not {"dataops-operator-steps", "dataops-operator-runs"} & {one["roleRef"]["name"] for one in bindings}
+    assert {"--steps-role=dataops-operator-steps", "--runs-role=dataops-operator-runs"} <= set(arguments(rendered))
+    assert parse_arguments(["--lease-namespace=x", *arguments(rendered)]).step_objects.keys() == {
+        (one["apiVersion"], one["kind"]) for one in OBJECTS
+    }
+    assert not [one for one in arguments(render()) if one.startswith("--step")]
+    assert not [r for r in render().all("ClusterRole") if r["metadata"]["name"].endswith("-steps")]
+
+
+def test_where_some_namespaces_are_watched_the_runner_has_its_rights_in_them(render: Render) -> None:
+    rendered = render(stepObjects=OBJECTS, watch={"namespaces": ["team-a"]})
+    role = next(r for r in rendered.all("Role") if r["metadata"]["name"] == "dataops-operator-steps")
+    binding = next(r for r in rendered.all("RoleBinding") if r["metadata"]["name"] == "dataops-operator-steps")
+    assert role["metadata"]["namespace"] == binding["metadata"]["namespace"] == "team-a"
+    assert binding["subjects"] == [{"kind": "ServiceAccount", "name": "dataops-runner", "namespace": "team-a"}]
+    assert not [one for one in arguments(rendered) if one.startswith(("--steps-role", "--runs-role"))]
+
+
+@pytest.mark.parametrize(
+    ("api_version", "kind", "resource"),
+    [
+        ("v1", "Secret", "secrets"),
+        ("v1", "ServiceAccount", "serviceaccounts"),
+        ("rbac.authorization.k8s.io/v1", "Role", "roles"),
+        ("dataops.dev/v1alpha1", "PipelineRun", "pipelineruns"),
+        ("v1", "ServiceAccount", "serviceaccounts/token"),
+        ("v1", "ConfigMap", "*"),
+    ],
+)
+def test_some_kinds_can_never_be_listed(render: Render, api_version: str, kind: str, resource: str) -> None:
+    with pytest.raises(RefusedError):
+        render(stepObjects=[{"apiVersion": api_version, "kind": kind, "resource": resource}])
 
 
 def test_records_of_what_runs_hold_stay_in_the_operators_own_namespace(render: Render) -> None:

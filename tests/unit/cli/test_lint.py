@@ -405,3 +405,53 @@ def test_a_template_is_held_against_its_own_rules() -> None:
     (found,) = told(TEMPLATE.replace("[land, $(params.day)]", '[sh, -c, "land $(params.day)"]'))
     assert found.startswith("7:")
     assert "warning spec.command[2]: $(params.day) is pasted into shell text" in found
+
+
+OTHER = """
+apiVersion: dataops.dev/v1alpha1
+kind: Pipeline
+metadata: {name: other}
+spec:
+  parameters: [{name: day}]
+  steps: [{name: a, image: i, outputs: [{name: found}]}]
+  outputs: [{name: rows, value: $(steps.a.outputs.found)}]
+"""
+
+
+@pytest.mark.parametrize(
+    ("call", "expected"),
+    [
+        ("{pipeline: {name: other, parameters: [{name: day, value: x}]}, outputs: [{name: rows}]}", []),
+        ("{pipeline: {name: elsewhere, parameters: [{name: x}]}}", []),
+        ("{pipeline: {name: other, revision: other-1, parameters: [{name: x}]}}", []),
+        (
+            "{pipeline: {name: other, parameters: [{name: dya}]}}",
+            ["spec.steps[0].pipeline.parameters[0].name: pipeline 'other' has no parameter 'dya'; did you mean 'day'?"],
+        ),
+        (
+            "{pipeline: {name: other}, outputs: [{name: row}]}",
+            ["spec.steps[0].outputs[0].name: pipeline 'other' tells no output 'row'; did you mean 'rows'?"],
+        ),
+        (
+            "{pipeline: {name: orders}}",
+            [
+                "spec.steps[0].pipeline.name: pipelines run each other in a circle: orders -> orders; "
+                "remove one of these steps"
+            ],
+        ),
+    ],
+)
+def test_a_run_of_another_pipeline_is_held_against_that_where_it_is_in_the_files(
+    call: str, expected: list[str]
+) -> None:
+    step = f"steps: [{{name: run-it, {call[1:]}]"
+    assert [f"{one.path}: {one.message}" for one in lint(pipeline(step), OTHER)] == expected
+
+
+def test_pipelines_that_run_each_other_in_a_circle_are_told_at_each() -> None:
+    back = OTHER.replace("steps: [", "steps: [{name: b, pipeline: {name: orders}}, ")
+    found = lint(pipeline("steps: [{name: b, pipeline: {name: other}}]"), back)
+    assert [(one.file, one.message.partition(";")[0]) for one in found] == [
+        ("0.yaml", "pipelines run each other in a circle: orders -> other -> orders"),
+        ("1.yaml", "pipelines run each other in a circle: other -> orders -> other"),
+    ]

@@ -9,24 +9,29 @@ from __future__ import annotations
 import copy
 from collections import Counter
 from collections.abc import Callable, Collection
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from tests.builders import EPOCH, JobBuilder, PipelineBuilder, PodBuilder, a_run, an_environment
+from tests.unit.core.nested import Nested
 
 from dataops_operator.api.base import parse_duration
 from dataops_operator.api.conditions import Reason
-from dataops_operator.api.run import Cancel, Phase
+from dataops_operator.api.run import Cancel, Decision, Phase
 from dataops_operator.api.step import On
+from dataops_operator.core.approving import may_decide
 from dataops_operator.core.attempts import overstayed
 from dataops_operator.core.credentials import Armed, Hindrance
 from dataops_operator.core.fanout import flat
 from dataops_operator.core.items import tolerated
+from dataops_operator.core.kinds import BEGUN_ONCE
 from dataops_operator.core.names import ATTEMPT_LABEL, ITEM_LABEL, STAGE_LABEL, STEP_LABEL, job_name
-from dataops_operator.core.plan import Asked, Plan, Refusal, View
+from dataops_operator.core.objects import ObjectRef, Seen
+from dataops_operator.core.plan import Asked, Decided, Plan, Refusal, View
 from dataops_operator.core.planner import plan
 from dataops_operator.core.rows import Row
-from dataops_operator.core.times import to_rfc3339
+from dataops_operator.core.times import from_rfc3339, to_rfc3339
 
 Object = dict[str, Any]
 Part = tuple[str, int | None]
@@ -60,6 +65,7 @@ class Cluster:
         # What the operator holds.
         self.cached_jobs: dict[str, Object] = {}
         self.cached_pods: dict[str, list[Object]] = {}
+        self.nested = Nested(self)
         self.armed: Armed | Hindrance | None = None
         self.asked = Asked(began=EPOCH)
         # What it wrote.
@@ -71,7 +77,8 @@ class Cluster:
 
     def view(self, **more: Any) -> View:
         """What the operator's cache shows."""
-        return View(jobs=dict(self.cached_jobs), pods=dict(self.cached_pods), armed=self.armed, **more)
+        runs = dict(self.nested.cached)
+        return View(jobs=dict(self.cached_jobs), pods=dict(self.cached_pods), armed=self.armed, runs=runs, **more)
 
     def reconcile(
         self,
@@ -94,14 +101,16 @@ class Cluster:
         """
         if self.verdict is not None:
             self.delete(overstayed((), self.view()))
+            self.nested.end_runs()
             return None
         self.budget = crash_after
         self.adopted = False
         proven: set[str] = set()
         explained: dict[str, str] = {}
         refused: dict[str, Refusal] = {}
+        seen: dict[ObjectRef, Seen] = {}
         for _ in range(TURNS):
-            view = self.view(proven=frozenset(proven), refused=refused, explained=explained, room=room)
+            view = self.view(proven=frozenset(proven), refused=refused, explained=explained, room=room, objects=seen)
             made = plan(self.inputs, self.rows, view, self.now, self.asked)
             assert room is None or len(made.create) <= room, "more Jobs than there is room for"
             if made.arm:
@@ -110,8 +119,9 @@ class Cluster:
                     return None
                 self.armed = secrets
                 continue
-            if made.prove or made.explain:
-                assert not made.create, "nothing is done before the proof"
+            if made.looks:
+                assert not [*made.create, *made.start, *made.make], "nothing is done before the proof"
+                seen |= {about: self.nested.look(about) for about in made.look}
                 assert made.verdict is None
                 for name in made.prove:
                     self.sync(name)
@@ -121,16 +131,19 @@ class Cluster:
             fresh = {job["metadata"]["name"]: Refusal("no") for job in made.create if refuse(job["metadata"]["name"])}
             taken = [job for job in made.create if job["metadata"]["name"] not in fresh]
             self.create(taken, made)
+            self.nested.create(made)
             room = None if room is None else room - len(taken)
             if fresh:
                 refused |= fresh
                 continue
             self.check_plan(made)
+            self.nested.remove(made.remove)
             if not conflict:
                 self.write(made)
                 if not self.adopted:  # what was adopted may itself be news
-                    self.check_idempotent(made, proven, refused, explained, room)
+                    self.check_idempotent(made, proven, refused, explained, room, seen)
                 self.stop(made.stop)
+                self.nested.steer(made.steer)
                 self.delete(made.delete)
             return made
         return None
@@ -184,8 +197,33 @@ class Cluster:
         )
         assert not self.asked.suspend or self.asked.cancel or self.late(), f"{step} begins in a suspended run"
 
+    def asking(self) -> list[str]:
+        """Steps that wait for a decision, as people see them."""
+        asks = (Reason.APPROVAL, Reason.APPROVAL_FORBIDDEN)
+        return [row.name for row in self.rows if row.phase is Phase.WAITING and row.reason in asks]
+
+    def decide(self, step: str, decision: Decision, by: str) -> None:
+        """Somebody decides; the last word counts until it is seen."""
+        self.asked = replace(self.asked, decisions={**self.asked.decisions, step: Decided(decision, by=by)})
+
+    def passed(self, row: Row) -> bool:
+        """Whether an approval or a wait may have let the run go on."""
+        step, begun = self.inputs.revision.steps[row.name], from_rfc3339(row.started_at or "")
+        if step.approval is not None:
+            decided, limit = self.asked.decisions.get(row.name), step.approval.timeout
+            if decided is not None and may_decide(step.approval.approvers, decided):
+                return decided.decision is Decision.APPROVE
+            silent = limit is not None and self.now >= begun + parse_duration(limit)
+            return silent and step.approval.on_timeout == "Approve"
+        assert step.wait is not None
+        if step.wait.duration is not None:
+            return self.now >= begun + parse_duration(step.wait.duration)
+        return self.now >= from_rfc3339(step.wait.until or "")
+
     def truly_done(self, row: Row) -> bool:
         """Whether a step has succeeded, whatever the status says; of a fan-out, enough of its items."""
+        if self.inputs.revision.kinds.get(row.name) in BEGUN_ONCE:
+            return row.final or self.passed(row)
         if row.items is None:
             return (row.name, None) in self.done or row.message == "no items"
         good = sum(1 for step, item in self.done if step == row.name and item is not None)
@@ -218,6 +256,9 @@ class Cluster:
             lost = row.reason == Reason.JOB_DELETED and row != old
             assert not lost or row.job not in self.jobs, f"a stale cache was believed: {row}"
             assert old is None or row.attempt >= old.attempt or row.phase is Phase.SKIPPED, f"attempts go back: {row}"
+            once = self.inputs.revision.kinds.get(row.name) in BEGUN_ONCE
+            if once and row.phase is Phase.SUCCEEDED and row != old:
+                assert self.passed(row), f"{row.name} let the run go on by itself: {row}"
         self.rows = tuple(Row.from_status(row.to_status()) for row in made.rows)
         self.verdict = made.verdict
         self.wake_at = made.wake_at
@@ -248,6 +289,7 @@ class Cluster:
         if not isinstance(self.armed, Armed):  # what is at hand is read from its record
             self.armed = None
         self.cached_jobs, self.cached_pods = {}, {}
+        self.nested.cached = copy.deepcopy(self.nested.runs)
         for name in self.jobs:
             self.sync(name)
 
@@ -271,6 +313,8 @@ class Cluster:
         if made.verdict is not None:
             assert not made.create
             self.check_verdict(made)
+        elif any(row.reason in (Reason.APPROVAL, Reason.APPROVAL_FORBIDDEN) for row in made.rows):
+            pass  # a person is waited for
         elif not any(row.under_way for row in self.flattened(made.rows)) and not self.asked.suspend:
             assert made.wake_at is not None, "the run waits for nothing, for ever"
 
@@ -291,14 +335,20 @@ class Cluster:
         assert not cut or self.late()
 
     def check_idempotent(
-        self, made: Plan, proven: set[str], refused: dict[str, Refusal], explained: dict[str, str], room: int | None
+        self,
+        made: Plan,
+        proven: set[str],
+        refused: dict[str, Refusal],
+        explained: dict[str, str],
+        room: int | None,
+        seen: dict[ObjectRef, Seen],
     ) -> None:
         """Planning on the plan's own result does nothing more."""
-        view = self.view(proven=frozenset(proven), refused=refused, explained=explained, room=room)
+        view = self.view(proven=frozenset(proven), refused=refused, explained=explained, room=room, objects=seen)
         again = plan(self.inputs, self.rows, view, self.now, self.asked)
-        if again.explain and not again.prove:  # of the Jobs just created, none has a pod
+        if (again.explain or again.look) and not again.prove:  # of what was just created nothing is known
             return
-        assert not again.create, "planning again creates more"
+        assert not [*again.create, *again.start, *again.make], "planning again creates more"
         assert not again.prove, "planning again asks for a proof"
         assert tuple(Row.from_status(row.to_status()) for row in again.rows) == self.rows, "planning again changes rows"
 
@@ -308,6 +358,8 @@ class Cluster:
         for row in self.rows:
             if row.phase is Phase.SUCCEEDED:
                 assert self.truly_done(row), f"{row.name} never succeeded"
+                if self.inputs.revision.kinds.get(row.name) in BEGUN_ONCE:
+                    continue
                 if row.items is None and row.message != "no items":
                     assert (row.outputs or {}) == self.done[row.name, None]
                 elif row.items is not None:

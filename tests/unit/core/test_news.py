@@ -126,3 +126,29 @@ def test_a_run_waits_from_its_creation_to_its_acceptance_and_lasts_from_there() 
     assert queue_wait(run, NOT_YET) is None
     assert run_duration(ENDED) == 65
     assert run_duration(refused({}, Refused(Reason.PIPELINE_INVALID, "x"), 1, EPOCH)) is None
+
+
+def _told(old: dict[str, Any] | None, new: dict[str, Any]) -> list[tuple[str, bool]]:
+    before, after = {"steps": [old] if old else []}, {"steps": [new]}
+    return [(one.reason, one.warning) for one in of(before, after)]
+
+
+def test_an_approval_is_asked_for_and_what_came_of_it() -> None:
+    asks: dict[str, Any] = {
+        "name": "s",
+        "phase": "Waiting",
+        "reason": "Approval",
+        "message": "asks ann: go?",
+        "attempt": 1,
+    }
+    assert _told(None, asks) == [("ApprovalRequested", False)]
+    forbidden = {**asks, "reason": "ApprovalForbidden"}
+    assert _told(asks, forbidden) == [("StepWaiting", True)]
+    assert _told(asks, {**asks, "phase": "Succeeded", "reason": "Approved"}) == [("Approved", False)]
+    assert _told(asks, {**asks, "phase": "Failed", "reason": "Rejected"}) == [("StepFailed", True)]
+
+
+def test_what_a_step_is_there_to_wait_for_is_no_trouble() -> None:
+    for reason in ("TimeNotReached", "ObjectNotReady", "RunWaiting"):
+        assert _told(None, {"name": "s", "phase": "Waiting", "reason": reason, "attempt": 1}) == []
+    assert _told(None, {"name": "s", "phase": "Waiting", "reason": "ObjectUnreadable"}) == [("StepWaiting", True)]

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
-from tests.builders import PipelineBuilder, a_pipeline
+from tests.builders import PipelineBuilder, a_pipeline, at
 from tests.unit.core.cluster import ARMED, Cluster, CrashError
 
 from dataops_operator.api.conditions import Reason
-from dataops_operator.api.run import Cancel
+from dataops_operator.api.run import Cancel, Decision
 from dataops_operator.api.step import On
 from dataops_operator.core.credentials import Armed, Hindrance
 
@@ -39,6 +39,28 @@ RETRIES = st.sampled_from(
 )
 
 
+WIDGET = {
+    "manifest": {"apiVersion": "test.example/v1", "kind": "Widget"},
+    "successWhen": "object.state == 'done'",
+    "failureWhen": "object.state == 'broken'",
+    "outputs": [{"name": "n", "value": "object.n"}],
+}
+JOBLESS: st.SearchStrategy[dict[str, Any]] = st.sampled_from(
+    [
+        {"approval": {"approvers": {"users": ["ann"]}}},
+        {"approval": {"timeout": "30s"}},
+        {"approval": {"timeout": "30s", "onTimeout": "Approve"}},
+        {"wait": {"duration": "20s"}},
+        {"wait": {"until": at(100)}},
+        {"pipeline": {"name": "other"}},
+        {"pipeline": {"name": "other"}},
+        {"pipeline": {"name": "other"}, "timeout": "30s"},
+        {"resource": WIDGET},
+        {"resource": WIDGET, "timeout": "30s"},
+    ]
+)
+
+
 @st.composite
 def pipelines(draw: st.DrawFn) -> PipelineBuilder:
     """A small graph; some steps declare an output, which some of those behind them use."""
@@ -54,6 +76,17 @@ def pipelines(draw: st.DrawFn) -> PipelineBuilder:
         if free and draw(st.integers(0, 2)) == 0:
             fields["after"] = [{"step": draw(st.sampled_from(free)), "on": str(draw(st.sampled_from(On)))}]
         fields["when"] = draw(WHENS)
+        if draw(st.integers(0, 3)) == 0:
+            kind = draw(JOBLESS)
+            if fields.pop("args"):
+                fields["needs"] = [*needs, used] if used not in needs else needs
+            if "approval" not in kind and "wait" not in kind:
+                fields["retry"] = draw(RETRIES)
+            if "pipeline" in kind and draw(st.booleans()):
+                fields["outputs"] = [{"name": "n"}]
+                with_output.append(NAMES[index])
+            builder.jobless(NAMES[index], **kind, **fields)
+            continue
         if draw(st.integers(0, 3)) == 0:
             fields["forEach"] = draw(FANS)
         if draw(st.booleans()):
@@ -107,14 +140,19 @@ class Runs(RuleBasedStateMachine):
 
     # People.
 
-    @rule(how=st.sampled_from(Cancel))
-    def cancel(self, how: Cancel) -> None:
-        if self.cluster.asked.cancel is not Cancel.IMMEDIATE:
+    @rule(how=st.sampled_from([Cancel.GRACEFUL, Cancel.GRACEFUL, Cancel.IMMEDIATE]), sure=st.booleans())
+    def cancel(self, how: Cancel, sure: bool) -> None:
+        if sure and self.cluster.asked.cancel is not Cancel.IMMEDIATE:
             self.cluster.asked = replace(self.cluster.asked, cancel=how)
 
     @rule(suspend=st.booleans())
     def suspend(self, suspend: bool) -> None:
         self.cluster.asked = replace(self.cluster.asked, suspend=suspend)
+
+    @rule(index=st.integers(0, 4), decision=st.sampled_from(Decision), by=st.sampled_from(["ann", "ann", "bob", ""]))
+    @precondition(lambda self: self.cluster.asking())
+    def decide(self, index: int, decision: Decision, by: str) -> None:
+        self.cluster.decide(self.one_of(self.cluster.asking(), index), decision, by)
 
     @rule(writes=st.integers(0, 3))
     def crash(self, writes: int) -> None:
@@ -190,6 +228,16 @@ class Runs(RuleBasedStateMachine):
     def a_job_is_gone(self, index: int) -> None:
         self.cluster.remove(self.one_of(self.cluster.leaving(), index))
 
+    @rule(index=st.integers(0, 9), how=st.sampled_from(["Succeeded", "StepFailed", "Cancelled", "gone", "heard of"]))
+    @precondition(lambda self: self.cluster.nested.runs)
+    def another_run_moves(self, index: int, how: str) -> None:
+        self.cluster.nested.move_run(self.one_of(list(self.cluster.nested.runs), index), how)
+
+    @rule(index=st.integers(0, 9), how=st.sampled_from(["done", "broken", "gone"]))
+    @precondition(lambda self: self.cluster.nested.objects)
+    def an_object_moves(self, index: int, how: str) -> None:
+        self.cluster.nested.move_object(self.one_of(list(self.cluster.nested.objects), index), how)
+
     @rule(seconds=st.sampled_from([1, 4, 11, 40, 400]))
     def time_passes(self, seconds: float) -> None:
         self.cluster.now += seconds
@@ -206,6 +254,9 @@ class Runs(RuleBasedStateMachine):
             for name in cluster.live():
                 if not cluster.given_up(name):
                     cluster.succeed(name)
+            for name in cluster.asking():
+                cluster.decide(name, Decision.APPROVE, "ann")
+            cluster.nested.settle()
             for name in {*cluster.jobs, *cluster.cached_jobs}:
                 cluster.sync(name)
             cluster.now = max(cluster.now + 1, cluster.wake_at or 0)
@@ -221,6 +272,7 @@ class Runs(RuleBasedStateMachine):
             cluster.remove(name)
         assert (cluster.rows, cluster.verdict) == ended
         assert not cluster.live(), "I4: a Job goes on for nobody"
+        assert not cluster.nested.unwanted(), "I4: another run, or an object, goes on for nobody"
 
 
 def containers(pod: dict[str, Any]) -> list[dict[str, Any]]:

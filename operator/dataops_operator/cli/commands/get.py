@@ -47,6 +47,8 @@ def _parts(run: Mapping[str, Any], *, wide: bool) -> Iterator[tuple[str, list[st
     yield "Run", ["what", "value"], _facts(run, status)
     if found := status.get("parameters"):
         yield "Parameters", ["name", "value", "origin"], [_parameter(one) for one in found]
+    if found := status.get("outputs"):
+        yield "Outputs", ["name", "value"], [[name, brief(value)] for name, value in found.items()]
     if found := status.get("waitingFor"):
         rows: Rows = [
             [
@@ -70,7 +72,7 @@ def _parts(run: Mapping[str, Any], *, wide: bool) -> Iterator[tuple[str, list[st
     if found := status.get("images"):
         yield "Images", ["digest"], [[one] for one in found]
     if wide and (found := status.get("steps")):
-        rows = [[one["name"], one.get("job", ""), one.get("startedAt", ""), one.get("finishedAt", "")] for one in found]
+        rows = [[one["name"], _made(one), one.get("startedAt", ""), one.get("finishedAt", "")] for one in found]
         yield "Jobs", ["step", "job", "started", "finished"], rows
 
 
@@ -87,6 +89,11 @@ def _facts(run: Mapping[str, Any], status: Mapping[str, Any]) -> Rows:
         "finished": status.get("finishedAt"),
     }
     return [[name, str(value)] for name, value in facts.items() if value]
+
+
+def _made(step: Mapping[str, Any]) -> str:
+    """What the last attempt at a step is: a Job, a run, or an object of another kind."""
+    return str(step.get("job") or step.get("run") or step.get("object") or "")
 
 
 def _item_errors(step: Mapping[str, Any]) -> list[str]:
