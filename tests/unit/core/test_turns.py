@@ -52,7 +52,7 @@ def test_a_run_that_another_made_takes_no_place_of_the_environment_and_waits_for
     assert place(below, a("active-a"), a("early", 1), quota=1) == FREE
     assert place(a("late", 9), replace(below, begun=True), quota=1) == FREE
     assert place(a("late", 9), below, quota=1) == FREE, "nor does it stand in line before others"
-    limited = {"pipeline": "q", "limit": 1}
+    limited: Any = {"pipeline": "q", "limit": 1}
     waits = place(a("below", 5, nested=True, **limited), a("active-b", pipeline="q", limit=1), quota=9)
     assert waits == (1, CONCURRENCY, "active-b"), "its pipeline's own limit counts"
     assert place(a("late", 9, **limited), replace(a("below", nested=True, **limited), begun=True)) == (

@@ -136,3 +136,12 @@ def test_bad_certificates_say_why(tmp_path: Path) -> None:
 def test_nothing_to_go_by_says_what_to_do() -> None:
     with pytest.raises(config.ConfigError, match="set KUBECONFIG"):
         config.load_credentials()
+
+
+def test_somebody_elses_token_goes_with_nothing_of_our_own() -> None:
+    ours = config.Credentials(
+        "https://api:6443", ca_data=b"ca", certificate_data=b"crt", private_key_data=b"key", token_path="/ours"
+    )
+    theirs = ours.with_token("t")
+    assert theirs == config.Credentials("https://api:6443", ca_data=b"ca", static_token="t")
+    assert theirs.headers() == {"Authorization": "Bearer t"}
