@@ -97,7 +97,8 @@ def following_failures(revision: Revision, rows: Rows) -> frozenset[str]:
     for name in revision.order:
         for one in revision.follows[name]:
             row = rows[one.step]
-            may_fail = one.on in _FOLLOWS_FAILURE and (not row.final or row.phase is Phase.FAILED)
+            goes_on = not row.final and (row.attempt > 0 or row.items is not None)
+            may_fail = one.on in _FOLLOWS_FAILURE and (goes_on or row.phase is Phase.FAILED)
             if may_fail or one.step in out:
                 out.add(name)
                 break

@@ -31,6 +31,7 @@ from dataops_operator.core.objects import ObjectRef, Seen
 from dataops_operator.core.plan import Asked, Decided, Plan, Refusal, View
 from dataops_operator.core.planner import plan
 from dataops_operator.core.rows import Row
+from dataops_operator.core.stepfields import Kind
 from dataops_operator.core.times import from_rfc3339, to_rfc3339
 
 Object = dict[str, Any]
@@ -355,6 +356,10 @@ class Cluster:
     def check_end(self) -> None:
         """I7: the rows of an ended run say what the children showed."""
         assert self.verdict is not None
+        # Of a pod that several steps share, nobody may have seen how far it came; an object that a cancelled run has
+        # deleted is not found again where its status was not written then.
+        objects = {name for name, kind in self.inputs.revision.kinds.items() if kind is Kind.RESOURCE}
+        unseen = {*self.inputs.revision.rest, *objects}
         for row in self.rows:
             if row.phase is Phase.SUCCEEDED:
                 assert self.truly_done(row), f"{row.name} never succeeded"
@@ -364,8 +369,7 @@ class Cluster:
                     assert (row.outputs or {}) == self.done[row.name, None]
                 elif row.items is not None:
                     self.check_gathered(row)
-            elif row.phase is Phase.SKIPPED and row.name not in self.inputs.revision.rest:
-                # Of a pod that several steps share, nobody may have seen how far it came.
+            elif row.phase is Phase.SKIPPED and row.name not in unseen:
                 begun = [part for part, count in self.attempts.items() if part[0] == row.name and count]
                 assert not begun, f"{row.name} is said to be skipped, but began"
         for one in self.flat():

@@ -92,6 +92,14 @@ def test_what_follows_an_answer_runs_in_a_run_that_fails() -> None:
     assert created(made) == [name_of("then")]
 
 
+def test_what_follows_the_end_of_a_step_that_a_failure_leaves_out_does_not_begin() -> None:
+    asks = {"approval": {}, "after": [{"step": "b", "on": "Completed"}]}
+    pipeline = a_pipeline().step("a").step("b", needs=["a"]).jobless("c", **asks)
+    made = planned(pipeline, [failed("a"), Row("b"), Row("c")])
+    assert [str(one.phase) for one in made.rows] == ["Failed", "Skipped", "Skipped"]
+    assert made.verdict is Phase.FAILED
+
+
 def test_in_a_run_that_fails_what_may_still_follow_a_failure_is_kept() -> None:
     pipeline = following("Failed").step("bad")
     view = attempt_of("a", a_pod("a").running())
