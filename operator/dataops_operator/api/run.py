@@ -96,6 +96,36 @@ MUTABLE: Final = frozenset({"approvals", "cancel", "suspend"})
 """Fields of a run's spec that may change while it is under way."""
 
 
+class RerunMode(StrEnum):
+    """Which steps of the run before are run again."""
+
+    FROM_FAILED = "FromFailed"
+    STEPS = "Steps"
+    ALL = "All"
+
+
+class Rerun(ApiModel):
+    """A run that is done again: with its revision, its time and its values, as far as the new one says nothing else."""
+
+    model_config = ApiModel.model_config | {
+        "json_schema_extra": rules(
+            rule(
+                "(has(self.mode) && self.mode == 'Steps') == has(self.steps)",
+                "steps are named with mode Steps, and only then; give both, or neither",
+                ".steps",
+            ),
+        )
+    }
+
+    of: ObjectName
+    """Name of the run, which has ended, in the same namespace."""
+    mode: RerunMode = RerunMode.FROM_FAILED
+    """FromFailed: what has not succeeded, and what follows it. Steps: those named, and what follows them. All: every
+    step."""
+    steps: Annotated[list[Name], Field(min_length=1, max_length=256, json_schema_extra=LIST_SET)] | None = None
+    """With mode Steps: the steps to run again."""
+
+
 class PipelineRunSpec(ApiModel):
     """What to run. Fixed once written but for cancel, suspend and approvals: for anything else start another run."""
 
@@ -113,6 +143,11 @@ class PipelineRunSpec(ApiModel):
                 " && (!has(self.logicalDate) || self.logicalDate == oldSelf.logicalDate)",
                 "a run's logicalDate cannot change; start another run",
                 ".logicalDate",
+            ),
+            rule(
+                "has(self.rerun) == has(oldSelf.rerun) && (!has(self.rerun) || self.rerun == oldSelf.rerun)",
+                "which run is done again cannot change; start another run",
+                ".rerun",
             ),
             rule(
                 "(has(self.parameters) ? self.parameters.map(p, p.name) : [])"
@@ -144,6 +179,9 @@ class PipelineRunSpec(ApiModel):
     """Values for the pipeline's parameters."""
     logical_date: LogicalDate | None = None
     """The time this run stands for, RFC 3339; the run's creation where unset."""
+    rerun: Rerun | None = None
+    """A run to do again: finished work of it and its outputs are taken over. Parameters, revision and logicalDate that
+    are not given are that run's."""
     priority: Priority | None = None
     """Which of several runs that wait for one place gets it: the higher first, then the older; Normal where unset."""
     cancel: Cancel | None = None
@@ -246,6 +284,8 @@ class StepStatus(ApiModel):
     """Run of another pipeline that the last attempt is."""
     object: Annotated[str, StringConstraints(max_length=320)] | None = None
     """Object that the last attempt is, as <kind>/<name>."""
+    reused_from: Annotated[str, StringConstraints(max_length=253)] | None = None
+    """Run in which the step succeeded, where this one has taken that over."""
     disruptions: int | None = None
     """Attempts that ended by Infrastructure, which do not count for the limit of the retry."""
     out_of_memory: int | None = None

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from ..api.conditions import Reason
 from ..api.run import PipelineRunSpec
-from ..core import accept
+from ..core import accept, rerun
 from ..core.accept import Pinned, Refused, Waiting
 from ..core.concurrency import UNBOUND, Bound, UnusableKeyError, bound, without_key
 from ..core.environment import Effective
@@ -21,10 +21,11 @@ from ..core.masking import hide
 from ..core.podplacement import claims
 from ..core.quota import lined_up
 from ..core.revision import Revision
+from ..core.rows import Row
 from ..core.steptemplates import missing
 from ..core.validate import shape_problems, summarise
 from ..kube.errors import NotFound
-from ..kube.resources import ENVIRONMENTS, PERSISTENT_VOLUME_CLAIMS, PIPELINES
+from ..kube.resources import ENVIRONMENTS, PERSISTENT_VOLUME_CLAIMS, PIPELINE_RUNS, PIPELINES
 from .admission import Admission
 from .children import Children
 from .revisions import Recent, Revisions
@@ -47,12 +48,14 @@ class Begun:
         revision: what it executes.
         environment: where, as it was when the run began; None where the run's namespace belongs to none.
         bound: what bounds it among the runs of its pipeline; of no concern once it has begun.
+        rows: where its steps stand when it begins, if it takes some over; of no concern once it has begun.
     """
 
     fixed: Pinned
     revision: Revision
     environment: Effective | None
     bound: Bound = UNBOUND
+    rows: tuple[Row, ...] = ()
 
 
 class Acceptance:
@@ -132,13 +135,10 @@ class Acceptance:
         except ValidationError as error:
             return Refused(Reason.INVALID, summarise(shape_problems(error)))
         environment = home.effective if home is not None else None
-        project = environment.project if environment is not None else identity.namespace
-        revision = await self._revision(run, spec, project)
-        if isinstance(revision, Waiting | Refused):
-            return revision
-        fixed = accept.pin(identity, spec, run["metadata"]["creationTimestamp"], revision, environment)
-        if isinstance(fixed, Refused):
-            return fixed
+        settled = await self._settled(run, identity, spec, environment)
+        if isinstance(settled, Waiting | Refused):
+            return settled
+        revision, fixed, rows = settled
         inputs = accept.inputs(identity, revision, fixed, self._world.settings.runner, environment)
         if found := unfit(inputs):
             return Refused(found[0][0], hide(summarise([problem for _, problem in found]), inputs.hidden))
@@ -151,7 +151,37 @@ class Acceptance:
                     return self._not_yet(run, why)
             await self._revisions.ensure_environment(home.object, home.effective)
         self._keep(run, fixed)
-        return Begun(fixed, revision, environment, bound(inputs))
+        return Begun(fixed, revision, environment, bound(inputs), rows)
+
+    async def _settled(
+        self, run: Object, identity: Identity, spec: PipelineRunSpec, environment: Effective | None
+    ) -> tuple[Revision, Pinned, tuple[Row, ...]] | Waiting | Refused:
+        """What a new run executes with which values, and what of another run it takes over."""
+        before, given = None, {one.name for one in spec.parameters or ()}
+        if spec.rerun is not None:
+            again = rerun.settled(spec, spec.rerun, await self._run_before(identity.namespace, spec.rerun.of))
+            if isinstance(again, Refused):
+                return again
+            spec, before = again
+        project = environment.project if environment is not None else identity.namespace
+        revision = await self._revision(run, spec, project)
+        if isinstance(revision, Waiting | Refused):
+            return revision
+        fixed = accept.pin(identity, spec, run["metadata"]["creationTimestamp"], revision, environment)
+        if isinstance(fixed, Refused):
+            return fixed
+        if spec.rerun is None or before is None:
+            return revision, fixed, ()
+        fixed = rerun.taken_over(fixed, given, before)
+        rows = rerun.rows(revision, fixed, spec.rerun, before)
+        return rows if isinstance(rows, Refused) else (revision, fixed, rows)
+
+    async def _run_before(self, namespace: str, name: str) -> Object | None:
+        """A run that is done again, read live: of one that has ended the cache keeps no steps."""
+        try:
+            return await self._world.client.get(PIPELINE_RUNS, namespace, name)
+        except NotFound:
+            return None
 
     def _bound_of(self, run: Object) -> Bound:
         """What bounds a run that was not looked at, as far as it can be known without a request."""

@@ -142,6 +142,9 @@ class RunController:
     async def _go_on(self, run: Object, identity: Identity, begun: Begun) -> None:
         key, fixed = run_key(run), begun.fixed
         inputs = accept.inputs(identity, begun.revision, fixed, self._world.settings.runner, begun.environment)
+        if begun.rows and not run["status"].get("revision"):
+            await self._take_over(run, inputs, begun)
+            return
         rows = tuple(Row.from_status(one) for one in run["status"].get("steps") or ())
         uid = identity.uid
         view = replace(self._view(run, inputs), armed=self._secrets.standing(uid))
@@ -195,6 +198,13 @@ class RunController:
             self._world.queue.add_after(key, max(next_step.wake_at - now, 0) + 0.05)
         if await self._write(run, after, now):
             await self._end(run, next_step)
+
+    async def _take_over(self, run: Object, inputs: Inputs, begun: Begun) -> None:
+        """Write down what of another run this one begins with, before anything of it begins: then that one may go."""
+        now, generation = time.time(), run["metadata"]["generation"]
+        after = statuses.running(run["status"], begun.fixed, begun.rows, None, generation, now, hidden=inputs.hidden)
+        if await self._write(run, {**after, **self._also(run, inputs, begun.fixed)}, now):
+            self._world.queue.add(run_key(run))
 
     def _view(self, run: Object, inputs: Inputs) -> View:
         """What the caches have of what the run made."""

@@ -46,6 +46,8 @@ class Row:
     """Of the row of one item of a fan-out: its position, from 0."""
     items: Mapping[str, Any] | None = None
     """Of a fan-out that has begun: where its items stand, as `fanout` writes it."""
+    reused: str | None = None
+    """Run that the step succeeded in, where this one has taken that over."""
     approvers: Mapping[str, Any] | None = None
     """Of an approval that is waited for: who may decide; None for whoever may change the run."""
     parts: tuple[Row, ...] | None = field(default=None, compare=False, repr=False)
@@ -94,6 +96,7 @@ class Row:
             job=raw.get("job"),
             run=raw.get("run"),
             object=raw.get("object"),
+            reused=raw.get("reusedFrom"),
             disruptions=raw.get("disruptions", 0),
             out_of_memory=raw.get("outOfMemory", 0),
             outputs=raw.get("outputs"),
@@ -116,6 +119,7 @@ class Row:
             "job": self.job,
             "run": self.run,
             "object": self.object,
+            "reusedFrom": self.reused,
             "disruptions": self.disruptions or None,
             "outOfMemory": self.out_of_memory or None,
             "items": dict(self.items) if self.items else None,
