@@ -265,6 +265,23 @@ async def test_a_run_is_suspended_resumed_and_cancelled(case: Case) -> None:
 
 
 @side_by_side
+async def test_a_run_is_done_again_from_what_failed(case: Case) -> None:
+    await case.ready(FLIGHTS, "flights")
+    case.plays("land", succeed(rows=1))
+    case.plays("audit", fail(3), run="r")
+    await case.run("r", "flights", parameters=[{"name": "day", "value": "2013-02-09"}])
+    early = await dataops(case, "rerun", "r")
+    assert (early.code, "has not ended" in early.err) == (3, True), early
+    await case.ended("r")
+    both = await dataops(case, "rerun", "r", "--all", "--step", "audit")
+    assert both.code == 2, both
+    again = await dataops(case, "rerun", "r", "--name", "r2", "--watch")
+    assert again.code == 0, again
+    assert "taken over from run r" in (await dataops(case, "get", "r2")).out
+    assert (await case.api.get(RUNS, case.namespace, "r2"))["spec"]["rerun"] == {"of": "r", "mode": "FromFailed"}
+
+
+@side_by_side
 async def test_names_are_completed_from_the_cluster(case: Case) -> None:
     await case.ready(FLIGHTS, "flights")
     await case.run("r-one", "flights", parameters=[{"name": "day", "value": "2013-02-09"}])

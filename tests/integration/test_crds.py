@@ -508,6 +508,14 @@ CREATED: dict[tuple[str, str], list[tuple[str, Object, Object]]] = {
     (T, "pattern is for the type String"): [
         ("spec.parameters[0].pattern", of_template("Array", pattern="a"), of_template(None, pattern="a")),
     ],
+    (R, "steps are named with mode Steps, and only then"): [
+        ("spec.rerun.steps", run(rerun={"of": "a", "mode": "Steps"}), run(rerun={"of": "a", "mode": "All"})),
+        (
+            "spec.rerun.steps",
+            run(rerun={"of": "a", "steps": ["x"]}),
+            run(rerun={"of": "a", "mode": "Steps", "steps": ["x"]}),
+        ),
+    ],
     (R, "a run's name is a DNS label of at most 63 characters"): [
         ("<nil>", run("r" * 64), run("r" * 63)),
         ("<nil>", run("r.s"), run("r-s")),
@@ -558,6 +566,10 @@ CHANGED: dict[tuple[str, str], list[tuple[str, Object, Object, Object]]] = {
         ("spec.priority", run(priority="Low"), run(priority="High"), run(priority="Low")),
         ("spec.priority", run(), run(priority="Normal"), run()),
         ("spec.priority", run(priority="High"), run(), run(priority="High")),
+    ],
+    (R, "which run is done again cannot change"): [
+        ("spec.rerun", run(rerun={"of": "a"}), run(rerun={"of": "b"}), run(rerun={"of": "a"})),
+        ("spec.rerun", run(), run(rerun={"of": "a"}), run()),
     ],
     (R, "a cancelled run cannot go on"): [
         ("spec.cancel", run(cancel="Graceful"), run(), run(cancel="Immediate")),

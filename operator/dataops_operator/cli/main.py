@@ -44,7 +44,7 @@ def load(words: Sequence[str] = ()) -> typer.Typer:
         case ["lint"]:
             from .commands import lint
         case _:
-            from .commands import approvals, control, get, graph, lint, listing, logs, revisions, run, watch  # noqa: F401
+            from .commands import approvals, control, get, graph, lint, listing, logs, rerun, revisions, run, watch  # noqa: F401
     return app
 
 

@@ -58,21 +58,28 @@ def run(
 ) -> Exit:
     """Start a run of a pipeline, and watch it if you like."""
     limit = seconds(timeout, "--timeout")
-    given = _values(parameter or [])
+    given = values_of(parameter or [])
     spec: Object = {"pipeline": pipeline}
     spec |= {"revision": revision} if revision else {}
-    spec |= {"logicalDate": _date(logical_date)} if logical_date else {}
+    spec |= {"logicalDate": date_of(logical_date)} if logical_date else {}
     spec |= {"priority": str(priority)} if priority else {}
     spec |= {"parameters": [{"name": key, "value": value} for key, value in given.items()]} if given else {}
     body = {
         "apiVersion": API_VERSION,
         "kind": "PipelineRun",
-        "metadata": {"name": name or _name(pipeline, logical_date)},
+        "metadata": {"name": name or name_for(pipeline, logical_date)},
         "spec": spec,
     }
     cluster = connect(kubeconfig, context, namespace)
     _look_ahead(cluster, pipeline, given, revision)
     made = cluster.create(RUNS, cluster.namespace, body)
+    return tell_started(cluster, made, output, namespace, watch_it=watch_it, limit=limit)
+
+
+def tell_started(
+    cluster: Cluster, made: Object, output: Format, namespace: str | None, *, watch_it: bool, limit: float | None
+) -> Exit:
+    """Say that a run was started, and watch it where that is asked for."""
     if output is not Format.TEXT and output is not Format.WIDE:
         print_object(made, output)
     elif watch_it:
@@ -88,7 +95,8 @@ def _where(namespace: str | None) -> str:
     return f" -n {namespace}" if namespace else ""
 
 
-def _values(texts: list[str]) -> dict[str, str]:
+def values_of(texts: list[str]) -> dict[str, str]:
+    """Parameters' values by name, from texts such as `day=2013-02-09`."""
     out: dict[str, str] = {}
     for text in texts:
         key, sign, value = text.partition("=")
@@ -100,7 +108,7 @@ def _values(texts: list[str]) -> dict[str, str]:
     return out
 
 
-def _date(text: str) -> str:
+def date_of(text: str) -> str:
     """A logical date; a day alone is its midnight in UTC."""
     whole = f"{text}T00:00:00Z" if len(text) == 10 else text
     try:
@@ -111,7 +119,7 @@ def _date(text: str) -> str:
         raise typer.BadParameter(f"{text!r} is no time; {cure}", param_hint="--logical-date") from None
 
 
-def _name(pipeline: str, date: str | None) -> str:
+def name_for(pipeline: str, date: str | None) -> str:
     """A name for a run: its pipeline, the day that it stands for, and something random."""
     tail = "".join(secrets.choice(_LETTERS) for _ in range(5))
     day = f"-{date[:10].replace('-', '')}" if date else ""
