@@ -126,7 +126,7 @@ def jobless(spec: Object) -> set[str]:
 def needs_first(history: History, cluster: Cluster) -> list[Violation]:
     """I3, by the versions at which the API server committed the Job and the pods' ends."""
     specs = _specs(history, cluster)
-    ended: dict[tuple[str, str], int] = {}
+    ended = _taken_over(history)
     for change in history.of(PODS):
         labels = change.obj["metadata"].get("labels", {})
         for step in succeeded_steps(change.obj) if RUN_UID in labels else ():
@@ -149,6 +149,16 @@ def needs_first(history: History, cluster: Cluster) -> list[Violation]:
             if ended.get((run, need), first.version + 1) > first.version:
                 found.append(Violation("I3", f"Job {_name(first.obj)} was created before step {need} had succeeded"))
     return found
+
+
+def _taken_over(history: History) -> dict[tuple[str, str], int]:
+    """For each step that a run took over from another, the version at which its status said so."""
+    out: dict[tuple[str, str], int] = {}
+    for change in history.of(RUNS):
+        for row in change.obj.get("status", {}).get("steps", []):
+            if row.get("reusedFrom"):
+                out.setdefault((change.obj["metadata"]["uid"], row["name"]), change.version)
+    return out
 
 
 _NEVER = 1 << 62
@@ -314,6 +324,8 @@ def _items(row: Object, jobs: dict[str, Object], pods: list[Object]) -> list[str
 def _row(row: Object, jobs: dict[str, Object], pods: list[Object], there: set[str]) -> list[str]:
     """What a step's row says wrongly; `there` are the uids of pods that are not gone."""
     phase = row.get("phase")
+    if row.get("reusedFrom"):
+        return [f"was taken over, and there are Jobs: {sorted(jobs)}"] if jobs or phase != "Succeeded" else []
     if not jobs:
         return [f"is {phase} without any Job"] if phase in ("Running", "Succeeded") else []
     if any(len(steps_of_job(job)) > 1 for job in jobs.values()):

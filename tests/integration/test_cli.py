@@ -267,11 +267,14 @@ async def test_a_run_is_suspended_resumed_and_cancelled(case: Case) -> None:
 @side_by_side
 async def test_a_run_is_done_again_from_what_failed(case: Case) -> None:
     await case.ready(FLIGHTS, "flights")
+    case.plays("land", HANG, run="hangs")
     case.plays("land", succeed(rows=1))
     case.plays("audit", fail(3), run="r")
-    await case.run("r", "flights", parameters=[{"name": "day", "value": "2013-02-09"}])
-    early = await dataops(case, "rerun", "r")
+    for name in ("hangs", "r"):
+        await case.run(name, "flights", parameters=[{"name": "day", "value": "2013-02-09"}])
+    early = await dataops(case, "rerun", "hangs")
     assert (early.code, "has not ended" in early.err) == (3, True), early
+    await dataops(case, "cancel", "hangs", "--now", "--watch")
     await case.ended("r")
     both = await dataops(case, "rerun", "r", "--all", "--step", "audit")
     assert both.code == 2, both

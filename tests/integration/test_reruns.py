@@ -39,7 +39,7 @@ async def failed_once(case: Case) -> None:
     use = step("b", args=["$(steps.a.outputs.rows)", "$(params.n)"])
     await case.ready(spec(step("a", outputs=ROWS), use, step("c", "b"), parameters=[{"name": "n", "default": "1"}]))
     await case.run(parameters=[{"name": "n", "value": "2"}])
-    assert not succeeded(await case.ended())
+    assert verdict(await case.ended()) == ("False", "StepFailed")
 
 
 @side_by_side
@@ -57,7 +57,9 @@ async def test_a_run_goes_on_from_what_failed_and_needs_the_old_one_no_more(case
     assert row(run, "a")["reusedFrom"] == "r"
     assert "job" not in row(run, "a")
     assert [(one["name"], one["value"]) for one in run["status"]["parameters"]] == [("n", "2")]
-    (job,) = [one for one in await case.api.list(JOBS, case.namespace) if "-b-" in one["metadata"]["name"]]
+    jobs = {one["metadata"]["name"]: one for one in await case.api.list(JOBS, case.namespace)}
+    (job,) = [one for name, one in jobs.items() if name.startswith("again-b-")]
+    assert not [name for name in jobs if name.startswith("again-a-")]
     assert job["spec"]["template"]["spec"]["containers"][0]["args"] == ["7", "2"]
 
 
