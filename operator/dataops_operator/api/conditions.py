@@ -93,6 +93,7 @@ class Reason(StrEnum):
     POD_REFUSED = "PodRefused"
     JOB_REFUSED = "JobRefused"
     CLAIM_REFUSED = "ClaimRefused"
+    ITEMS_REFUSED = "ItemsRefused"
     NOT_STARTED = "NotStarted"
     UPSTREAM_FAILED = "UpstreamFailed"
     UPSTREAM_SKIPPED = "UpstreamSkipped"

@@ -14,12 +14,14 @@ from ..api.conditions import Reason
 from ..core.accept import job_values
 from ..core.attempts import NOT_OURS, overstayed
 from ..core.fanout import flat
-from ..core.names import JOB_NAME_LABEL, job_name
+from ..core.names import JOB_NAME_LABEL, STEP_LABEL, job_name
+from ..core.observe import is_indexed_job
 from ..core.plan import Plan, Refusal, View
 from ..core.rows import Row
 from ..kube.cache import Store
 from ..kube.errors import AlreadyExists, ApiError, Conflict, NotFound, TooManyRequests, Unauthorized
 from ..kube.resources import (
+    CONFIG_MAPS,
     EVENTS,
     JOBS,
     PERSISTENT_VOLUME_CLAIMS,
@@ -29,6 +31,7 @@ from ..kube.resources import (
     Resource,
 )
 from ..kube.watch import OnChange
+from .itemends import item_ends
 from .world import Object, World
 
 _HOPELESS: Final = (400, 413, 422)
@@ -74,14 +77,18 @@ class Children:
                 continue
         return []
 
-    async def look_closer(self, run: Object, view: View, prove: Sequence[str], explain: Sequence[str]) -> View:
-        """The view after reading some Jobs and their pods live, and others' events."""
+    async def look_closer(self, run: Object, view: View, todo: Plan) -> View:
+        """The view after reading live what a plan asks for: Jobs and their pods, events, the ends of items."""
         namespace = run["metadata"]["namespace"]
-        await asyncio.gather(*(self._reread(namespace, name) for name in prove))
-        told = await asyncio.gather(*(self._explanation(namespace, view.jobs[name]) for name in explain))
-        explained = {**view.explained, **dict(zip(explain, told, strict=True))}
+        await asyncio.gather(*(self._reread(namespace, name) for name in todo.prove))
+        told = await asyncio.gather(*(self._explanation(namespace, view.jobs[name]) for name in todo.explain))
+        explained = {**view.explained, **dict(zip(todo.explain, told, strict=True))}
+        gathered = {**view.gathered}
+        for one in todo.gather:  # one after another, since each may be large
+            gathered[one.job] = await item_ends(self._world.client, namespace, one)
         seen = self.view(run)
-        return replace(view, jobs=seen.jobs, pods=seen.pods, proven=view.proven | set(prove), explained=explained)
+        proven = view.proven | set(todo.prove)
+        return replace(view, jobs=seen.jobs, pods=seen.pods, proven=proven, explained=explained, gathered=gathered)
 
     async def _reread(self, namespace: str, name: str) -> None:
         """Read a Job and its pods live into the caches."""
@@ -101,12 +108,18 @@ class Children:
             pods.upsert(pod)
 
     async def _live(self, namespace: str, name: str) -> tuple[dict[str, Any], list[dict[str, Any]]] | None:
-        """A Job and its pods as the API server has them now; None where there is no such Job."""
+        """A Job and its pods as the API server has them now; None where there is no such Job.
+
+        Of an Indexed Job those alone that have not ended, as the cache has them.
+        """
         try:
             job = await self._world.client.get(JOBS, namespace, name)
         except NotFound:
             return None
-        listed = await self._world.client.list_all(PODS, namespace, label_selector=f"{JOB_NAME_LABEL}={name}")
+        fields = "status.phase!=Succeeded,status.phase!=Failed" if is_indexed_job(job) else None
+        listed = await self._world.client.list_all(
+            PODS, namespace, label_selector=f"{JOB_NAME_LABEL}={name}", field_selector=fields
+        )
         return job, listed["items"]
 
     async def _explanation(self, namespace: str, job: Object) -> str:
@@ -157,17 +170,36 @@ class Children:
             if not _refuses(error):
                 raise
             return {job["metadata"]["name"]: _refusal(error, why) for job in todo.create}
-        outcomes = await asyncio.gather(
-            *(self._create_one(JOBS, run, job) for job in todo.create), return_exceptions=True
-        )
-        refused: dict[str, Refusal] = {}
-        for job, outcome in zip(todo.create, outcomes, strict=True):
+        without = await self._create_items(run, todo.items)
+        refused = {
+            job["metadata"]["name"]: _refusal(without[step], Reason.ITEMS_REFUSED)
+            for job in todo.create
+            if (step := job["metadata"]["labels"][STEP_LABEL]) in without
+        }
+        jobs = [job for job in todo.create if job["metadata"]["name"] not in refused]
+        outcomes = await asyncio.gather(*(self._create_one(JOBS, run, job) for job in jobs), return_exceptions=True)
+        for job, outcome in zip(jobs, outcomes, strict=True):
             if isinstance(outcome, ApiError) and _refuses(outcome):
                 refused[job["metadata"]["name"]] = _refusal(outcome)
             elif isinstance(outcome, BaseException):
                 raise outcome
             else:
                 self._world.jobs.upsert(outcome)
+        return refused
+
+    async def _create_items(self, run: Object, parts: Sequence[Mapping[str, Any]]) -> dict[str, ApiError]:
+        """Create the items of fan-outs; why the API server would not take them, by the step."""
+        refused: dict[str, ApiError] = {}
+        for part in parts:
+            step = part["metadata"]["labels"][STEP_LABEL]
+            if step in refused:
+                continue
+            try:
+                await self._create_one(CONFIG_MAPS, run, part)
+            except ApiError as error:
+                if not _refuses(error):
+                    raise
+                refused[step] = error
         return refused
 
     async def _create_one(self, resource: Resource, run: Object, body: Mapping[str, Any]) -> dict[str, Any]:

@@ -143,7 +143,7 @@ class RunController:
                 if view.armed is None:
                     return  # it is being got; the run comes back for it
                 continue
-            if not next_step.prove and not next_step.explain:
+            if not next_step.looks:
                 # Nothing is awaited between the look at the room and these Jobs counting as at work.
                 self._admission.line_up(run, waits=next_step.short)
                 with self._admission.creating(run, len(next_step.create)):
@@ -153,7 +153,7 @@ class RunController:
                 seen = self._children.view(run)
                 view = replace(view, jobs=seen.jobs, pods=seen.pods, refused={**view.refused, **refused}, explained={})
                 continue
-            view = await self._children.look_closer(run, view, next_step.prove, next_step.explain)
+            view = await self._children.look_closer(run, view, next_step)
         else:
             self._world.queue.add(key)
             return

@@ -110,7 +110,7 @@ def flat(rows: Sequence[Row], name: NameOf) -> Iterator[Row]:
     Where a fan-out has ended before its time, what was under way of it has been given up.
     """
     for row in rows:
-        if row.items is None:
+        if row.items is None or row.job is not None:  # of an Indexed Job the items have no rows
             yield row
             continue
         for one in row.parts or decode(row.name, str(row.items.get("states", "")), name):

@@ -63,6 +63,21 @@ def asked_of(run: Mapping[str, Any], jobs: Iterable[Object] = ()) -> Asked:
 
 
 @dataclass(frozen=True, slots=True)
+class Gather:
+    """Which pods of an Indexed Job that has ended are to be read.
+
+    Attributes:
+        job: its name.
+        outputs: whether those of all items that succeeded are, for their outputs.
+        failed: positions of failed items of which the last one is, for why.
+    """
+
+    job: str
+    outputs: bool
+    failed: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class View:
     """What was observed of a run's Jobs and pods.
 
@@ -74,6 +89,8 @@ class View:
         explained: what a Job's events say of why it has no pod, by name, in this turn; empty where nothing.
         armed: the run's secrets, or why they are not at hand; None where nobody has asked for them.
         room: how many Jobs may be created in this turn; None where nothing bounds them.
+        gathered: what was asked for of the pods of Indexed Jobs that have ended, by the Job's name and the position of
+            the item, in this turn.
     """
 
     jobs: Mapping[str, Object] = field(default_factory=dict)
@@ -83,6 +100,7 @@ class View:
     explained: Mapping[str, str] = field(default_factory=dict)
     armed: Armed | Hindrance | None = None
     room: int | None = None
+    gathered: Mapping[str, Mapping[int, Object]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +116,8 @@ class Plan:
         kill: whether those pods are given none.
         prove: names of Jobs to read live, with their pods, before planning again; nothing else is done before.
         explain: names of Jobs whose events are to be read before planning again.
+        gather: pods to read before planning again.
+        items: ConfigMaps with the items of Jobs, to create before them.
         arm: whether the run's secrets are to be got before planning again; nothing else is done before.
         verdict: how the run ended, or None.
         wake_at: when to look again if nothing happens, in seconds since the epoch, or None.
@@ -112,7 +132,14 @@ class Plan:
     kill: bool = False
     prove: tuple[str, ...] = ()
     explain: tuple[str, ...] = ()
+    gather: tuple[Gather, ...] = ()
+    items: tuple[dict[str, Any], ...] = ()
     arm: bool = False
     verdict: Phase | None = None
     wake_at: float | None = None
     short: bool = False
+
+    @property
+    def looks(self) -> bool:
+        """Whether something is to be looked at more closely before anything else is done."""
+        return bool(self.prove or self.explain or self.gather)

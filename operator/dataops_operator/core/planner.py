@@ -17,6 +17,7 @@ from .attempts import overstayed
 from .course import Course, Rows, course, following_failures, never, unanswered, verdict
 from .fanning import fan_adopted, fan_begun, fan_left, fan_observed, fan_stopped
 from .fanout import flat
+from .indexed import indexed_begun, indexed_observed, indexed_stopped
 from .inputs import Inputs
 from .jobs import build_claim
 from .outputs import bounded
@@ -57,17 +58,19 @@ class _Planner:
             name: self._observed(known.get(name) or Row(name), stopping=self._stops(name, stop))
             for name in self.revision.follows
         }
-        if not turn.prove and not turn.explain:
+        if not turn.prove and not turn.explain and not turn.gather:
             advanced = self._advanced(rows, known, stop)
             if turn.arm:
                 return Plan(tuple(rows.values()), arm=True)
             rows = advanced
         after = tuple(rows.values())
-        if turn.prove or turn.explain:
-            return Plan(after, prove=tuple(turn.prove), explain=tuple(turn.explain))
+        if turn.prove or turn.explain or turn.gather:
+            looks = tuple(turn.prove), tuple(turn.explain), tuple(turn.gather)
+            return Plan(after, prove=looks[0], explain=looks[1], gather=looks[2])
         return Plan(
             rows=after,
             create=tuple(turn.create),
+            items=tuple(turn.items),
             claim=self._claim(before),
             delete=overstayed(tuple(flat(after, turn.job_name)), turn.view),
             stop=tuple(turn.stop),
@@ -86,6 +89,8 @@ class _Planner:
         return build_claim(self.turn.inputs.identity, workspace)
 
     def _observed(self, row: Row, *, stopping: bool) -> Row:
+        if row.name in self.revision.indexed:
+            return indexed_observed(self.turn, row, stopping=stopping)
         look = observed if row.items is None else fan_observed
         return look(self.turn, row, stopping=stopping)
 
@@ -110,10 +115,13 @@ class _Planner:
                 return after
             # A step whose condition or templates cannot be told fails before its Job exists: nothing begins beside it.
             self.turn.create.clear()
+            self.turn.items.clear()
             self.turn.arm = self.turn.short = False
             rows = {name: after[name] if name in fresh else row for name, row in rows.items()}
 
     def _stopped(self, before: Row, row: Row, stop: Stop) -> Row:
+        if row.name in self.revision.indexed:
+            return indexed_stopped(self.turn, before, row, stop)
         end = stopped if row.items is None else fan_stopped
         return end(self.turn, before, row, stop)
 
@@ -160,6 +168,8 @@ class _Planner:
             return skipped(row, *never(why, rows[why.step]))
         if (decided := unasked(self.turn, row, rows, outcome)) is not None:
             return decided
+        if row.name in self.revision.indexed:
+            return indexed_begun(self.turn, row, outcome)
         if self.revision.steps[row.name].for_each is not None:
             return fan_begun(self.turn, row, outcome)
         return begin(self.turn, row, outcome)

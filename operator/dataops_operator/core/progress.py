@@ -37,14 +37,7 @@ def observed(turn: Turn, row: Row, *, stopping: bool = False) -> Row:
     if row.final:
         return row
     step = turn.inputs.revision.steps[row.name]
-    # Jobs that the status has not heard of: the operator ended between the two writes. That a later attempt was
-    # begun says that the one before was judged, even if that cannot be seen any more.
-    while True:
-        attempt = row.attempt if row.refused else row.attempt + 1
-        if (name := turn.job_name(row.name, attempt, row.item)) not in turn.view.jobs:
-            break
-        created = turn.view.jobs[name]["metadata"].get("creationTimestamp")
-        row = row.anew(Phase.RUNNING, attempt=attempt, started_at=created, job=name)
+    row = adopted(turn, row)
     if not row.under_way:
         return row
     assert row.job is not None  # noqa: S101 - under_way says so
@@ -59,6 +52,19 @@ def observed(turn: Turn, row: Row, *, stopping: bool = False) -> Row:
     if seen.state is State.FAILED:
         return _failed(turn, row, step, seen, last=stopping)
     return row if stopping else _active(turn, row, step, job or {}, bool(pods), seen)
+
+
+def adopted(turn: Turn, row: Row) -> Row:
+    """The row with the newest of its attempts of which there is a Job."""
+    # Jobs that the status has not heard of: the operator ended between the two writes. That a later attempt was
+    # begun says that the one before was judged, even if that cannot be seen any more.
+    while True:
+        attempt = row.attempt if row.refused else row.attempt + 1
+        if (name := turn.job_name(row.name, attempt, row.item)) not in turn.view.jobs:
+            break
+        created = turn.view.jobs[name]["metadata"].get("creationTimestamp")
+        row = row.anew(Phase.RUNNING, attempt=attempt, started_at=created, job=name)
+    return row
 
 
 def _succeeded(turn: Turn, row: Row, seen: Observation) -> Row:

@@ -14,6 +14,7 @@ from ..api.parameter import Parameter
 from ..api.pipeline import Defaults, PipelineSpec
 from ..api.step import Retry, Step
 from .graph import Dependency, dependencies, placed, topological
+from .items import is_indexed
 
 PIPELINE_LABEL: Final = f"{GROUP}/pipeline"
 _HASH_LENGTH: Final = 10
@@ -37,6 +38,7 @@ class Revision:
         final: names of those of `finally`.
         order: the names, each behind all that it follows.
         templates: the parameters of the templates that were filled in.
+        indexed: names of the steps that are run by one Indexed Job each.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Revision:
     final: frozenset[str]
     order: tuple[str, ...]
     templates: Templates = field(default_factory=dict)
+    indexed: frozenset[str] = frozenset()
 
     def parameters(self, step: Step) -> tuple[Parameter, ...] | None:
         """The parameters of the template that a step was made of; None where it was made of none."""
@@ -89,7 +92,8 @@ def load_revision(name: str, spec: PipelineSpec, templates: Templates | None = N
     order = topological({step: [one.step for one in before] for step, before in follows.items()})
     ordered = (*(name for name in order if name not in final), *(name for name in order if name in final))
     steps = {step.name: step for _, step in placed(spec)}
-    return Revision(name, spec, follows, steps, final, ordered, templates or {})
+    indexed = frozenset(name for name, step in steps.items() if is_indexed(step))
+    return Revision(name, spec, follows, steps, final, ordered, templates or {}, indexed)
 
 
 def read_revision(name: str, data: Mapping[str, Any]) -> Revision:

@@ -9,7 +9,7 @@ from ..api.base import parse_duration
 from ..api.environment import Vault
 from .inputs import Inputs
 from .names import job_name
-from .plan import Asked, View
+from .plan import Asked, Gather, View
 
 
 class Turn:
@@ -23,6 +23,8 @@ class Turn:
         self.create: list[dict[str, Any]] = []
         self.prove: list[str] = []
         self.explain: list[str] = []
+        self.gather: list[Gather] = []
+        self.items: list[dict[str, Any]] = []
         self.stop: list[str] = []
         self.outputs: Mapping[str, Mapping[str, Any]] = {}
         self.suspended = False

@@ -19,7 +19,7 @@ from ..api.parameter import Parameter, ParameterType
 from ..api.pipeline import Defaults, PipelineSpec, Workspace
 from ..api.step import FailureClass, Resources, Retry, Step
 from . import keyrules, scopes, secretrules
-from .flowrules import fan_out_problems, flow_problems
+from .flowrules import fan_out_problems, flow_problems, indexed_problems
 from .graph import own_name, placed, step_references, templated_fields
 from .parameters import QUIET, Problem, check
 from .quantities import QUANTITY
@@ -269,6 +269,7 @@ def _step(path: str, step: Step, spec: PipelineSpec, names: _Names) -> Iterator[
     yield from _step_references(path, step, names)
     if step.for_each is not None:
         yield from fan_out_problems(f"{path}.forEach", step.for_each)
+        yield from indexed_problems(path, step)
 
 
 def _step_references(path: str, step: Step, names: _Names) -> Iterator[Problem]:
