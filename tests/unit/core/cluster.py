@@ -21,6 +21,7 @@ from dataops_operator.api.step import On
 from dataops_operator.core.attempts import overstayed
 from dataops_operator.core.credentials import Armed, Hindrance
 from dataops_operator.core.fanout import flat
+from dataops_operator.core.indexedjobs import tally
 from dataops_operator.core.items import tolerated
 from dataops_operator.core.names import ATTEMPT_LABEL, ITEM_LABEL, STEP_LABEL, job_name
 from dataops_operator.core.plan import Asked, Plan, Refusal, View
@@ -51,6 +52,8 @@ class Cluster:
         # What is true.
         self.jobs: dict[str, Object] = {}
         self.pods: dict[str, list[Object]] = {}
+        self.items: dict[str, list[Object | None]] = {}
+        """Of each Indexed Job, the pod with which each of its items ended."""
         self.created: Counter[str] = Counter()
         self.attempts: Counter[Part] = Counter()
         self.done: dict[Part, Object] = {}
@@ -98,8 +101,11 @@ class Cluster:
         proven: set[str] = set()
         explained: dict[str, str] = {}
         refused: dict[str, Refusal] = {}
+        gathered: dict[str, dict[int, Object]] = {}
         for _ in range(TURNS):
-            view = self.view(proven=frozenset(proven), refused=refused, explained=explained, room=room)
+            view = self.view(
+                proven=frozenset(proven), refused=refused, explained=explained, room=room, gathered=gathered
+            )
             made = plan(self.inputs, self.rows, view, self.now, self.asked)
             assert room is None or len(made.create) <= room, "more Jobs than there is room for"
             if made.arm:
@@ -108,9 +114,12 @@ class Cluster:
                     return None
                 self.armed = secrets
                 continue
-            if made.prove or made.explain:
+            if made.looks:
                 assert not made.create, "nothing is done before the proof"
                 assert made.verdict is None
+                for one in made.gather:
+                    ends = dict(enumerate(self.items.get(one.job, ())))
+                    gathered[one.job] = {index: pod for index, pod in ends.items() if pod is not None}
                 for name in made.prove:
                     self.sync(name)
                 proven |= set(made.prove)
@@ -141,7 +150,9 @@ class Cluster:
             self.budget -= 1
 
     def create(self, bodies: Collection[Object], made: Plan) -> None:
-        """Create Jobs; one that is there is adopted."""
+        """Create Jobs, and before them the items of Indexed ones; one that is there is adopted."""
+        for _ in made.items:
+            self.spend()
         for body in bodies:
             name = body["metadata"]["name"]
             self.spend()
@@ -158,6 +169,10 @@ class Cluster:
                     f"I1: attempt {attempt} of {part}, after {self.attempts[part] - 1}"
                 )
                 self.check_begin(step, made)
+                if body["spec"].get("completionMode") == "Indexed":
+                    self.items[name] = [None] * body["spec"]["completions"]
+                    held = {key for one in made.items for key in one["data"]}
+                    assert held >= {str(index) for index in range(len(self.items[name]))}, "items without a file"
                 self.jobs[name] = JobBuilder.of(body, self.now - EPOCH).build()
                 del self.jobs[name]["spec"]
             else:
@@ -257,6 +272,8 @@ class Cluster:
                 self.cached_pods.pop(held["metadata"]["uid"], None)
             return
         self.cached_jobs[name] = {"metadata": job["metadata"], "status": copy.deepcopy(job["status"])}
+        if name in self.items:
+            self.cached_jobs[name]["status"]["indexes"] = self.tally(name)
         self.cached_pods[job["metadata"]["uid"]] = copy.deepcopy(self.pods.get(name, []))
 
     # What must hold of every plan.
@@ -297,6 +314,7 @@ class Cluster:
             return
         assert not again.create, "planning again creates more"
         assert not again.prove, "planning again asks for a proof"
+        assert not again.gather, "planning again reads what items left"
         assert tuple(Row.from_status(row.to_status()) for row in again.rows) == self.rows, "planning again changes rows"
 
     def check_end(self) -> None:
@@ -335,7 +353,7 @@ class Cluster:
 
     def ended(self, name: str) -> bool:
         """Whether a Job's end is certain."""
-        phases = {pod["status"]["phase"] for pod in self.pods.get(name, ())}
+        phases = {pod["status"]["phase"] for pod in self.pods.get(name, ())} if name not in self.items else set()
         return bool(phases & {"Succeeded", "Failed"}) or "conditions" in self.jobs[name]["status"]
 
     @staticmethod
@@ -373,9 +391,58 @@ class Cluster:
         step = self.step_of(name)
         declared = self.inputs.revision.steps[step].outputs or ()
         outputs = {} if silent else {one.name: f"{name}/{one.name}" for one in declared}
+        if name in self.items:
+            pod = PodBuilder(step).succeeded(outputs, began=self.seconds(), ended=self.seconds())
+            index = self.item_ends(name, pod.build())
+            if not silent or not declared:
+                self.done[step, index] = outputs
+            return
         self.pod(name, lambda pod: pod.succeeded(outputs, began=self.seconds(), ended=self.seconds()))
         if not silent or not declared:
             self.done[self.part_of(self.jobs[name])] = outputs
+
+    def fail(self, name: str, change: Callable[[PodBuilder], PodBuilder], *, again: bool) -> None:
+        """A pod ends badly.
+
+        Args:
+            name: of its Job.
+            change: how.
+            again: whether an Indexed Job has another pod for the item.
+        """
+        if name not in self.items:
+            self.pod(name, change)
+        elif again:
+            self.pods[name] = []
+        else:
+            self.item_ends(name, change(PodBuilder(self.step_of(name))).build())
+
+    def item_ends(self, name: str, pod: Object) -> int:
+        """The next item of an Indexed Job ends; its position. The Job controller draws its conclusion."""
+        items = self.items[name]
+        index = items.index(None)
+        items[index] = pod
+        self.pods[name] = []
+        fan = self.inputs.revision.steps[self.step_of(name)].for_each
+        assert fan is not None
+        bad = sum(1 for one in items if one is not None and one["status"]["phase"] == "Failed")
+        builder = JobBuilder()
+        builder.body = self.jobs[name]
+        if fan.fail_fast and bad > tolerated(fan, len(items)):
+            builder.failed("MaxFailedIndexesExceeded", seconds=self.seconds())
+        elif None not in items:
+            builder.failed("FailedIndexes", seconds=self.seconds()) if bad else builder.complete(self.seconds())
+        return index
+
+    def tally(self, name: str) -> Object:
+        """What the cache keeps of where an Indexed Job's items stand."""
+        ends: dict[str, list[str]] = {"Succeeded": [], "Failed": []}
+        for index, pod in enumerate(self.items[name]):
+            if pod is not None:
+                ends[pod["status"]["phase"]].append(str(index))
+        told = {"completedIndexes": ",".join(ends["Succeeded"]), "failedIndexes": ",".join(ends["Failed"])}
+        active = len(self.pods.get(name, ()))
+        status = {**self.jobs[name]["status"], **told, "active": active}
+        return tally({"spec": {"completions": len(self.items[name])}, "status": status})
 
     def settle(self, name: str) -> None:
         """The Job controller draws the conclusion from a pod that has ended."""
@@ -395,3 +462,4 @@ class Cluster:
         """A Job goes, with its pods."""
         del self.jobs[name]
         self.pods.pop(name, None)
+        self.items.pop(name, None)

@@ -22,7 +22,7 @@ SEALED = Hindrance(Reason.VAULT_UNAVAILABLE, "sealed")
 FORBIDDEN = Hindrance(Reason.VAULT_FORBIDDEN, "no", final=True)
 WHENS = st.sampled_from([None, None, None, None, "1 > 0", "false", "[1][3] == 1"])
 FANS = st.fixed_dictionaries(
-    {"items": st.sampled_from([[], [1], [1, 2], ["a", "b", "c"]])},
+    {"items": st.sampled_from([[], [1], [1, 2], ["a", "b", "c"]]), "mode": st.sampled_from(["Jobs", "Indexed"])},
     optional={
         "parallelism": st.sampled_from([1, 2]),
         "failFast": st.booleans(),
@@ -53,7 +53,7 @@ def pipelines(draw: st.DrawFn) -> PipelineBuilder:
         if free and draw(st.integers(0, 2)) == 0:
             fields["after"] = [{"step": draw(st.sampled_from(free)), "on": str(draw(st.sampled_from(On)))}]
         fields["when"] = draw(WHENS)
-        if draw(st.integers(0, 3)) == 0:
+        if draw(st.integers(0, 2)) == 0:
             fields["forEach"] = draw(FANS)
         if draw(st.booleans()):
             fields["outputs"] = [{"name": "n"}]
@@ -151,10 +151,8 @@ class Runs(RuleBasedStateMachine):
     @precondition(lambda self: self.cluster.live())
     def pod_fails(self, index: int, how: str) -> None:
         began = self.cluster.seconds()
-        self.cluster.pod(
-            self.one_of(self.cluster.live(), index),
-            lambda pod: _fail(pod, how, began),
-        )
+        name = self.one_of(self.cluster.live(), index)
+        self.cluster.fail(name, lambda pod: _fail(pod, how, began), again=how in ("drained", "lost"))
 
     @rule(index=st.integers(0, 9), how=st.sampled_from(["runs", "new", "no image", "unschedulable"]))
     @precondition(lambda self: self.cluster.live())
