@@ -30,6 +30,7 @@ from tests.harness.kinds import (
     CONFIGMAPS,
     ENVIRONMENT_UID,
     ENVIRONMENTS,
+    INDEX,
     JOBS,
     PIPELINES,
     PODS,
@@ -289,6 +290,10 @@ def _items(row: Object, jobs: dict[str, Object], pods: list[Object]) -> list[str
     good: dict[int, list[Object]] = {}
     for uid, job in jobs.items():
         mine = [pod for pod in pods if owner_uid(pod) == uid and pod_phase(pod) == "Succeeded"]
+        if job["spec"].get("completionMode") == "Indexed":
+            for pod in mine:
+                good.setdefault(int(pod["metadata"]["labels"][INDEX]), []).append(pod)
+            continue
         if mine or condition(job, "Complete").get("status") == "True":
             good.setdefault(int(attempt_key(job)[2]), []).extend(mine)
     found = []

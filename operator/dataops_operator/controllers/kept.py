@@ -11,6 +11,7 @@ from ..api.conditions import Type, find_condition
 from ..core import status as statuses
 from ..core.indexedjobs import tally
 from ..core.names import INDEX_LABEL, ITEM_LABEL, KEEP_LABEL, RUN_LABEL, RUN_UID_LABEL
+from ..core.observe import is_indexed_job
 from ..core.revision import PIPELINE_LABEL
 
 Object = Mapping[str, Any]
@@ -102,7 +103,7 @@ def slim_job(item: dict[str, Any]) -> dict[str, Any]:
     }
     if "startTime" in status:
         kept["startTime"] = status["startTime"]
-    if item["spec"].get("completionMode") == "Indexed":
+    if is_indexed_job(item):
         kept["indexes"] = tally(item)
     return {"metadata": _meta(item) | {"labels": _routing(item)}, "status": kept}
 
