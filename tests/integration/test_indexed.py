@@ -182,9 +182,11 @@ async def test_the_items_of_another_are_not_taken_for_its_own(case: Case) -> Non
     made = await case.run()
     name = items_name("r", made["metadata"]["uid"], "part", 0)
     await case.api.create(CONFIGMAPS, case.namespace, {"metadata": {"name": name}, "data": {"0": "7", "1": "8"}})
-    run = await case.ended()
-    assert failed_because(run, "part") == "NameTaken"
-    assert "is not this run's" in said(run)
+    run = await case.waits("NameTaken")
+    assert "is not this run's" in row(run, "part")["message"]
+    await case.api.delete(CONFIGMAPS, case.namespace, name)
+    assert succeeded(await case.ended())
+    assert [part["data"] for part in await parts(case)] == [{"0": "0", "1": "1"}]
 
 
 @side_by_side
