@@ -76,6 +76,15 @@ def _of_environments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="token of the operator's ServiceAccount to log in to Vault with; {server} is the server's name",
     )
+    group.add_argument(
+        "--results-listen", default="", help="address at which pods hand in results, by TLS; none where empty"
+    )
+    group.add_argument(
+        "--results-url", default="", metavar="URL", help="the same as pods reach it: https://…/v1/results"
+    )
+    group.add_argument(
+        "--results-tls", default="", metavar="FOLDER", help="folder with tls.crt, tls.key and ca.crt for that address"
+    )
     group.add_argument("--agent-image", default="", help="image that logs in to Vault in a pod: the operator's own")
     group.add_argument("--storage-image", default="", help="image of the Jobs that touch an Environment's targets")
 
@@ -89,6 +98,9 @@ def _check(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> No
     port = arguments.listen.rpartition(":")[2]
     if not port.isdecimal() or int(port) > _LAST_PORT:
         parser.error(f"--listen: {arguments.listen!r} is not an address and a port, such as 0.0.0.0:8080")
+    results = (arguments.results_listen, arguments.results_url, arguments.results_tls)
+    if any(results) and not all(results):
+        parser.error("--results-listen, --results-url and --results-tls go together; give all three, or none")
     for name in ("pipeline_wait", "resync", "deletion_wait", "revision_grace"):
         option = f"--{name.replace('_', '-')}"
         try:

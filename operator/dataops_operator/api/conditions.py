@@ -94,6 +94,7 @@ class Reason(StrEnum):
     JOB_REFUSED = "JobRefused"
     CLAIM_REFUSED = "ClaimRefused"
     ITEMS_REFUSED = "ItemsRefused"
+    RESULTS_UNAVAILABLE = "ResultsUnavailable"
     NOT_STARTED = "NotStarted"
     UPSTREAM_FAILED = "UpstreamFailed"
     UPSTREAM_SKIPPED = "UpstreamSkipped"

@@ -223,6 +223,8 @@ class StepStatus(ApiModel):
     """Where the items of a fan-out stand."""
     outputs: Json | None = None
     """Outputs that the step wrote; of a fan-out, lists in the order of its items."""
+    result: ObjectName | None = None
+    """ConfigMap with all of what the step handed in, where outputs leaves out the larger ones."""
 
 
 class PipelineRunStatus(ApiModel):

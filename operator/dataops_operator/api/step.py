@@ -268,6 +268,9 @@ class Step(ApiModel):
     """Runs the step once for each of some items; its outputs are lists then, in the order of the items."""
     outputs: Annotated[list[Output], Field(max_length=32, json_schema_extra=LIST_BY_NAME)] | None = None
     """Values that the step must write into /dataops/result."""
+    results: Literal["Message", "Endpoint"] | None = None
+    """Endpoint gives the step a way to hand in a result of up to 1 MB, by a POST to DATAOPS_RESULTS_URL; Message, which
+    stands where unset, leaves it the 4 KiB of /dataops/result."""
     retry: Retry | None = None
     """When to try again; spec.defaults.retry where unset."""
     timeout: Duration | None = None

@@ -32,6 +32,7 @@ from ..kube.resources import (
 )
 from ..kube.watch import OnChange
 from .itemends import item_ends
+from .storedresults import StoredResults
 from .world import Object, World
 
 _HOPELESS: Final = (400, 413, 422)
@@ -47,6 +48,7 @@ class Children:
     def __init__(self, world: World) -> None:
         """Work on what the world holds."""
         self._world = world
+        self._results = StoredResults(world.client)
         self._runner_seen: dict[str, float] = {}
 
     # Reading.
@@ -86,9 +88,11 @@ class Children:
         gathered = {**view.gathered}
         for one in todo.gather:  # one after another, since each may be large
             gathered[one.job] = await item_ends(self._world.client, namespace, one)
+        results = {**view.results, **{name: await self._results.read(run, name) for name in todo.fetch}}
         seen = self.view(run)
         proven = view.proven | set(todo.prove)
-        return replace(view, jobs=seen.jobs, pods=seen.pods, proven=proven, explained=explained, gathered=gathered)
+        view = replace(view, gathered=gathered, results=results)
+        return replace(view, jobs=seen.jobs, pods=seen.pods, proven=proven, explained=explained)
 
     async def _reread(self, namespace: str, name: str) -> None:
         """Read a Job and its pods live into the caches."""

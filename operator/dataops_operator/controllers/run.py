@@ -131,6 +131,7 @@ class RunController:
     async def _go_on(self, run: Object, identity: Identity, begun: Begun) -> None:
         key, fixed = run_key(run), begun.fixed
         inputs = accept.inputs(identity, begun.revision, fixed, self._world.settings.runner, begun.environment)
+        inputs = replace(inputs, endpoint=self._world.settings.endpoint)
         rows = tuple(Row.from_status(one) for one in run["status"].get("steps") or ())
         uid = identity.uid
         view = replace(self._children.view(run), armed=self._secrets.standing(uid))

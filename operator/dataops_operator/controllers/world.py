@@ -11,6 +11,7 @@ from ..api.conditions import Reason
 from ..api.run import MUTABLE, Phase
 from ..core import status as statuses
 from ..core.environment import execution_namespace
+from ..core.inputs import Endpoint
 from ..core.line import Line
 from ..core.names import INDEX_LABEL, ITEM_LABEL, RUN_LABEL, RUN_UID_LABEL
 from ..core.observe import is_indexed_job, job_condition
@@ -67,6 +68,7 @@ class Settings:
         pipeline_wait: seconds that a run waits for a Pipeline that does not exist yet.
         runner: ServiceAccount that steps run as; made where it is missing.
         resync: seconds between two lists beside the watches.
+        endpoint: where steps hand in results; None where nobody takes them.
     """
 
     namespaces: tuple[str, ...] = ()
@@ -74,6 +76,7 @@ class Settings:
     pipeline_wait: float = 120.0
     runner: str = "dataops-runner"
     resync: float = 300.0
+    endpoint: Endpoint | None = None
 
 
 class Key(NamedTuple):

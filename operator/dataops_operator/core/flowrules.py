@@ -126,6 +126,13 @@ def indexed_problems(path: str, step: Step) -> Iterator[Problem]:
         yield Problem(f"{path}.retry.memory", text)
 
 
+def result_problems(path: str, step: Step) -> Iterator[Problem]:
+    """Results that nobody takes."""
+    if step.results == "Endpoint" and step.for_each is not None:
+        text = "items of a fan-out tell their results in /dataops/result alone; remove it, and write locations there"
+        yield Problem(f"{path}.results", text)
+
+
 _TAKEN = frozenset({"params", "env", "steps", "run", "datasets", "targets"})
 
 

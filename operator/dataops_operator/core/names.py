@@ -54,6 +54,10 @@ ENVIRONMENT_FINALIZER: Final = f"{GROUP}/environment"
 
 AGENT_CONTAINER: Final = "dataops-secrets"
 """Init container that reads secrets for its pod, where the environment delivers in mode Pod."""
+RESULTS_LABEL: Final = f"{GROUP}/results"
+"""On pods that may hand in results: by it a NetworkPolicy lets them."""
+RESULTS_CA_ANNOTATION: Final = f"{GROUP}/results-ca"
+"""On the same: by which certificates they know where."""
 AGENT_ANNOTATION: Final = f"{GROUP}/vault-agent"
 """On a pod: what that container reads."""
 
@@ -88,6 +92,11 @@ def items_name(run: str, run_uid: str, step: str, part: int) -> str:
     """Name of the ConfigMap with a part of the items of an Indexed Job."""
     tail = f"-{step[:20].rstrip('-')}-items-{part}"
     return _hashed(f"{run[: _LIMIT - 9 - len(tail)].rstrip('-')}{tail}", run_uid, step, "items", part)
+
+
+def result_name(job: str, step: str) -> str:
+    """Name of the ConfigMap with what a step handed in, in the pod of one Job."""
+    return _hashed(f"{job[: _LIMIT - 16]}-result", job, step, "result")
 
 
 def workspace_claim_name(run: str, run_uid: str) -> str:

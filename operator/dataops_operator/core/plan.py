@@ -91,6 +91,7 @@ class View:
         room: how many Jobs may be created in this turn; None where nothing bounds them.
         gathered: what was asked for of the pods of Indexed Jobs that have ended, by the Job's name and the position of
             the item, in this turn.
+        results: what steps handed in, by the ConfigMap's name, in this turn; None where there is none.
     """
 
     jobs: Mapping[str, Object] = field(default_factory=dict)
@@ -101,6 +102,7 @@ class View:
     armed: Armed | Hindrance | None = None
     room: int | None = None
     gathered: Mapping[str, Mapping[int, Object]] = field(default_factory=dict)
+    results: Mapping[str, str | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +119,7 @@ class Plan:
         prove: names of Jobs to read live, with their pods, before planning again; nothing else is done before.
         explain: names of Jobs whose events are to be read before planning again.
         gather: pods to read before planning again.
+        fetch: names of ConfigMaps with results to read before planning again.
         items: ConfigMaps with the items of Jobs, to create before them.
         arm: whether the run's secrets are to be got before planning again; nothing else is done before.
         verdict: how the run ended, or None.
@@ -133,6 +136,7 @@ class Plan:
     prove: tuple[str, ...] = ()
     explain: tuple[str, ...] = ()
     gather: tuple[Gather, ...] = ()
+    fetch: tuple[str, ...] = ()
     items: tuple[dict[str, Any], ...] = ()
     arm: bool = False
     verdict: Phase | None = None
@@ -142,4 +146,4 @@ class Plan:
     @property
     def looks(self) -> bool:
         """Whether something is to be looked at more closely before anything else is done."""
-        return bool(self.prove or self.explain or self.gather)
+        return bool(self.prove or self.explain or self.gather or self.fetch)

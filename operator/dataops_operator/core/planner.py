@@ -26,6 +26,7 @@ from .progress import observed
 from .rows import Row, skipped
 from .starting import begin, unasked
 from .stopping import Stop, stop_of, stopped
+from .stored import whole
 from .times import to_rfc3339
 from .turn import Turn
 
@@ -58,15 +59,20 @@ class _Planner:
             name: self._observed(known.get(name) or Row(name), stopping=self._stops(name, stop))
             for name in self.revision.follows
         }
-        if not turn.prove and not turn.explain and not turn.gather:
+        if not turn.looks:
             advanced = self._advanced(rows, known, stop)
             if turn.arm:
                 return Plan(tuple(rows.values()), arm=True)
             rows = advanced
         after = tuple(rows.values())
-        if turn.prove or turn.explain or turn.gather:
-            looks = tuple(turn.prove), tuple(turn.explain), tuple(turn.gather)
-            return Plan(after, prove=looks[0], explain=looks[1], gather=looks[2])
+        if turn.looks:
+            return Plan(
+                after,
+                prove=tuple(turn.prove),
+                explain=tuple(turn.explain),
+                gather=tuple(turn.gather),
+                fetch=tuple(turn.fetch),
+            )
         return Plan(
             rows=after,
             create=tuple(turn.create),
@@ -101,7 +107,13 @@ class _Planner:
     def _advanced(self, rows: Rows, known: Rows, stop: Stop | None) -> Rows:
         """The rows once everything that may begin has begun."""
         rows = bounded(rows, {name for name, row in known.items() if row.final})
-        self.turn.outputs = {one.name: one.outputs or {} for one in rows.values() if one.phase is Phase.SUCCEEDED}
+        self.turn.outputs = {
+            one.name: one.outputs or {} if one.result is None else whole(self.turn, one)
+            for one in rows.values()
+            if one.phase is Phase.SUCCEEDED
+        }
+        if self.turn.looks:
+            return rows
         rows = {name: fan_adopted(self.turn, row) for name, row in rows.items()}
         if stop is not None:
             rows = {

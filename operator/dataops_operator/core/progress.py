@@ -13,6 +13,7 @@ from .attempts import refusal
 from .observe import Object, Observation, State, observe
 from .retry import counted, pause, tried_again
 from .rows import Row
+from .stored import folded, handed_in
 from .times import from_rfc3339, to_rfc3339
 from .turn import Turn
 
@@ -43,12 +44,17 @@ def observed(turn: Turn, row: Row, *, stopping: bool = False) -> Row:
     assert row.job is not None  # noqa: S101 - under_way says so
     job = turn.view.jobs.get(row.job)
     pods = turn.view.pods.get(job["metadata"]["uid"], ()) if job is not None else ()
+    if step.results == "Endpoint":
+        telling = handed_in(turn, row, step, pods)
+        if telling is None:
+            return row
+        pods = telling
     seen = observe(step, job, pods, proven=row.job in turn.view.proven)
     if seen.state is State.UNPROVEN:
         turn.prove.append(row.job)
         return row
     if seen.state is State.SUCCEEDED:
-        return _succeeded(turn, row, seen)
+        return folded(turn, _succeeded(turn, row, seen))
     if seen.state is State.FAILED:
         return _failed(turn, row, step, seen, last=stopping)
     return row if stopping else _active(turn, row, step, job or {}, bool(pods), seen)

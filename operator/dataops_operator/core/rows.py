@@ -44,6 +44,10 @@ class Row:
     """Of a fan-out that has begun: where its items stand, as `fanout` writes it."""
     parts: tuple[Row, ...] | None = field(default=None, compare=False, repr=False)
     """The same as rows, where they are at hand in this turn of planning; in no status."""
+    result: str | None = None
+    """ConfigMap with the step's whole result, where `outputs` has the smaller ones alone."""
+    whole: Mapping[str, Any] | None = field(default=None, compare=False, repr=False)
+    """All of the outputs, where they are at hand in this turn of planning; in no status."""
     held: tuple[str, str] | None = None
     """Why the attempt that is due does not begin, as reason and message, where the row tells of the one before; of
     this moment, and in no status."""
@@ -85,6 +89,7 @@ class Row:
             out_of_memory=raw.get("outOfMemory", 0),
             outputs=raw.get("outputs"),
             items=raw.get("items"),
+            result=raw.get("result"),
         )
 
     def to_status(self) -> dict[str, Any]:
@@ -104,6 +109,7 @@ class Row:
             "outOfMemory": self.out_of_memory or None,
             "items": dict(self.items) if self.items else None,
             "outputs": dict(self.outputs) if self.outputs else None,
+            "result": self.result,
         }
         return {key: value for key, value in values.items() if value is not None}
 

@@ -19,6 +19,7 @@ from .jobs import build_job
 from .plan import Refusal
 from .progress import POLL
 from .rows import Row, held, skipped
+from .stored import NO_ENDPOINT, with_endpoint
 from .templating import TemplateError
 from .times import from_rfc3339, to_rfc3339
 from .turn import Turn
@@ -57,7 +58,7 @@ def _asked(turn: Turn, row: Row, when: str, rows: Rows, outcome: Phase | None) -
         expression = compile_expression(when, EXPRESSION_ROOTS)
         named = {path[1] for path in expression.references if path[0] == "steps" and len(path) > 1}
         steps = {
-            name: {"phase": str(rows[name].phase), "outputs": dict(rows[name].outputs or {})}
+            name: {"phase": str(rows[name].phase), "outputs": dict(turn.outputs.get(name) or rows[name].outputs or {})}
             for name in named
             if name in rows
         }
@@ -83,6 +84,9 @@ def _start(turn: Turn, row: Row, step: Step, attempt: int, outcome: Phase | None
             return _unarmed(turn, row, attempt, armed)
         armed = None
     now = to_rfc3339(turn.now)
+    endpoint = turn.inputs.endpoint
+    if step.results == "Endpoint" and endpoint is None:
+        return row.anew(Phase.FAILED, Reason.RESULTS_UNAVAILABLE, NO_ENDPOINT, finished_at=now)
     try:
         turn.create.append(
             build_job(
@@ -93,6 +97,8 @@ def _start(turn: Turn, row: Row, step: Step, attempt: int, outcome: Phase | None
         return row.anew(Phase.FAILED, Reason.INVALID_TEMPLATE, str(error), finished_at=now)
     except ImageError as error:
         return row.anew(Phase.FAILED, Reason.IMAGE_NOT_ALLOWED, str(error), finished_at=now)
+    if step.results == "Endpoint" and endpoint is not None:
+        turn.create[-1] = with_endpoint(turn.create[-1], step, endpoint)
     return row.anew(Phase.RUNNING, attempt=attempt, started_at=now, job=name)
 
 

@@ -24,6 +24,7 @@ class Turn:
         self.prove: list[str] = []
         self.explain: list[str] = []
         self.gather: list[Gather] = []
+        self.fetch: list[str] = []
         self.items: list[dict[str, Any]] = []
         self.stop: list[str] = []
         self.outputs: Mapping[str, Mapping[str, Any]] = {}
@@ -31,6 +32,11 @@ class Turn:
         self.arm = False
         self.wakes: list[float] = []
         self.short = False
+
+    @property
+    def looks(self) -> bool:
+        """Whether something is to be looked at more closely before anything is done."""
+        return bool(self.prove or self.explain or self.gather or self.fetch)
 
     @property
     def vault(self) -> Vault | None:
