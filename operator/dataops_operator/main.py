@@ -151,7 +151,11 @@ class Operator:
         """What makes and keeps Environments."""
         arguments, world = self._arguments, self._world
         agents = Agents(
-            world.settings.runner, arguments.service_account, arguments.lease_namespace, arguments.runs_role
+            world.settings.runner,
+            arguments.service_account,
+            arguments.lease_namespace,
+            arguments.runs_role,
+            int(arguments.results_listen.rpartition(":")[2] or 0),
         )
         patterns = tuple(filter(None, (one.strip() for one in arguments.environment_namespaces.split(","))))
         ways = {name: Reach(one.host, one.port, one.peers) for name, one in self._servers.items()}

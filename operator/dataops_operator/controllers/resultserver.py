@@ -35,6 +35,7 @@ AGAIN: Final = 2
 """Seconds after which one that was not taken may come again."""
 BODY_WITHIN: Final = 30.0
 """Seconds in which a body has to come."""
+_COME_AGAIN: Final = 503
 _POD_UID: Final = "authentication.kubernetes.io/pod-uid"
 
 
@@ -87,11 +88,11 @@ class ResultServer:
         try:
             created = await self._take(request)
         except _Refused as refused:
-            return self._answer(refused.status, str(refused))
+            return self._answer(refused.status, str(refused), again=AGAIN if refused.status == _COME_AGAIN else None)
         except ApiError as error:
             # Whatever it was, the same result may come again.
             logger.warning("A result could not be kept, and is to come again: %s", error)
-            return self._answer(503, "the result could not be kept; come again", again=AGAIN)
+            return self._answer(_COME_AGAIN, "the result could not be kept; come again", again=AGAIN)
         finally:
             self._in_hand -= 1
         return self._answer(201 if created else 200, "kept")
@@ -148,7 +149,7 @@ class ResultServer:
         job = self._world.jobs.by_uid(_controller(pod)) if pod is not None else None
         if pod is None or job is None:
             # The token is good and its pod lives: the watch has not told of it yet, or it is no pod of a run.
-            raise _Refused(404 if not uids else 503, "this pod is not known as a step's; come again")
+            raise _Refused(_COME_AGAIN if uids else 404, "this pod is not known as a step's; come again")
         run = self._world.runs.by_uid(_controller(job))
         if run is None or statuses.is_final(run["status"]):
             raise _Refused(410, "the run of this pod has ended")

@@ -88,12 +88,14 @@ class Agents:
         operator: the operator's own ServiceAccount.
         operator_namespace: where that is.
         runs_role: ClusterRole with what the operator needs for secrets of runs; none is bound where empty.
+        results_port: where it takes results of steps; 0 where it takes none.
     """
 
     runner: str
     operator: str
     operator_namespace: str
     runs_role: str
+    results_port: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +152,8 @@ def pieces(environment: Effective, place: Place, agents: Agents, vault: Reach | 
     limits = limit_range(hard, always=place.made)
     if limits is not None:
         out.append(Piece(Type.QUOTA_READY, _object(place, "v1", "LimitRange", "dataops", spec=limits)))
-    for name, spec in policies(environment, vault, every_pod=place.made):
+    results = (agents.operator_namespace, agents.results_port) if agents.results_port else None
+    for name, spec in policies(environment, vault, every_pod=place.made, results=results):
         body = _object(place, "networking.k8s.io/v1", "NetworkPolicy", name, spec=spec)
         out.append(Piece(Type.NETWORK_READY, body))
     out += [Piece(Type.TARGETS_READY, body) for body in _claims(environment, place)]
