@@ -9,9 +9,11 @@ from __future__ import annotations
 import copy
 from collections import Counter
 from collections.abc import Callable, Collection
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import orjson
 from tests.builders import EPOCH, JobBuilder, PipelineBuilder, PodBuilder, a_run, an_environment
 
 from dataops_operator.api.base import parse_duration
@@ -22,8 +24,9 @@ from dataops_operator.core.attempts import overstayed
 from dataops_operator.core.credentials import Armed, Hindrance
 from dataops_operator.core.fanout import flat
 from dataops_operator.core.indexedjobs import tally
+from dataops_operator.core.inputs import Endpoint
 from dataops_operator.core.items import tolerated
-from dataops_operator.core.names import ATTEMPT_LABEL, ITEM_LABEL, STEP_LABEL, job_name
+from dataops_operator.core.names import ATTEMPT_LABEL, ITEM_LABEL, STEP_LABEL, job_name, result_name
 from dataops_operator.core.plan import Asked, Plan, Refusal, View
 from dataops_operator.core.planner import plan
 from dataops_operator.core.rows import Row
@@ -47,11 +50,14 @@ class Cluster:
     """One run of a pipeline, and everything around it."""
 
     def __init__(self, pipeline: PipelineBuilder) -> None:
-        self.inputs = a_run().inputs(pipeline, an_environment(vault={"role": "r", "waitLimit": "1m"}))
+        inputs = a_run().inputs(pipeline, an_environment(vault={"role": "r", "waitLimit": "1m"}))
+        self.inputs = replace(inputs, endpoint=Endpoint("https://results", "ca"))
         self.now = EPOCH
         # What is true.
         self.jobs: dict[str, Object] = {}
         self.pods: dict[str, list[Object]] = {}
+        self.handed_in: dict[str, str] = {}
+        """What steps handed in at the endpoint, by the ConfigMap's name."""
         self.items: dict[str, list[Object | None]] = {}
         """Of each Indexed Job, the pod with which each of its items ended."""
         self.created: Counter[str] = Counter()
@@ -102,10 +108,10 @@ class Cluster:
         explained: dict[str, str] = {}
         refused: dict[str, Refusal] = {}
         gathered: dict[str, dict[int, Object]] = {}
+        results: dict[str, str | None] = {}
         for _ in range(TURNS):
-            view = self.view(
-                proven=frozenset(proven), refused=refused, explained=explained, room=room, gathered=gathered
-            )
+            seen: dict[str, Any] = {"proven": frozenset(proven), "refused": refused, "explained": explained}
+            view = self.view(**seen, room=room, gathered=gathered, results=results)
             made = plan(self.inputs, self.rows, view, self.now, self.asked)
             assert room is None or len(made.create) <= room, "more Jobs than there is room for"
             if made.arm:
@@ -117,6 +123,7 @@ class Cluster:
             if made.looks:
                 assert not made.create, "nothing is done before the proof"
                 assert made.verdict is None
+                results |= {name: self.handed_in.get(name) for name in made.fetch}
                 for one in made.gather:
                     ends = dict(enumerate(self.items.get(one.job, ())))
                     gathered[one.job] = {index: pod for index, pod in ends.items() if pod is not None}
@@ -136,7 +143,7 @@ class Cluster:
             if not conflict:
                 self.write(made)
                 if not self.adopted:  # what was adopted may itself be news
-                    self.check_idempotent(made, proven, refused, explained, room)
+                    self.check_idempotent(made, proven, refused, explained, room, results)
                 self.stop(made.stop)
                 self.delete(made.delete)
             return made
@@ -169,6 +176,7 @@ class Cluster:
                     f"I1: attempt {attempt} of {part}, after {self.attempts[part] - 1}"
                 )
                 self.check_begin(step, made)
+                self.check_values(body)
                 if body["spec"].get("completionMode") == "Indexed":
                     self.items[name] = [None] * body["spec"]["completions"]
                     held = {key for one in made.items for key in one["data"]}
@@ -195,6 +203,14 @@ class Cluster:
             f"{step} begins all the same"
         )
         assert not self.asked.suspend or self.asked.cancel or self.late(), f"{step} begins in a suspended run"
+
+    def check_values(self, body: Object) -> None:
+        """What a step uses of another reaches it whole, however little of it the status shows."""
+        step = self.inputs.revision.steps[body["metadata"]["labels"][STEP_LABEL]]
+        used = [text.split(".")[1] for text in step.args or ()]
+        for name, value in zip(used, body["spec"]["template"]["spec"]["containers"][0].get("args") or (), strict=True):
+            if (name, None) in self.done:
+                assert value == self.done[name, None]["n"], f"{step.name} got another output of {name}"
 
     def truly_done(self, row: Row) -> bool:
         """Whether a step has succeeded, whatever the status says; of a fan-out, enough of its items."""
@@ -227,6 +243,7 @@ class Cluster:
         for row in made.rows:
             old = before.get(row.name)
             assert old is None or not old.final or old == row, f"I2: {row.name} had ended: {old} became {row}"
+            assert row.reason != Reason.INVALID_TEMPLATE, f"what {row.name} uses was there: {row.message}"
             lost = row.reason == Reason.JOB_DELETED and row != old
             assert not lost or row.job not in self.jobs, f"a stale cache was believed: {row}"
             assert old is None or row.attempt >= old.attempt or row.phase is Phase.SKIPPED, f"attempts go back: {row}"
@@ -305,10 +322,18 @@ class Cluster:
         assert not cut or self.late()
 
     def check_idempotent(
-        self, made: Plan, proven: set[str], refused: dict[str, Refusal], explained: dict[str, str], room: int | None
+        self,
+        made: Plan,
+        proven: set[str],
+        refused: dict[str, Refusal],
+        explained: dict[str, str],
+        room: int | None,
+        results: dict[str, str | None],
     ) -> None:
         """Planning on the plan's own result does nothing more."""
-        view = self.view(proven=frozenset(proven), refused=refused, explained=explained, room=room)
+        results = {**results, **{row.result: self.handed_in[row.result] for row in made.rows if row.result}}
+        seen: dict[str, Any] = {"proven": frozenset(proven), "refused": refused, "explained": explained}
+        view = self.view(**seen, room=room, results=results)
         again = plan(self.inputs, self.rows, view, self.now, self.asked)
         if again.explain and not again.prove:  # of the Jobs just created, none has a pod
             return
@@ -324,7 +349,9 @@ class Cluster:
             if row.phase is Phase.SUCCEEDED:
                 assert self.truly_done(row), f"{row.name} never succeeded"
                 if row.items is None and row.message != "no items":
-                    assert (row.outputs or {}) == self.done[row.name, None]
+                    told = orjson.loads(self.handed_in[row.result])["outputs"] if row.result else row.outputs or {}
+                    assert told == self.done[row.name, None]
+                    assert not row.result or row.outputs is None
                 elif row.items is not None:
                     self.check_gathered(row)
             elif row.phase is Phase.SKIPPED:
@@ -340,8 +367,11 @@ class Cluster:
 
     def check_gathered(self, row: Row) -> None:
         """A fan-out's outputs are those of its items, in their order."""
+        missed = {one.item for one in self.flat() if one.name == row.name and one.phase is not Phase.SUCCEEDED}
         for declared in self.inputs.revision.steps[row.name].outputs or ():
             for index in range((row.items or {})["total"]):
+                if row.job is None and index in missed:  # it may have succeeded, and its Job been deleted unseen
+                    continue
                 value = (row.outputs or {}).get(declared.name, [None] * 99)[index]
                 assert value == self.done.get((row.name, index), {}).get(declared.name), (row, index)
 
@@ -397,7 +427,12 @@ class Cluster:
             if not silent or not declared:
                 self.done[step, index] = outputs
             return
-        self.pod(name, lambda pod: pod.succeeded(outputs, began=self.seconds(), ended=self.seconds()))
+        if self.inputs.revision.steps[step].results == "Endpoint" and outputs:
+            outputs = {key: value * 100 for key, value in outputs.items()}  # more than the status shows
+            self.handed_in[result_name(name, step)] = orjson.dumps({"outputs": outputs}).decode()
+            self.pod(name, lambda pod: pod.succeeded(began=self.seconds(), ended=self.seconds()))
+        else:
+            self.pod(name, lambda pod: pod.succeeded(outputs, began=self.seconds(), ended=self.seconds()))
         if not silent or not declared:
             self.done[self.part_of(self.jobs[name])] = outputs
 

@@ -57,6 +57,8 @@ def pipelines(draw: st.DrawFn) -> PipelineBuilder:
             fields["forEach"] = draw(FANS)
         if draw(st.booleans()):
             fields["outputs"] = [{"name": "n"}]
+            if "forEach" not in fields and draw(st.booleans()):
+                fields["results"] = "Endpoint"
             with_output.append(NAMES[index])
         if draw(st.integers(0, 3)) == 0:
             fields["secrets"] = [{"name": "x"}]
