@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import ssl
+from pathlib import Path
+
 import pytest
 from tests.unit.chart.rendering import Render
 
@@ -57,3 +61,22 @@ def test_the_operators_network_policy_lets_results_in(render: Render) -> None:
 
     assert ports() == [8080]
     assert ports(results={"enabled": True}) == [8080, 8443]
+
+
+def test_the_certificate_is_one_that_a_client_takes_for_the_services_name(render: Render, tmp_path: Path) -> None:
+    rendered = render(results={"enabled": True})
+    (made,) = rendered.all("Secret")
+    for name, text in made["stringData"].items():
+        (tmp_path / name).write_text(text)
+    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    server.load_cert_chain(tmp_path / "tls.crt", tmp_path / "tls.key")
+    client = ssl.create_default_context(cafile=str(tmp_path / "ca.crt"))
+    client.verify_flags |= ssl.VERIFY_X509_STRICT
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    here = client.wrap_bio(to_client, to_server, server_hostname="dataops-operator-results.dataops-system.svc")
+    there = server.wrap_bio(to_server, to_client, server_side=True)
+    for _ in range(4):
+        for side in (here, there):
+            with contextlib.suppress(ssl.SSLWantReadError):
+                side.do_handshake()
+    assert here.version() == "TLSv1.3"
