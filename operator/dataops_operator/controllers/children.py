@@ -31,6 +31,7 @@ from ..kube.resources import (
     Resource,
 )
 from ..kube.watch import OnChange
+from .changes import has_ended
 from .itemends import item_ends
 from .storedresults import StoredResults
 from .world import Object, World
@@ -106,7 +107,8 @@ class Children:
         jobs.upsert(job)
         uids = {pod["metadata"]["uid"] for pod in there}
         for held in pods.by_owner(job["metadata"]["uid"]):
-            if held["metadata"]["uid"] not in uids:
+            ended_item = is_indexed_job(job) and has_ended(held)  # held for its lease, and not read again
+            if held["metadata"]["uid"] not in uids and not ended_item:
                 pods.remove(held)
         for pod in there:
             pods.upsert(pod)
