@@ -77,6 +77,15 @@ def _of_environments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="token of the operator's ServiceAccount to log in to Vault with; {server} is the server's name",
     )
+    group.add_argument(
+        "--results-listen", default="", help="address at which pods hand in results, by TLS; none where empty"
+    )
+    group.add_argument(
+        "--results-url", default="", metavar="URL", help="the same as pods reach it: https://…/v1/results"
+    )
+    group.add_argument(
+        "--results-tls", default="", metavar="FOLDER", help="folder with tls.crt, tls.key and ca.crt for that address"
+    )
     group.add_argument("--agent-image", default="", help="image that logs in to Vault in a pod: the operator's own")
     group.add_argument(
         "--step-objects",
@@ -108,6 +117,9 @@ def _check(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> No
         arguments.step_objects = allowed_kinds(arguments.step_objects)
     except ValueError as error:
         parser.error(f"--step-objects: {error}")
+    results = (arguments.results_listen, arguments.results_url, arguments.results_tls)
+    if any(results) and not all(results):
+        parser.error("--results-listen, --results-url and --results-tls go together; give all three, or none")
     for name in ("pipeline_wait", "resync", "deletion_wait", "revision_grace"):
         option = f"--{name.replace('_', '-')}"
         try:

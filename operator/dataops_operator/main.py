@@ -33,12 +33,14 @@ from .controllers.ledger import Ledger
 from .controllers.objects import Objects
 from .controllers.pipeline import PipelineController
 from .controllers.provisioning import Provisioning, Secrets
+from .controllers.resultserver import ResultServer
 from .controllers.revisions import Revisions
 from .controllers.run import RunController
 from .controllers.secrets import Arming, NoVault
 from .controllers.shapes import decode_job, decode_pod
 from .controllers.steptemplate import StepTemplateController
 from .controllers.world import Key, Settings, World
+from .core.inputs import Endpoint
 from .core.names import SELECTOR
 from .core.network import Reach
 from .core.provision import Agents
@@ -96,6 +98,9 @@ class Operator:
         self._servers = load_servers(Path(arguments.vault_servers)) if arguments.vault_servers else {}
         self._vaults: Vaults | None = None
         self._keeper: Keeper | None = None
+        self._endpoint: Endpoint | None = None
+        if arguments.results_listen:
+            self._endpoint = Endpoint(arguments.results_url, (Path(arguments.results_tls) / "ca.crt").read_text())
         self._credentials = load_credentials(arguments.kubeconfig)
         self._stop = asyncio.Event()
 
@@ -112,7 +117,12 @@ class Operator:
             observe_latency=metrics.reconcile_queue_seconds.observe,
         )
         settings = Settings(
-            names, arguments.workers, arguments.pipeline_wait, arguments.runner_service_account, arguments.resync
+            names,
+            arguments.workers,
+            arguments.pipeline_wait,
+            arguments.runner_service_account,
+            arguments.resync,
+            self._endpoint,
         )
         self._world = World(self._client, settings, metrics, Recorder(self._client), queue)
         revisions = Revisions(self._client, grace=arguments.revision_grace)
@@ -148,6 +158,7 @@ class Operator:
             arguments.lease_namespace,
             arguments.runs_role,
             arguments.steps_role,
+            int(arguments.results_listen.rpartition(":")[2] or 0),
         )
         patterns = tuple(filter(None, (one.strip() for one in arguments.environment_namespaces.split(","))))
         ways = {name: Reach(one.host, one.port, one.peers) for name, one in self._servers.items()}
@@ -208,6 +219,9 @@ class Operator:
             "heartbeat": self._health.beat(),
             "lead": self._lead(),
         }
+        if self._endpoint is not None:
+            tls = Path(self._arguments.results_tls)
+            parts["results"] = ResultServer(self._world).serve(self._arguments.results_listen, tls)
         return {name: group.create_task(self._guard(name, part), name=name) for name, part in parts.items()}
 
     async def _guard(self, name: str, part: Coroutine[Any, Any, None]) -> None:

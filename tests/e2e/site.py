@@ -82,7 +82,7 @@ class Site:
         self.call(
             "helm", "upgrade", "--install", RELEASE, str(CHART), "--namespace", SYSTEM, "--create-namespace",
             "--values", str(PLATFORM / "values.yaml"), "--set", "replicas=2", "--set", "log.format=text",
-            "--set", "log.level=debug", *options,
+            "--set", "log.level=debug", "--set", "results.enabled=true", *options,
             "--wait", "--timeout", "3m", within=240,
         )  # fmt: skip
 

@@ -10,6 +10,9 @@ RUN = "dataops.dev/run"
 PIPELINE = "dataops.dev/pipeline"
 STEP = "dataops.dev/step"
 ITEM = "dataops.dev/item"
+INDEX = "batch.kubernetes.io/job-completion-index"
+"""On the pods of Indexed Jobs, by the Job controller."""
+INDEX_FAILURES = "batch.kubernetes.io/job-index-failure-count"
 ATTEMPT = "dataops.dev/attempt"
 
 

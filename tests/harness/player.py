@@ -23,7 +23,7 @@ from typing import Any, Self
 import orjson
 from tests.harness import podstatus
 from tests.harness.api import Api, ApiError, Object
-from tests.harness.kinds import ATTEMPT, PODS, RUN, RUN_UID, STEP
+from tests.harness.kinds import ATTEMPT, INDEX, INDEX_FAILURES, ITEM, PODS, RUN, RUN_UID, STEP
 from tests.harness.script import Outcome, Play, Script
 from tests.harness.stages import steps_of
 
@@ -105,11 +105,15 @@ class Player:
         if type_ in ("ADDED", "LISTED") and phase == "Pending":
             labels = pod["metadata"].get("labels", {})
             step, attempt = labels.get(STEP, ""), int(labels.get(ATTEMPT, "1"))
+            item = labels.get(INDEX, labels.get(ITEM))
+            if INDEX in labels:  # the Job controller counts the attempts at an item of an Indexed Job
+                attempt = 1 + int(pod["metadata"].get("annotations", {}).get(INDEX_FAILURES, "0"))
             self.times[uid] = PodTimes(labels.get(RUN_UID, ""), step, attempt, time.monotonic())
             if len(steps_of(pod)) > 1:
                 self._start(uid, self._play_stage(pod))
                 return
-            play = self.script.play(pod["metadata"]["namespace"], labels.get(RUN, ""), step, attempt)
+            number = None if item is None else int(item)
+            play = self.script.play(pod["metadata"]["namespace"], labels.get(RUN, ""), step, attempt, number)
             self._start(uid, self._play(pod, play))
         elif type_ == "DELETED":
             self._stop(uid)

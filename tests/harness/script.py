@@ -71,11 +71,14 @@ class Rule:
     attempt: int = 0
     namespace: str = ""
     run: str = ""
+    items: tuple[int, ...] = ()
+    """Positions of a fan-out's items."""
 
-    def matches(self, namespace: str, run: str, step: str, attempt: int) -> bool:
+    def matches(self, namespace: str, run: str, step: str, attempt: int, item: int | None = None) -> bool:
         """Whether the rule is for that pod."""
         wanted = ((self.namespace, namespace), (self.run, run), (self.step, step))
-        return all(want in ("", got) for want, got in wanted) and self.attempt in (0, attempt)
+        mine = not self.items or item in self.items
+        return all(want in ("", got) for want, got in wanted) and self.attempt in (0, attempt) and mine
 
 
 @dataclass
@@ -85,10 +88,10 @@ class Script:
     rules: list[Rule] = field(default_factory=list)
     default: Play = field(default_factory=Play)
 
-    def play(self, namespace: str, run: str, step: str, attempt: int) -> Play:
+    def play(self, namespace: str, run: str, step: str, attempt: int, item: int | None = None) -> Play:
         """The play of a pod."""
         for rule in self.rules:
-            if rule.matches(namespace, run, step, attempt):
+            if rule.matches(namespace, run, step, attempt, item):
                 return rule.play
         return self.default
 
@@ -100,7 +103,8 @@ class Script:
     def paced(self, start: float, end: float) -> Script:
         """The same script with every pod started and ended at these times."""
         rules = [
-            Rule(rule.play.scaled(start, end), rule.step, rule.attempt, rule.namespace, rule.run) for rule in self.rules
+            Rule(rule.play.scaled(start, end), rule.step, rule.attempt, rule.namespace, rule.run, rule.items)
+            for rule in self.rules
         ]
         return Script(rules, self.default.scaled(start, end))
 
@@ -112,7 +116,7 @@ class Script:
     def from_json(cls, raw: bytes) -> Self:
         """The script that `to_json` wrote."""
         data = orjson.loads(raw)
-        rules = [Rule(**{**rule, "play": _play(rule["play"])}) for rule in data["rules"]]
+        rules = [Rule(**{**rule, "play": _play(rule["play"]), "items": tuple(rule["items"])}) for rule in data["rules"]]
         return cls(rules, _play(data["default"]))
 
 

@@ -82,9 +82,11 @@ class Case:
     own: dict[str, Any] = field(default_factory=dict)
     """Annotations that the case put on its own objects."""
 
-    def plays(self, step: str, play: Play, *, attempt: int = 0, run: str = "", end: float = END) -> None:
+    def plays(
+        self, step: str, play: Play, *, attempt: int = 0, run: str = "", end: float = END, items: tuple[int, ...] = ()
+    ) -> None:
         """Say what a step's pods do; the first word on a pod counts."""
-        self.script.rules.append(Rule(play.scaled(START, end), step, attempt, self.namespace, run))
+        self.script.rules.append(Rule(play.scaled(START, end), step, attempt, self.namespace, run, items))
 
     def operator(self, *arguments: str, identity: str = "one", kubeconfig: Path | None = None) -> Operator:
         """An operator of the case's own, for its namespace alone; not started yet."""

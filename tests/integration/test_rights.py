@@ -83,6 +83,7 @@ OPERATOR: dict[str, str] = {
     "controllerrevisions.apps": "get list create patch delete",
     "serviceaccounts": MADE,
     "persistentvolumeclaims": MADE,
+    "configmaps": "get create",
     "resourcequotas": MADE,
     "limitranges": MADE,
     "networkpolicies.networking.k8s.io": MADE,

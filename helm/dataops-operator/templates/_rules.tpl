@@ -40,6 +40,10 @@ Secrets, so a step's credentials stay between the step's pod and whoever made th
 - apiGroups: [""]
   resources: [serviceaccounts, persistentvolumeclaims, resourcequotas, limitranges]
   verbs: [get, list, watch, create, patch, delete]
+# The items of an Indexed Job. Read to tell one that an earlier try made from another's.
+- apiGroups: [""]
+  resources: [configmaps]
+  verbs: [get, create]
 - apiGroups: [networking.k8s.io]
   resources: [networkpolicies]
   verbs: [get, list, watch, create, patch, delete]

@@ -96,6 +96,8 @@ class Reason(StrEnum):
     POD_REFUSED = "PodRefused"
     JOB_REFUSED = "JobRefused"
     CLAIM_REFUSED = "ClaimRefused"
+    ITEMS_REFUSED = "ItemsRefused"
+    RESULTS_UNAVAILABLE = "ResultsUnavailable"
     NOT_STARTED = "NotStarted"
     UPSTREAM_FAILED = "UpstreamFailed"
     UPSTREAM_SKIPPED = "UpstreamSkipped"

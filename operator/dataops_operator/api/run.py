@@ -296,6 +296,8 @@ class StepStatus(ApiModel):
     """Who may decide, while an approval is waited for."""
     outputs: Json | None = None
     """Outputs that the step wrote; of a fan-out, lists in the order of its items."""
+    result: ObjectName | None = None
+    """ConfigMap with all of what the step handed in, where outputs leaves out the larger ones."""
 
 
 class PipelineRunStatus(ApiModel):

@@ -163,9 +163,16 @@ class Range(ApiModel):
     """From each to the next."""
 
 
+class FanOutMode(StrEnum):
+    """How the items of a fan-out are run."""
+
+    JOBS = "Jobs"
+    INDEXED = "Indexed"
+
+
 # That it is over items or over a range is the reconciler's to say: CEL sees no field that may be any JSON.
 class ForEach(ApiModel):
-    """Runs a step once for each of some items, each in a Job of its own, at most 500."""
+    """Runs a step once for each of some items, each in a pod of its own."""
 
     model_config = ApiModel.model_config | {
         "json_schema_extra": rules(
@@ -181,12 +188,16 @@ class ForEach(ApiModel):
     """A list of any JSON, or a template that is one: `$(params.carriers)`, `$(steps.list.outputs.files)`."""
     range: Range | None = None
     """Whole numbers instead of items."""
+    mode: FanOutMode = FanOutMode.JOBS
+    """Jobs gives each of up to 500 items a Job of its own, in whose fields `$(item)` may stand. Indexed runs up to
+    10,000 by one Indexed Job: each pod reads its item from /dataops/item, and Kubernetes tries failed ones again."""
     as_: Annotated[Identifier, Field(alias="as")] = "item"
     """What an item is called in the step's templates: `$(item)`, or `$(item.path)` for a part of it."""
     parallelism: Annotated[int, Field(ge=1, le=500)] | None = None
-    """How many items are worked on at once; all where unset, as far as the environment has room."""
+    """How many items are worked on at once; where unset all, as far as the environment has room, or with mode Indexed
+    500."""
     fail_fast: bool = True
-    """Whether no further item is begun once more have failed than may."""
+    """Whether no further item is begun once more have failed than may; with mode Indexed, what runs then is ended."""
     tolerate: Annotated[IntOrString, Field(json_schema_extra={"x-kubernetes-int-or-string": True})] | None = None
     """How many items may fail without the step failing: a number, or a share such as 10%; none where unset."""
 
@@ -299,6 +310,9 @@ class Step(ApiModel):
     """Runs the step once for each of some items; its outputs are lists then, in the order of the items."""
     outputs: Annotated[list[Output], Field(max_length=32, json_schema_extra=LIST_BY_NAME)] | None = None
     """Values that the step must write into /dataops/result."""
+    results: Literal["Message", "Endpoint"] | None = None
+    """Endpoint gives the step a way to hand in a result of up to 1 MB, by a POST to DATAOPS_RESULTS_URL; Message, which
+    stands where unset, leaves it the 4 KiB of /dataops/result."""
     retry: Retry | None = None
     """When to try again; spec.defaults.retry where unset."""
     timeout: Duration | None = None

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..core.names import ATTEMPT_LABEL, ITEM_LABEL
+from ..core.names import ATTEMPT_LABEL, FAILURES_ANNOTATION, INDEX_LABEL, ITEM_LABEL
 from .errors import CliError
 
 Object = Mapping[str, Any]
@@ -46,7 +46,10 @@ def sources(pods: Iterable[Object]) -> list[Source]:
     for pod in sorted(pods, key=lambda one: (one["metadata"]["creationTimestamp"], one["metadata"]["name"])):
         labels = pod["metadata"].get("labels") or {}
         attempt = int(labels.get(ATTEMPT_LABEL) or 1)
-        item = int(labels[ITEM_LABEL]) if ITEM_LABEL in labels else None
+        index = labels.get(ITEM_LABEL, labels.get(INDEX_LABEL))
+        item = None if index is None else int(index)
+        if INDEX_LABEL in labels:  # Kubernetes tries items of an Indexed Job again, and counts
+            attempt = 1 + int((pod["metadata"].get("annotations") or {}).get(FAILURES_ANNOTATION) or 0)
         status = pod.get("status") or {}
         states = [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]
         begun = {one["name"] for one in states if {"running", "terminated"} & (one.get("state") or {}).keys()}

@@ -14,6 +14,7 @@ from ..api.conditions import Reason
 from ..core.accept import Refused, Waiting
 from ..core.concurrency import Bound
 from ..core.line import Line
+from ..core.observe import is_indexed_job
 from ..core.quota import EXACT, in_words, maker, order, told
 from .changes import has_ended
 from .tenancy import Home, Tenancy
@@ -103,6 +104,8 @@ class Admission:
 
     def _pods_ended(self, job: Object) -> bool:
         """Whether a Job's pods have ended, which its condition tells a second later."""
+        if is_indexed_job(job):
+            return False
         pods = self._world.pods.by_owner(job["metadata"]["uid"])
         return bool(pods) and all(has_ended(pod) for pod in pods)
 

@@ -16,7 +16,8 @@ from ..core.accept import job_values
 from ..core.attempts import NOT_OURS, overstayed
 from ..core.calling import DEPTH
 from ..core.fanout import flat
-from ..core.names import JOB_NAME_LABEL, job_name
+from ..core.names import JOB_NAME_LABEL, STEP_LABEL, job_name
+from ..core.observe import is_indexed_job
 from ..core.plan import Plan, Refusal, View
 from ..core.quota import maker
 from ..core.rows import Row
@@ -24,6 +25,7 @@ from ..core.status import is_final
 from ..kube.cache import Store
 from ..kube.errors import AlreadyExists, ApiError, Conflict, NotFound, TooManyRequests, Unauthorized
 from ..kube.resources import (
+    CONFIG_MAPS,
     EVENTS,
     JOBS,
     PERSISTENT_VOLUME_CLAIMS,
@@ -33,6 +35,9 @@ from ..kube.resources import (
     Resource,
 )
 from ..kube.watch import OnChange
+from .changes import has_ended
+from .itemends import item_ends
+from .storedresults import StoredResults
 from .world import Object, World
 
 _HOPELESS: Final = (400, 413, 422)
@@ -48,6 +53,7 @@ class Children:
     def __init__(self, world: World) -> None:
         """Work on what the world holds."""
         self._world = world
+        self._results = StoredResults(world.client)
         self._runner_seen: dict[str, float] = {}
 
     # Reading.
@@ -78,14 +84,20 @@ class Children:
                 continue
         return []
 
-    async def look_closer(self, run: Object, view: View, prove: Sequence[str], explain: Sequence[str]) -> View:
-        """The view after reading some Jobs and their pods live, and others' events."""
+    async def look_closer(self, run: Object, view: View, todo: Plan) -> View:
+        """The view after reading live what a plan asks for: Jobs and their pods, events, the ends of items."""
         namespace = run["metadata"]["namespace"]
-        await asyncio.gather(*(self._reread(namespace, name) for name in prove))
-        told = await asyncio.gather(*(self._explanation(namespace, view.jobs[name]) for name in explain))
-        explained = {**view.explained, **dict(zip(explain, told, strict=True))}
+        await asyncio.gather(*(self._reread(namespace, name) for name in todo.prove))
+        told = await asyncio.gather(*(self._explanation(namespace, view.jobs[name]) for name in todo.explain))
+        explained = {**view.explained, **dict(zip(todo.explain, told, strict=True))}
+        gathered = {**view.gathered}
+        for one in todo.gather:  # one after another, since each may be large
+            gathered[one.job] = await item_ends(self._world.client, namespace, one)
+        results = {**view.results, **{name: await self._results.read(run, name) for name in todo.fetch}}
         seen = self.view(run)
-        return replace(view, jobs=seen.jobs, pods=seen.pods, proven=view.proven | set(prove), explained=explained)
+        proven = view.proven | set(todo.prove)
+        view = replace(view, gathered=gathered, results=results)
+        return replace(view, jobs=seen.jobs, pods=seen.pods, proven=proven, explained=explained)
 
     async def _reread(self, namespace: str, name: str) -> None:
         """Read a Job and its pods live into the caches."""
@@ -99,18 +111,25 @@ class Children:
         jobs.upsert(job)
         uids = {pod["metadata"]["uid"] for pod in there}
         for held in pods.by_owner(job["metadata"]["uid"]):
-            if held["metadata"]["uid"] not in uids:
+            ended_item = is_indexed_job(job) and has_ended(held)  # held for its lease, and not read again
+            if held["metadata"]["uid"] not in uids and not ended_item:
                 pods.remove(held)
         for pod in there:
             pods.upsert(pod)
 
     async def _live(self, namespace: str, name: str) -> tuple[dict[str, Any], list[dict[str, Any]]] | None:
-        """A Job and its pods as the API server has them now; None where there is no such Job."""
+        """A Job and its pods as the API server has them now; None where there is no such Job.
+
+        Of an Indexed Job those alone that have not ended, as the cache has them.
+        """
         try:
             job = await self._world.client.get(JOBS, namespace, name)
         except NotFound:
             return None
-        listed = await self._world.client.list_all(PODS, namespace, label_selector=f"{JOB_NAME_LABEL}={name}")
+        fields = "status.phase!=Succeeded,status.phase!=Failed" if is_indexed_job(job) else None
+        listed = await self._world.client.list_all(
+            PODS, namespace, label_selector=f"{JOB_NAME_LABEL}={name}", field_selector=fields
+        )
         return job, listed["items"]
 
     async def _explanation(self, namespace: str, job: Object) -> str:
@@ -161,11 +180,15 @@ class Children:
             if not refuses(error):
                 raise
             return {job["metadata"]["name"]: _refusal(error, why) for job in todo.create}
-        outcomes = await asyncio.gather(
-            *(self._create_one(JOBS, run, job) for job in todo.create), return_exceptions=True
-        )
-        refused: dict[str, Refusal] = {}
-        for job, outcome in zip(todo.create, outcomes, strict=True):
+        without = await self._create_items(run, todo.items)
+        refused = {
+            job["metadata"]["name"]: _refusal(without[step], Reason.ITEMS_REFUSED)
+            for job in todo.create
+            if (step := job["metadata"]["labels"][STEP_LABEL]) in without
+        }
+        jobs = [job for job in todo.create if job["metadata"]["name"] not in refused]
+        outcomes = await asyncio.gather(*(self._create_one(JOBS, run, job) for job in jobs), return_exceptions=True)
+        for job, outcome in zip(jobs, outcomes, strict=True):
             if isinstance(outcome, ApiError) and refuses(outcome):
                 refused[job["metadata"]["name"]] = _refusal(outcome)
             elif isinstance(outcome, BaseException):
@@ -226,6 +249,21 @@ class Children:
             if not is_final(one["status"]) and one["spec"].get("cancel") != Cancel.IMMEDIATE
         }
         await self.steer(run, on)
+
+    async def _create_items(self, run: Object, parts: Sequence[Mapping[str, Any]]) -> dict[str, ApiError]:
+        """Create the items of fan-outs; why the API server would not take them, by the step."""
+        refused: dict[str, ApiError] = {}
+        for part in parts:
+            step = part["metadata"]["labels"][STEP_LABEL]
+            if step in refused:
+                continue
+            try:
+                await self._create_one(CONFIG_MAPS, run, part)
+            except ApiError as error:
+                if not refuses(error):
+                    raise
+                refused[step] = error
+        return refused
 
     async def _create_one(self, resource: Resource, run: Object, body: Mapping[str, Any]) -> dict[str, Any]:
         """Create an object, or find the one that an earlier try created.

@@ -9,7 +9,9 @@ from typing import Any, Final
 from ..api.base import GROUP
 from ..api.conditions import Type, find_condition
 from ..core import status as statuses
-from ..core.names import KEEP_LABEL, RUN_LABEL, RUN_UID_LABEL, STAGE_LABEL
+from ..core.indexedjobs import tally
+from ..core.names import INDEX_LABEL, ITEM_LABEL, KEEP_LABEL, RUN_LABEL, RUN_UID_LABEL, STAGE_LABEL
+from ..core.observe import is_indexed_job
 from ..core.revision import PIPELINE_LABEL
 
 Object = Mapping[str, Any]
@@ -101,6 +103,8 @@ def slim_job(item: dict[str, Any]) -> dict[str, Any]:
     }
     if "startTime" in status:
         kept["startTime"] = status["startTime"]
+    if is_indexed_job(item):
+        kept["indexes"] = tally(item)
     return {"metadata": _meta(item) | {"labels": _routing(item)}, "status": kept}
 
 
@@ -122,6 +126,9 @@ def slim_pod(item: dict[str, Any]) -> dict[str, Any]:
     return {"metadata": meta, "spec": {"activeDeadlineSeconds": deadline}, "status": kept}
 
 
+_ROUTES: Final = (PIPELINE_LABEL, RUN_LABEL, RUN_UID_LABEL, STAGE_LABEL, ITEM_LABEL, INDEX_LABEL)
+
+
 def _routing(item: Object) -> dict[str, str]:
     labels = item["metadata"].get("labels") or {}
-    return {key: labels[key] for key in (PIPELINE_LABEL, RUN_LABEL, RUN_UID_LABEL, STAGE_LABEL) if key in labels}
+    return {key: labels[key] for key in _ROUTES if key in labels}

@@ -142,6 +142,7 @@ class RunController:
     async def _go_on(self, run: Object, identity: Identity, begun: Begun) -> None:
         key, fixed = run_key(run), begun.fixed
         inputs = accept.inputs(identity, begun.revision, fixed, self._world.settings.runner, begun.environment)
+        inputs = replace(inputs, endpoint=self._world.settings.endpoint)
         if begun.rows and not run["status"].get("revision"):
             await self._take_over(run, inputs, begun)
             return
@@ -157,11 +158,7 @@ class RunController:
                 if view.armed is None:
                     return  # it is being got; the run comes back for it
                 continue
-            if next_step.look:
-                view = replace(
-                    view, objects={**view.objects, **await self._objects.read(key.namespace, next_step.look)}
-                )
-            elif not next_step.prove and not next_step.explain:
+            if not next_step.looks:
                 # Nothing is awaited between the look at the room and these Jobs counting as at work.
                 self._admission.line_up(run, waits=next_step.short)
                 with self._admission.creating(run, len(next_step.create)):
@@ -235,8 +232,8 @@ class RunController:
         if todo.look:
             seen = await self._objects.read(run["metadata"]["namespace"], todo.look)
             view = replace(view, objects={**view.objects, **seen})
-        if todo.prove or todo.explain:
-            view = await self._children.look_closer(run, view, todo.prove, todo.explain)
+        if todo.prove or todo.explain or todo.gather or todo.fetch:
+            view = await self._children.look_closer(run, view, todo)
         return view
 
     async def _create(self, key: Key, run: Object, todo: Plan) -> Mapping[str, Refusal]:

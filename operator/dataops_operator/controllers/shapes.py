@@ -48,13 +48,22 @@ class _Pod(msgspec.Struct):
     status: _PodStatus = msgspec.field(default_factory=_PodStatus)
 
 
+class _JobSpec(msgspec.Struct, rename="camel", omit_defaults=True):
+    completion_mode: str = ""
+    completions: int | None = None
+
+
 class _JobStatus(msgspec.Struct, rename="camel", omit_defaults=True):
     start_time: str = ""
+    active: int = 0
+    completed_indexes: str = ""
+    failed_indexes: str = ""
     conditions: list[dict[str, Any]] = []
 
 
 class _Job(msgspec.Struct):
     metadata: _Meta
+    spec: _JobSpec = msgspec.field(default_factory=_JobSpec)
     status: _JobStatus = msgspec.field(default_factory=_JobStatus)
 
 

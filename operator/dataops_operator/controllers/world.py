@@ -11,9 +11,10 @@ from ..api.conditions import Reason
 from ..api.run import MUTABLE, Phase
 from ..core import status as statuses
 from ..core.environment import execution_namespace
+from ..core.inputs import Endpoint
 from ..core.line import Line
-from ..core.names import ITEM_LABEL, RUN_LABEL, RUN_UID_LABEL
-from ..core.observe import job_condition
+from ..core.names import INDEX_LABEL, ITEM_LABEL, RUN_LABEL, RUN_UID_LABEL
+from ..core.observe import is_indexed_job, job_condition
 from ..core.quota import lined_up, maker, order, waiting_reason
 from ..core.steptemplates import used
 from ..kube.cache import Store
@@ -67,6 +68,7 @@ class Settings:
         pipeline_wait: seconds that a run waits for a Pipeline that does not exist yet.
         runner: ServiceAccount that steps run as; made where it is missing.
         resync: seconds between two lists beside the watches.
+        endpoint: where steps hand in results; None where nobody takes them.
     """
 
     namespaces: tuple[str, ...] = ()
@@ -74,6 +76,7 @@ class Settings:
     pipeline_wait: float = 120.0
     runner: str = "dataops-runner"
     resync: float = 300.0
+    endpoint: Endpoint | None = None
 
 
 class Key(NamedTuple):
@@ -155,11 +158,14 @@ class World:
     def _wanted(self, child: Object) -> bool:
         """Whether a Job or a pod is worth memory: not once it has ended and its run has, too.
 
-        A cluster keeps them for people to read, three of each and more for a run, and nothing is decided on them.
+        A cluster keeps them for people to read, three of each and more for a run, and nothing is decided on them. Of an
+        Indexed Job's pods, which may be 10,000, none is once it has ended, unless it may hold a secret's lease.
         """
         meta, status = child["metadata"], child["status"]
         if status.get("phase") not in ("Succeeded", "Failed") and job_condition(child) is None:
             return True
+        if INDEX_LABEL in meta["labels"] and "initContainerStatuses" not in status:
+            return False
         run = self.runs.by_uid(meta["labels"].get(RUN_UID_LABEL, ""))
         return run is None or not statuses.is_final(run["status"])
 
@@ -321,7 +327,11 @@ class World:
         key = Key("PipelineRun", meta["namespace"], name)
         if over(after) and not over(before):
             self.place_for_job(meta["namespace"])
-        if has_ended(after) and not has_ended(before):
+        if INDEX_LABEL in meta["labels"]:
+            self.queue.add_after(key, SETTLE)  # the Job counts its pods
+        elif after is not None and is_indexed_job(after) and over(after):
+            self.queue.add(key)
+        elif has_ended(after) and not has_ended(before):
             self.pod_ends[key] = time.monotonic()
             if ITEM_LABEL in (meta.get("labels") or {}):
                 self.queue.add_after(key, ITEMS_SETTLE)  # a fan-out may have hundreds, each look is at all of them

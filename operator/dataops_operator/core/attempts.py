@@ -9,7 +9,7 @@ from typing import Final
 from ..api.conditions import Reason
 from ..api.run import Phase
 from .names import STAGE_LABEL
-from .observe import Object, job_condition
+from .observe import Object, is_indexed_job, job_condition
 from .plan import View
 from .rows import Row
 
@@ -54,10 +54,7 @@ def overstayed(rows: Sequence[Row], view: View) -> tuple[str, ...]:
         and (name not in spared or (name in over and _goes_on(job, view)))
         and job_condition(job) is None
         and "deletionTimestamp" not in job["metadata"]
-        and not any(
-            pod.get("status", {}).get("phase") in ("Succeeded", "Failed")
-            for pod in view.pods.get(job["metadata"]["uid"], ())
-        )
+        and (is_indexed_job(job) or not _a_pod(job, view, "Succeeded", "Failed"))
     )
 
 
@@ -73,8 +70,13 @@ def ended_well(view: View) -> frozenset[str]:
         name
         for name, job in view.jobs.items()
         if (job_condition(job) or {}).get("type") == "Complete"
-        or any(pod.get("status", {}).get("phase") == "Succeeded" for pod in view.pods.get(job["metadata"]["uid"], ()))
+        or (not is_indexed_job(job) and _a_pod(job, view, "Succeeded"))
     )
+
+
+def _a_pod(job: Object, view: View, *phases: str) -> bool:
+    """Whether a pod of the Job is in one of these phases."""
+    return any(pod.get("status", {}).get("phase") in phases for pod in view.pods.get(job["metadata"]["uid"], ()))
 
 
 def refusal(told: str, otherwise: Reason = Reason.POD_REFUSED) -> tuple[Reason, str]:

@@ -48,11 +48,19 @@ def course(before: Iterable[Dependency], rows: Rows) -> tuple[Course, Dependency
     return (Course.HELD if held else Course.DUE), None
 
 
-def named_steps(references: Iterable[tuple[str, ...]], rows: Rows) -> dict[str, Any]:
-    """What a condition may ask of the steps that it names: how they ended, and with which outputs."""
+def named_steps(
+    references: Iterable[tuple[str, ...]], rows: Rows, outputs: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any]:
+    """What a condition may ask of the steps that it names: how they ended, and with which outputs, whole.
+
+    Args:
+        references: names that the condition uses.
+        rows: where the steps stand.
+        outputs: of those that have succeeded, of which a row may show a part.
+    """
     named = {path[1] for path in references if path[0] == "steps" and len(path) > 1}
     return {
-        name: {"phase": str(rows[name].phase), "outputs": dict(rows[name].outputs or {})}
+        name: {"phase": str(rows[name].phase), "outputs": dict(outputs.get(name) or rows[name].outputs or {})}
         for name in named
         if name in rows
     }

@@ -9,7 +9,7 @@ from typing import Any
 from ..api.conditions import Reason
 from ..api.run import Phase
 from .fanout import Count, decode, failed, nothing, together
-from .items import FanOutError, expand, tolerated
+from .items import FanOutError, expand, is_indexed, tolerated
 from .progress import observed
 from .rows import Row, skipped
 from .starting import begin
@@ -46,13 +46,13 @@ def fan_adopted(turn: Turn, row: Row) -> Row:
     The operator ended between the two writes; without that, the row as it is.
     """
     step = turn.inputs.revision.steps[row.name]
-    if step.for_each is None or row.items is not None or row.final:
-        return row
-    if turn.job_name(row.name, 1, 0) not in turn.view.jobs:  # the first item is the first to begin
+    if step.for_each is None or row.items is not None or row.final or not turn.view.jobs or is_indexed(step):
         return row
     try:
         total = len(expand(step.for_each, turn.inputs.resolver(turn.outputs)))
     except (FanOutError, TemplateError):
+        return row
+    if not any(turn.job_name(row.name, 1, index) in turn.view.jobs for index in range(total)):
         return row
     before = [Row(row.name, item=index) for index in range(total)]
     return together(row, step, before, [observed(turn, one) for one in before], turn.now)

@@ -110,7 +110,7 @@ def flat(rows: Sequence[Row], name: NameOf) -> Iterator[Row]:
     Where a fan-out has ended before its time, what was under way of it has been given up.
     """
     for row in rows:
-        if row.items is None:
+        if row.items is None or row.job is not None:  # of an Indexed Job the items have no rows
             yield row
             continue
         for one in row.parts or decode(row.name, str(row.items.get("states", "")), name):
@@ -203,7 +203,8 @@ def _ended(row: Row, step: Step, count: Count, errors: Sequence[str], now: float
         text = f"{left} of {count.total} items were not run, since another step failed"
         return replace(row, phase=Phase.FAILED, reason=Reason.UPSTREAM_FAILED, message=text)
     told = f"{count.failed} of {count.total} items failed, which is tolerated" if count.failed else None
-    return replace(row, phase=Phase.SUCCEEDED, message=told)
+    nothing_told = {one.name: [None] * count.total for one in step.outputs or ()}  # by items that all failed
+    return replace(row, phase=Phase.SUCCEEDED, message=told, outputs=row.outputs or nothing_told or None)
 
 
 def _outputs(row: Row, step: Step, items: Sequence[Row]) -> dict[str, Any] | None:

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from ..api.pipeline import PipelineSpec
 from ..api.step import ForEach, On, Step
 from .expressions import ExpressionError, compile_condition, compile_expression
-from .graph import EXPRESSION_ROOTS, OBJECT_ROOTS, dependencies, find_cycle, placed, step_references
-from .items import ITEMS_LIMIT, FanOutError, expand, tolerated
+from .graph import EXPRESSION_ROOTS, OBJECT_ROOTS, dependencies, find_cycle, own_name, placed, step_references
+from .items import ITEMS_LIMIT, FanOutError, expand, is_indexed, tolerated
 from .parameters import Problem
 from .references import check_name, nearest
 from .stepfields import kind_conditions, kind_values
@@ -126,6 +126,27 @@ def fan_out_problems(path: str, fan: ForEach) -> Iterator[Problem]:
     except FanOutError as error:
         where, _, text = str(error).partition(": ")
         yield Problem(f"{path}{where.removeprefix('forEach')}", text)
+
+
+def indexed_problems(path: str, step: Step) -> Iterator[Problem]:
+    """What a step says that one Indexed Job cannot do, since it has one template for all items."""
+    if not is_indexed(step):
+        return
+    own = own_name(step)
+    for field, reference in step_references(step):
+        if reference.path[0] == own and not field.startswith("forEach."):
+            text = f"{reference.text}: with forEach.mode Indexed all items have the same fields; have the step read its"
+            yield Problem(f"{path}.{field}", f"{text} item from /dataops/item, or set the mode to Jobs")
+    if step.retry is not None and step.retry.memory is not None:
+        text = "with forEach.mode Indexed all attempts have the same memory; remove it, or set the mode to Jobs"
+        yield Problem(f"{path}.retry.memory", text)
+
+
+def result_problems(path: str, step: Step) -> Iterator[Problem]:
+    """Results that nobody takes."""
+    if step.results == "Endpoint" and step.for_each is not None:
+        text = "items of a fan-out tell their results in /dataops/result alone; remove it, and write locations there"
+        yield Problem(f"{path}.results", text)
 
 
 _TAKEN = frozenset({"params", "env", "steps", "run", "datasets", "targets"})

@@ -62,6 +62,19 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where steps hand in results.
+
+    Attributes:
+        url: https address, to which the step's name is added.
+        ca: certificates by which it is known, as PEM.
+    """
+
+    url: str
+    ca: str
+
+
+@dataclass(frozen=True, slots=True)
 class Inputs:
     """What a run's steps may use, fixed when the run is accepted."""
 
@@ -71,6 +84,8 @@ class Inputs:
     logical_date: str
     runner: str
     environment: Effective | None = None
+    endpoint: Endpoint | None = None
+    """Where steps hand in results; None where nobody takes them."""
 
     @property
     def environment_name(self) -> str:

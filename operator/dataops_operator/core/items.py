@@ -9,13 +9,22 @@ from typing import Any, Final
 import orjson
 
 from ..api.conditions import truncate
-from ..api.step import ForEach, Range
+from ..api.step import FanOutMode, ForEach, Range, Step
 from .templating import Reference, fill_deep, fill_value
 
 ITEMS_LIMIT: Final = 500
 """Items of a fan-out of which each has a Job of its own."""
+INDEXED_LIMIT: Final = 10_000
+"""Items of a fan-out that is one Indexed Job."""
 ITEM_BYTES: Final = 64 * 1024
 """Bytes of an item as JSON: it travels in an annotation of its pod, of which all together have 256 KiB."""
+INDEXED_BYTES: Final = 8 * 1024 * 1024
+"""Bytes of all items of an Indexed Job as JSON: each of its pods' nodes has them all."""
+
+
+def is_indexed(step: Step) -> bool:
+    """Whether a step is run by one Indexed Job."""
+    return step.for_each is not None and step.for_each.mode is FanOutMode.INDEXED
 
 
 class FanOutError(ValueError):
@@ -34,23 +43,40 @@ def expand(fan: ForEach, resolve: Callable[[Reference], Any]) -> list[Any]:
         TemplateError: a template names a part of a value that is not there.
     """
     if fan.range is not None:
-        return list(_numbers(fan.range, resolve))
+        return list(_numbers(fan, fan.range, resolve))
     items = fill_deep(fan.items, resolve)
     if not isinstance(items, list):
         given = truncate(orjson.dumps(items).decode(), 60)
         raise FanOutError(f"forEach.items: {given} is no list; give one, or a parameter or output of type Array")
-    if len(items) > ITEMS_LIMIT:
-        cure = "give each item more to do"
-        raise FanOutError(f"forEach.items: {len(items):,} items, at most {ITEMS_LIMIT} may have a Job each; {cure}")
+    if (excess := _excess(fan, len(items))) is not None:
+        raise FanOutError(f"forEach.items: {excess}")
+    total = 0
     for index, item in enumerate(items):
         size = len(orjson.dumps(item))
         if size > ITEM_BYTES:
             cure = "pass a location instead of the data"
             raise FanOutError(f"forEach.items[{index}]: {size:,} bytes, at most {ITEM_BYTES:,} are taken; {cure}")
+        total += size
+    if fan.mode is FanOutMode.INDEXED and total > INDEXED_BYTES:
+        cure = "pass locations instead of the data"
+        raise FanOutError(f"forEach.items: {total:,} bytes in all, at most {INDEXED_BYTES:,} are taken; {cure}")
     return items
 
 
-def _numbers(given: Range, resolve: Callable[[Reference], Any]) -> range:
+def _excess(fan: ForEach, count: int) -> str | None:
+    """What is wrong with so many items, and the cure; None where they are not too many."""
+    if fan.mode is FanOutMode.INDEXED:
+        cure = "give each item more to do"
+        return f"{count:,} items, at most {INDEXED_LIMIT:,} are taken; {cure}" if count > INDEXED_LIMIT else None
+    if count <= ITEMS_LIMIT:
+        return None
+    cure = "give each item more to do"
+    if count <= INDEXED_LIMIT:
+        cure += ", or set forEach.mode to Indexed and have the step read its item from /dataops/item"
+    return f"{count:,} items, at most {ITEMS_LIMIT} may have a Job each; {cure}"
+
+
+def _numbers(fan: ForEach, given: Range, resolve: Callable[[Reference], Any]) -> range:
     ends = []
     for field, value in (("from", given.from_), ("to", given.to)):
         filled = fill_value(value, resolve) if isinstance(value, str) else value
@@ -59,9 +85,10 @@ def _numbers(given: Range, resolve: Callable[[Reference], Any]) -> range:
         except ValueError:
             raise FanOutError(f"forEach.range.{field}: {filled!r} is no whole number") from None
     numbers = range(ends[0], ends[1] + 1, given.step)
-    if len(numbers) > ITEMS_LIMIT:
-        text = f"{len(numbers):,} items, at most {ITEMS_LIMIT} may have a Job each; raise its step"
-        raise FanOutError(f"forEach.range: {text}")
+    # len() of a range is bounded by what a machine word holds, and a template may give any number.
+    count = max(0, (numbers.stop - numbers.start + given.step - 1) // given.step)
+    if (excess := _excess(fan, count)) is not None:
+        raise FanOutError(f"forEach.range: {excess}")
     return numbers
 
 

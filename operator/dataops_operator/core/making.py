@@ -161,7 +161,7 @@ def _judged(turn: Turn, row: Row, step: Step, about: ObjectRef, content: Object,
 
 def _variables(turn: Turn, text: str, content: Object) -> dict[str, Any]:
     named = compile_expression(text, OBJECT_ROOTS).references
-    return turn.inputs.variables(named_steps(named, turn.known)) | {"object": content}
+    return turn.inputs.variables(named_steps(named, turn.known, turn.outputs)) | {"object": content}
 
 
 def _succeeded(turn: Turn, row: Row, step: Step, asked: ObjectStep, content: Object, *, stopping: bool) -> Row:

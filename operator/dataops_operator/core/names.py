@@ -60,9 +60,17 @@ ENVIRONMENT_FINALIZER: Final = f"{GROUP}/environment"
 
 AGENT_CONTAINER: Final = "dataops-secrets"
 """Init container that reads secrets for its pod, where the environment delivers in mode Pod."""
+RESULTS_LABEL: Final = f"{GROUP}/results"
+"""On pods that may hand in results: by it a NetworkPolicy lets them."""
+RESULTS_CA_ANNOTATION: Final = f"{GROUP}/results-ca"
+"""On the same: by which certificates they know where."""
 AGENT_ANNOTATION: Final = f"{GROUP}/vault-agent"
 """On a pod: what that container reads."""
 
+INDEX_LABEL: Final = "batch.kubernetes.io/job-completion-index"
+"""Set on the pods of Indexed Jobs by the Job controller, as a label and as an annotation: the item's position."""
+FAILURES_ANNOTATION: Final = "batch.kubernetes.io/job-index-failure-count"
+"""Set on the same: how many attempts at the item have failed before."""
 JOB_NAME_LABEL: Final = "batch.kubernetes.io/job-name"
 """Set on pods by the Job controller."""
 
@@ -84,6 +92,17 @@ def job_name(run: str, run_uid: str, step: str, attempt: int, item: int | None =
     which: tuple[object, ...] = (step, attempt) if item is None else (step, item, attempt)
     tail = f"-{step[:24].rstrip('-')}-" + "-".join(str(part) for part in which[1:])
     return _hashed(f"{run[: _LIMIT - 9 - len(tail)].rstrip('-')}{tail}", run_uid, *which)
+
+
+def items_name(run: str, run_uid: str, step: str, part: int) -> str:
+    """Name of the ConfigMap with a part of the items of an Indexed Job."""
+    tail = f"-{step[:20].rstrip('-')}-items-{part}"
+    return _hashed(f"{run[: _LIMIT - 9 - len(tail)].rstrip('-')}{tail}", run_uid, step, "items", part)
+
+
+def result_name(job: str, step: str) -> str:
+    """Name of the ConfigMap with what a step handed in, in the pod of one Job."""
+    return _hashed(f"{job[: _LIMIT - 16]}-result", job, step, "result")
 
 
 def workspace_claim_name(run: str, run_uid: str) -> str:

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from ..api.environment import Egress, Peer, Selector
 from .environment import Effective
-from .names import MANAGED_BY_LABEL, MANAGER
+from .names import MANAGED_BY_LABEL, MANAGER, RESULTS_LABEL
 
 Address = tuple[str, int]
 """Host and TCP port."""
@@ -48,13 +48,16 @@ _SERVICE_LABELS: Final = 2
 """Labels of a Service's short name: <service>.<namespace>."""
 
 
-def policies(environment: Effective, vault: Reach | None, *, every_pod: bool) -> Iterator[tuple[str, dict[str, Any]]]:
+def policies(
+    environment: Effective, vault: Reach | None, *, every_pod: bool, results: tuple[str, int] | None = None
+) -> Iterator[tuple[str, dict[str, Any]]]:
     """Name and spec of each NetworkPolicy.
 
     Args:
         environment: what holds.
         vault: where pods themselves log in to Vault; None where none do.
         every_pod: whether they are for all pods of the namespace; else for those of runs alone, since others share it.
+        results: namespace and port at which pods that ask for it hand in results; None where nobody takes them.
     """
     selector: dict[str, Any] = {} if every_pod else {"matchLabels": {MANAGED_BY_LABEL: MANAGER}}
     yield "dataops-default-deny", {"podSelector": selector, "policyTypes": ["Ingress", "Egress"]}
@@ -65,6 +68,12 @@ def policies(environment: Effective, vault: Reach | None, *, every_pod: bool) ->
     yield "dataops-dns", allow([_DNS])
     if vault is not None:
         yield "dataops-vault", allow([_to_vault(vault)])
+    if results is not None:
+        namespace, port = results
+        peer = {"namespaceSelector": {"matchLabels": {NAMESPACE_NAME: namespace}}}
+        way = {"to": [peer], "ports": [{"port": port, "protocol": "TCP"}]}
+        asking = {"matchLabels": {MANAGED_BY_LABEL: MANAGER, RESULTS_LABEL: "endpoint"}}
+        yield "dataops-results", {"podSelector": asking, "policyTypes": ["Egress"], "egress": [way]}
     rules = [rule for address in target_addresses(environment) if (rule := _to(address)) is not None]
     if rules:
         yield "dataops-targets", allow(rules)

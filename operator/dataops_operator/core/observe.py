@@ -263,6 +263,11 @@ def job_condition(job: Object) -> Mapping[str, Any] | None:
     return next((c for c in conditions if c.get("type") in ("Complete", "Failed") and c.get("status") == "True"), None)
 
 
+def is_indexed_job(job: Object) -> bool:
+    """Whether a Job, whole or as the cache keeps it, is an Indexed one: the end of a pod is not its end."""
+    return "indexes" in job.get("status", {}) or job.get("spec", {}).get("completionMode") == "Indexed"
+
+
 def _from_job(step: Step, job: Object | None) -> Observation:
     """No pod tells: what the Job says."""
     if job is None:

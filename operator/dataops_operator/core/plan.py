@@ -102,6 +102,21 @@ def _decisions(given: Any) -> dict[str, Decided]:
 
 
 @dataclass(frozen=True, slots=True)
+class Gather:
+    """Which pods of an Indexed Job that has ended are to be read.
+
+    Attributes:
+        job: its name.
+        outputs: whether those of all items that succeeded are, for their outputs.
+        failed: positions of failed items of which the last one is, for why.
+    """
+
+    job: str
+    outputs: bool
+    failed: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class View:
     """What was observed of a run's Jobs and pods.
 
@@ -116,6 +131,9 @@ class View:
         objects: what was read, in this turn, of objects that steps wait for.
         runs: the runs that this one made, by name.
         above: the pipelines of the runs that made this one, the nearest first.
+        gathered: what was asked for of the pods of Indexed Jobs that have ended, by the Job's name and the position of
+            the item, in this turn.
+        results: what steps handed in, by the ConfigMap's name, in this turn; None where there is none.
     """
 
     jobs: Mapping[str, Object] = field(default_factory=dict)
@@ -128,6 +146,8 @@ class View:
     objects: Mapping[ObjectRef, Seen] = field(default_factory=dict)
     runs: Mapping[str, Object] = field(default_factory=dict)
     above: tuple[str, ...] = ()
+    gathered: Mapping[str, Mapping[int, Object]] = field(default_factory=dict)
+    results: Mapping[str, str | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +164,9 @@ class Plan:
         prove: names of Jobs to read live, with their pods, before planning again; nothing else is done before.
         explain: names of Jobs whose events are to be read before planning again.
         look: objects to read, as the run, before planning again; nothing else is done before.
+        gather: pods to read before planning again.
+        fetch: names of ConfigMaps with results to read before planning again.
+        items: ConfigMaps with the items of Jobs, to create before them.
         arm: whether the run's secrets are to be got before planning again; nothing else is done before.
         verdict: how the run ended, or None.
         wake_at: when to look again if nothing happens, in seconds since the epoch, or None.
@@ -164,6 +187,9 @@ class Plan:
     prove: tuple[str, ...] = ()
     explain: tuple[str, ...] = ()
     look: tuple[ObjectRef, ...] = ()
+    gather: tuple[Gather, ...] = ()
+    fetch: tuple[str, ...] = ()
+    items: tuple[dict[str, Any], ...] = ()
     arm: bool = False
     verdict: Phase | None = None
     wake_at: float | None = None
@@ -176,5 +202,5 @@ class Plan:
 
     @property
     def looks(self) -> bool:
-        """Whether something is to be read before planning again."""
-        return bool(self.prove or self.explain or self.look)
+        """Whether something is to be looked at more closely before anything else is done."""
+        return bool(self.prove or self.explain or self.look or self.gather or self.fetch)

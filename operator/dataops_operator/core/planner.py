@@ -17,6 +17,7 @@ from .attempts import overstayed
 from .course import Course, Rows, course, following_failures, never, unanswered, verdict
 from .fanning import fan_adopted, fan_begun, fan_left, fan_observed, fan_stopped
 from .fanout import flat
+from .indexed import indexed_begun, indexed_observed, indexed_stopped
 from .inputs import Inputs
 from .jobs import build_claim
 from .kinds import BEGUN_ONCE, go_on, kind_observed, kind_stopped, left_objects
@@ -27,6 +28,7 @@ from .rows import Row, skipped
 from .sharing import stage_observed
 from .starting import begin, unasked
 from .stopping import Stop, stop_of, stopped
+from .stored import whole
 from .times import to_rfc3339
 from .turn import Turn
 
@@ -63,18 +65,26 @@ class _Planner:
         }
         if self.revision.shared:
             rows = self._shared(rows, known, stop)
-        if not turn.prove and not turn.explain and not turn.look:
+        if not turn.looks:
             advanced = self._advanced(rows, known, stop)
             if turn.arm:
                 return Plan(tuple(rows.values()), arm=True)
             rows = advanced
         after = tuple(rows.values())
-        if turn.prove or turn.explain or turn.look:
-            return Plan(after, prove=tuple(turn.prove), explain=tuple(turn.explain), look=tuple(turn.look))
+        if turn.looks:
+            return Plan(
+                after,
+                prove=tuple(turn.prove),
+                explain=tuple(turn.explain),
+                look=tuple(turn.look),
+                gather=tuple(turn.gather),
+                fetch=tuple(turn.fetch),
+            )
         ended = verdict(self.revision, rows)
         return Plan(
             rows=after,
             create=tuple(turn.create),
+            items=tuple(turn.items),
             claim=self._claim(before),
             delete=overstayed(tuple(flat(after, turn.job_name)), turn.view),
             stop=tuple(turn.stop),
@@ -111,6 +121,8 @@ class _Planner:
     def _observed(self, row: Row, *, stopping: bool) -> Row:
         if row.name in self.revision.kinds:
             return kind_observed(self.turn, row, self.revision.kinds[row.name], stopping=stopping)
+        if row.name in self.revision.indexed:
+            return indexed_observed(self.turn, row, stopping=stopping)
         look = observed if row.items is None else fan_observed
         return look(self.turn, row, stopping=stopping)
 
@@ -121,7 +133,13 @@ class _Planner:
     def _advanced(self, rows: Rows, known: Rows, stop: Stop | None) -> Rows:
         """The rows once everything that may begin has begun."""
         rows = bounded(rows, {name for name, row in known.items() if row.final})
-        self.turn.outputs = {one.name: one.outputs or {} for one in rows.values() if one.phase is Phase.SUCCEEDED}
+        self.turn.outputs = {
+            one.name: one.outputs or {} if one.result is None else whole(self.turn, one)
+            for one in rows.values()
+            if one.phase is Phase.SUCCEEDED
+        }
+        if self.turn.looks:
+            return rows
         rows = {name: fan_adopted(self.turn, row) for name, row in rows.items()}
         if stop is not None:
             rows = {
@@ -138,12 +156,15 @@ class _Planner:
             self.turn.carried.clear()
             self.turn.start.clear()
             self.turn.make.clear()
+            self.turn.items.clear()
             self.turn.arm = self.turn.short = False
             rows = {name: after[name] if name in fresh else row for name, row in rows.items()}
 
     def _stopped(self, before: Row, row: Row, stop: Stop) -> Row:
         if row.name in self.revision.kinds:
             return kind_stopped(self.turn, before, row, self.revision.kinds[row.name], stop)
+        if row.name in self.revision.indexed:
+            return indexed_stopped(self.turn, before, row, stop)
         end = stopped if row.items is None else fan_stopped
         return end(self.turn, before, row, stop)
 
@@ -198,6 +219,8 @@ class _Planner:
             return decided
         if kind is not None:
             return go_on(self.turn, row, kind, rows, outcome)
+        if row.name in self.revision.indexed:
+            return indexed_begun(self.turn, row, outcome)
         if self.revision.steps[row.name].for_each is not None:
             return fan_begun(self.turn, row, outcome)
         return begin(self.turn, row, outcome)

@@ -14,6 +14,7 @@ from .attempts import refusal
 from .observe import Object, Observation, State, observe
 from .retry import counted, pause, tried_again
 from .rows import Row
+from .stored import folded, handed_in
 from .times import from_rfc3339, to_rfc3339
 from .turn import Turn
 
@@ -43,6 +44,11 @@ def observed(turn: Turn, row: Row, *, stopping: bool = False) -> Row:
     assert row.job is not None  # noqa: S101 - under_way says so
     job, pods = witnesses(turn, row.job)
     step = turn.inputs.revision.steps[row.name]
+    if step.results == "Endpoint":
+        telling = handed_in(turn, row, step, pods)
+        if telling is None:
+            return row
+        pods = telling
     seen = observe(step, job, pods, proven=row.job in turn.view.proven)
     return judged(turn, row, seen, stopping=stopping)
 
@@ -82,7 +88,7 @@ def judged(turn: Turn, row: Row, seen: Observation, *, stopping: bool = False, s
         turn.prove.append(row.job)
         return row
     if seen.state is State.SUCCEEDED:
-        return _succeeded(turn, row, seen)
+        return folded(turn, _succeeded(turn, row, seen))
     if seen.state is State.FAILED:
         return failed(turn, row, step, seen, last=stopping)
     return row if stopping else _active(turn, row, step, seen, since)

@@ -90,6 +90,7 @@ class Agents:
         runs_role: ClusterRole with what the operator needs for secrets of runs and to act as their ServiceAccount; none
             is bound where empty.
         steps_role: ClusterRole with what the runner may do with other objects; none is bound where empty.
+        results_port: where it takes results of steps; 0 where it takes none.
     """
 
     runner: str
@@ -97,6 +98,7 @@ class Agents:
     operator_namespace: str
     runs_role: str
     steps_role: str = ""
+    results_port: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +155,8 @@ def pieces(environment: Effective, place: Place, agents: Agents, vault: Reach | 
     limits = limit_range(hard, always=place.made)
     if limits is not None:
         out.append(Piece(Type.QUOTA_READY, _object(place, "v1", "LimitRange", "dataops", spec=limits)))
-    for name, spec in policies(environment, vault, every_pod=place.made):
+    results = (agents.operator_namespace, agents.results_port) if agents.results_port else None
+    for name, spec in policies(environment, vault, every_pod=place.made, results=results):
         body = _object(place, "networking.k8s.io/v1", "NetworkPolicy", name, spec=spec)
         out.append(Piece(Type.NETWORK_READY, body))
     out += [Piece(Type.TARGETS_READY, body) for body in _claims(environment, place)]

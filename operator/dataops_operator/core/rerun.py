@@ -1,7 +1,8 @@
 """A run that is done again: what of the one before it begins with, and which of its steps it takes over.
 
 A step is run again if it has not succeeded, if it is asked for, if it uses a parameter that has changed or what the
-run before left in a workspace of its own, or if it follows one that is run again. The rest is taken over with its
+run before left in a workspace of its own, if outputs of it are too large for its row and so go with that run, or if it
+follows one that is run again. The rest is taken over with its
 outputs, once, when the new run begins: nothing depends on the old one afterwards.
 """
 
@@ -123,6 +124,7 @@ def rows(revision: Revision, fixed: Pinned, asked: Rerun, before: Before) -> tup
             or name in named
             or name in revision.final
             or any(one.step in again for one in revision.follows[name])
+            or (row is not None and row.result is not None)
             or _left_behind(revision, step)
             or _uses(revision, step, changed)
         ):

@@ -14,6 +14,7 @@ from ..api.parameter import Parameter
 from ..api.pipeline import Defaults, PipelineSpec
 from ..api.step import Retry, Step
 from .graph import Dependency, dependencies, placed, topological
+from .items import is_indexed
 from .stages import stages
 from .stepfields import Kind, kind_of
 
@@ -39,6 +40,7 @@ class Revision:
         final: names of those of `finally`.
         order: the names, each behind all that it follows.
         templates: the parameters of the templates that were filled in.
+        indexed: names of the steps that are run by one Indexed Job each.
         shared: the stages: names of steps that share a pod, in their order.
         kinds: what those steps are that have no container; empty in most pipelines.
     """
@@ -54,6 +56,8 @@ class Revision:
     shared: tuple[tuple[str, ...], ...] = ()
     rest: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """Of each step of a stage: itself and those behind it, which its Job runs as well."""
+
+    indexed: frozenset[str] = frozenset()
 
     def stage(self, name: str) -> tuple[Step, ...]:
         """The steps that the Job of a step runs."""
@@ -108,8 +112,19 @@ def load_revision(name: str, spec: PipelineSpec, templates: Templates | None = N
     steps = {step.name: step for _, step in placed(spec)}
     kinds = {step.name: kind for _, step in placed(spec) if (kind := kind_of(step)) is not None}
     shared = stages(spec, follows, steps)
-    rest = {one: stage[index:] for stage in shared for index, one in enumerate(stage)}
-    return Revision(name, spec, follows, steps, final, ordered, templates or {}, kinds, shared, rest)
+    return Revision(
+        name,
+        spec,
+        follows,
+        steps,
+        final,
+        ordered,
+        templates or {},
+        kinds=kinds,
+        shared=shared,
+        rest={one: stage[index:] for stage in shared for index, one in enumerate(stage)},
+        indexed=frozenset(name for name, step in steps.items() if is_indexed(step)),
+    )
 
 
 def read_revision(name: str, data: Mapping[str, Any]) -> Revision:

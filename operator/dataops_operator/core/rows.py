@@ -52,6 +52,10 @@ class Row:
     """Of an approval that is waited for: who may decide; None for whoever may change the run."""
     parts: tuple[Row, ...] | None = field(default=None, compare=False, repr=False)
     """The same as rows, where they are at hand in this turn of planning; in no status."""
+    result: str | None = None
+    """ConfigMap with the step's whole result, where `outputs` has the smaller ones alone."""
+    whole: Mapping[str, Any] | None = field(default=None, compare=False, repr=False)
+    """All of the outputs, where they are at hand in this turn of planning; in no status."""
     held: tuple[str, str] | None = None
     """Why the attempt that is due does not begin, as reason and message, where the row tells of the one before; of
     this moment, and in no status."""
@@ -102,6 +106,7 @@ class Row:
             outputs=raw.get("outputs"),
             items=raw.get("items"),
             approvers=raw.get("approvers"),
+            result=raw.get("result"),
         )
 
     def to_status(self) -> dict[str, Any]:
@@ -125,6 +130,7 @@ class Row:
             "items": dict(self.items) if self.items else None,
             "approvers": self.approvers,
             "outputs": dict(self.outputs) if self.outputs else None,
+            "result": self.result,
         }
         return {key: value for key, value in values.items() if value is not None}
 

@@ -20,6 +20,7 @@ from .jobs import build_job
 from .plan import Refusal
 from .progress import POLL
 from .rows import Row, held, skipped
+from .stored import NO_ENDPOINT, with_endpoint
 from .templating import TemplateError
 from .times import from_rfc3339, to_rfc3339
 from .turn import Turn
@@ -56,7 +57,8 @@ def _asked(turn: Turn, row: Row, when: str, rows: Rows, outcome: Phase | None) -
     """The row of a step whose condition does not hold, or cannot be told; None where it holds."""
     try:
         expression = compile_expression(when, EXPRESSION_ROOTS)
-        if holds(expression, turn.inputs.variables(named_steps(expression.references, rows), outcome)):
+        named = named_steps(expression.references, rows, turn.outputs)
+        if holds(expression, turn.inputs.variables(named, outcome)):
             return None
     except ExpressionError as error:
         text = f"when: {error}"
@@ -79,12 +81,17 @@ def _start(turn: Turn, row: Row, step: Step, attempt: int, outcome: Phase | None
             return _unarmed(turn, row, attempt, armed)
         armed = None
     now = to_rfc3339(turn.now)
+    endpoint = turn.inputs.endpoint
+    if step.results == "Endpoint" and endpoint is None:
+        return row.anew(Phase.FAILED, Reason.RESULTS_UNAVAILABLE, NO_ENDPOINT, finished_at=now)
     try:
         body, stage = _job(turn, stage, attempt, armed, outcome, row.out_of_memory, item)
     except TemplateError as error:
         return row.anew(Phase.FAILED, Reason.INVALID_TEMPLATE, str(error), finished_at=now)
     except ImageError as error:
         return row.anew(Phase.FAILED, Reason.IMAGE_NOT_ALLOWED, str(error), finished_at=now)
+    if step.results == "Endpoint" and endpoint is not None:
+        body = with_endpoint(body, step, endpoint)
     turn.create.append(body)
     turn.carried |= dict.fromkeys((one.name for one in stage[1:]), name)
     return row.anew(Phase.RUNNING, attempt=attempt, started_at=now, job=name)

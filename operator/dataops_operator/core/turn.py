@@ -10,7 +10,7 @@ from ..api.environment import Vault
 from .inputs import Inputs
 from .names import job_name
 from .objects import ObjectRef
-from .plan import Asked, View
+from .plan import Asked, Gather, View
 from .rows import Row
 
 
@@ -28,6 +28,9 @@ class Turn:
         self.prove: list[str] = []
         self.explain: list[str] = []
         self.look: list[ObjectRef] = []
+        self.gather: list[Gather] = []
+        self.fetch: list[str] = []
+        self.items: list[dict[str, Any]] = []
         self.stop: list[str] = []
         self.start: list[dict[str, Any]] = []
         self.make: list[dict[str, Any]] = []
@@ -39,6 +42,11 @@ class Turn:
         self.arm = False
         self.wakes: list[float] = []
         self.short = False
+
+    @property
+    def looks(self) -> bool:
+        """Whether something is to be looked at more closely before anything is done."""
+        return bool(self.prove or self.explain or self.look or self.gather or self.fetch)
 
     @property
     def vault(self) -> Vault | None:

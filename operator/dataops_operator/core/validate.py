@@ -19,7 +19,7 @@ from ..api.parameter import Parameter, ParameterType
 from ..api.pipeline import Defaults, PipelineSpec, Workspace
 from ..api.step import FailureClass, Resources, Retry, Step
 from . import keyrules, scopes, secretrules
-from .flowrules import fan_out_problems, flow_problems
+from .flowrules import fan_out_problems, flow_problems, indexed_problems, result_problems
 from .graph import own_name, placed, step_references, templated_fields
 from .kindrules import kind_problems
 from .parameters import QUIET, Problem, check
@@ -273,8 +273,10 @@ def _step(path: str, step: Step, spec: PipelineSpec, names: _Names) -> Iterator[
         if "\0" in text:
             yield Problem(f"{path}.{field}", NUL)
     yield from _step_references(path, step, names)
+    yield from result_problems(path, step)
     if step.for_each is not None:
         yield from fan_out_problems(f"{path}.forEach", step.for_each)
+        yield from indexed_problems(path, step)
 
 
 def _container(path: str, step: Step, spec: PipelineSpec) -> Iterator[Problem]:

@@ -99,7 +99,7 @@ def _for_object(turn: Turn, row: Row, condition: ObjectCondition, rows: Rows, ou
 
 def _holds(turn: Turn, when: str, content: object, rows: Rows, outcome: Phase | None) -> bool:
     expression = compile_expression(when, OBJECT_ROOTS)
-    variables = turn.inputs.variables(named_steps(expression.references, rows), outcome)
+    variables = turn.inputs.variables(named_steps(expression.references, rows, turn.outputs), outcome)
     return holds(expression, variables | {"object": content})
 
 

@@ -140,6 +140,12 @@ class Metrics:
             ("verb", "resource", "code"),
             registry=self.registry,
         )
+        self.results = Counter(
+            "dataops_results_total",
+            "Results that pods handed in, by the answer's HTTP status.",
+            ("code",),
+            registry=self.registry,
+        )
         self.vault = VaultMetrics(self.registry)
         self.leader = Gauge("dataops_leader", "1 while this replica leads, else 0.", registry=self.registry)
 

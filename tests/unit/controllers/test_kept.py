@@ -1,8 +1,11 @@
 from typing import Any
 
+import orjson
 import pytest
 
-from dataops_operator.controllers.kept import slim_definition, slim_environment, slim_run
+from dataops_operator.controllers.kept import slim_definition, slim_environment, slim_job, slim_run
+from dataops_operator.controllers.shapes import decode_job
+from dataops_operator.core.observe import is_indexed_job
 
 META = {"name": "x", "namespace": "n", "uid": "u", "resourceVersion": "1", "generation": 1}
 
@@ -44,3 +47,32 @@ def test_many_runs_that_ended_share_what_they_have_in_common() -> None:
         return slim_run(an_object({"revision": revision, "conditions": ENDED}, pipeline="p"))["status"]["revision"]
 
     assert one("".join(["p-", "1"])) is one("".join(["p", "-1"]))
+
+
+def an_indexed_job() -> dict[str, Any]:
+    status = {"completedIndexes": "0-3,7", "failedIndexes": "4", "active": 2, "startTime": "2026-01-05T06:00:00Z"}
+    spec = {"completionMode": "Indexed", "completions": 10, "template": {"spec": {}}}
+    return {"metadata": dict(META), "spec": spec, "status": {**status, "conditions": []}}
+
+
+@pytest.mark.parametrize("watched", [False, True])
+def test_of_an_indexed_job_how_many_items_stand_how_is_kept_in_one_size(watched: bool) -> None:
+    job = an_indexed_job()
+    if watched:
+        kind, job = decode_job(orjson.dumps({"type": "MODIFIED", "object": job}))
+        assert kind == "MODIFIED"
+    kept = slim_job(job)
+    assert kept["status"]["indexes"] == {"total": 10, "active": 2, "succeeded": 5, "failed": 1, "first": [4]}
+    assert "spec" not in kept
+    assert is_indexed_job(kept)
+
+
+def test_of_any_other_job_nothing_is_counted() -> None:
+    job = {"metadata": dict(META), "spec": {"completions": 1}, "status": {"active": 1}}
+    assert slim_job(job)["status"] == {"conditions": []}
+
+
+def test_which_item_a_job_or_a_pod_is_for_is_kept() -> None:
+    labels = {"dataops.dev/run": "r", "dataops.dev/item": "3", "batch.kubernetes.io/job-completion-index": "3"}
+    job = {"metadata": META | {"labels": labels | {"other": "x"}}, "spec": {}, "status": {}}
+    assert slim_job(job)["metadata"]["labels"] == labels, "ends of items become one reconcile by it"

@@ -476,3 +476,31 @@ def test_a_live_run_holds_the_one_whose_work_it_takes_over(world: World, rerun: 
     assert held == (["again"] if rerun == {"of": "r"} else [])
     put(world, run("again", **ended()))
     assert world.runs.by_index(RERUN_OF, "team/r") == []
+
+
+def an_indexed_pod(phase: str, **status: Any) -> Object:
+    labels = {"dataops.dev/run": "r", "dataops.dev/run-uid": "u", "batch.kubernetes.io/job-completion-index": "3"}
+    meta = {"name": "p", "namespace": "team", "uid": "pod", "labels": labels, "resourceVersion": str(next(VERSIONS))}
+    return {"metadata": meta, "spec": {}, "status": {"phase": phase, **status}}
+
+
+def test_of_an_indexed_jobs_pods_those_that_ended_are_not_held_unless_they_may_hold_a_lease(world: World) -> None:
+    assert world.pods.put(an_indexed_pod("Running"))
+    assert world.pods.put(an_indexed_pod("Succeeded")) is not None
+    assert len(world.pods) == 0
+    agent = {"initContainerStatuses": [{"name": "dataops-secrets", "state": {}}]}
+    pod = an_indexed_pod("Succeeded", **agent)
+    pod["metadata"] |= {"uid": "other"}
+    world.pods.put(pod)
+    assert len(world.pods) == 1
+
+
+def test_the_ends_of_an_indexed_jobs_pods_are_looked_at_together_and_its_own_at_once(world: World) -> None:
+    world.child_changed(an_indexed_pod("Running"), None)
+    assert (queue(world).taken(), [key.name for key in queue(world).later]) == ([], ["r"])
+    labels = {"dataops.dev/run": "r", "dataops.dev/run-uid": "u"}
+    status: dict[str, Any] = {"indexes": {"total": 3}, "conditions": []}
+    job = {"metadata": {"name": "j", "namespace": "team", "uid": "j", "labels": labels}, "status": status}
+    done = {**job, "status": {**status, "conditions": [{"type": "Complete", "status": "True"}]}}
+    world.child_changed(job, done)
+    assert queue(world).taken() == ["r"]

@@ -13,6 +13,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import orjson
 from tests.builders import EPOCH, JobBuilder, PipelineBuilder, PodBuilder, a_run, an_environment
 from tests.unit.core.nested import Nested
 
@@ -24,9 +25,11 @@ from dataops_operator.core.approving import may_decide
 from dataops_operator.core.attempts import overstayed
 from dataops_operator.core.credentials import Armed, Hindrance
 from dataops_operator.core.fanout import flat
+from dataops_operator.core.indexedjobs import tally
+from dataops_operator.core.inputs import Endpoint
 from dataops_operator.core.items import tolerated
 from dataops_operator.core.kinds import BEGUN_ONCE
-from dataops_operator.core.names import ATTEMPT_LABEL, ITEM_LABEL, STAGE_LABEL, STEP_LABEL, job_name
+from dataops_operator.core.names import ATTEMPT_LABEL, ITEM_LABEL, STAGE_LABEL, STEP_LABEL, job_name, result_name
 from dataops_operator.core.objects import ObjectRef, Seen
 from dataops_operator.core.plan import Asked, Decided, Plan, Refusal, View
 from dataops_operator.core.planner import plan
@@ -52,13 +55,18 @@ class Cluster:
     """One run of a pipeline, and everything around it."""
 
     def __init__(self, pipeline: PipelineBuilder) -> None:
-        self.inputs = a_run().inputs(pipeline, an_environment(vault={"role": "r", "waitLimit": "1m"}))
+        inputs = a_run().inputs(pipeline, an_environment(vault={"role": "r", "waitLimit": "1m"}))
+        self.inputs = replace(inputs, endpoint=Endpoint("https://results", "ca"))
         self.now = EPOCH
         # What is true.
         self.jobs: dict[str, Object] = {}
         self.pods: dict[str, list[Object]] = {}
         self.turns: dict[str, list[Object]] = {}
         """Of a Job that several steps share: the states of the containers that have ended well."""
+        self.handed_in: dict[str, str] = {}
+        """What steps handed in at the endpoint, by the ConfigMap's name."""
+        self.items: dict[str, list[Object | None]] = {}
+        """Of each Indexed Job, the pod with which each of its items ended."""
         self.created: Counter[str] = Counter()
         self.attempts: Counter[Part] = Counter()
         self.done: dict[Part, Object] = {}
@@ -100,18 +108,21 @@ class Cluster:
             secrets: what comes of it if the run asks for its secrets; None while that is not known.
             room: how many Jobs the environment has room for; None where nothing bounds them.
         """
+        self.budget = crash_after
         if self.verdict is not None:
             self.delete(overstayed((), self.view()))
             self.nested.end_runs()
             return None
-        self.budget = crash_after
         self.adopted = False
         proven: set[str] = set()
         explained: dict[str, str] = {}
         refused: dict[str, Refusal] = {}
-        seen: dict[ObjectRef, Seen] = {}
+        objects: dict[ObjectRef, Seen] = {}
+        gathered: dict[str, dict[int, Object]] = {}
+        results: dict[str, str | None] = {}
         for _ in range(TURNS):
-            view = self.view(proven=frozenset(proven), refused=refused, explained=explained, room=room, objects=seen)
+            seen: dict[str, Any] = {"proven": frozenset(proven), "refused": refused, "explained": explained}
+            view = self.view(**seen, room=room, gathered=gathered, results=results, objects=objects)
             made = plan(self.inputs, self.rows, view, self.now, self.asked)
             assert room is None or len(made.create) <= room, "more Jobs than there is room for"
             if made.arm:
@@ -122,8 +133,12 @@ class Cluster:
                 continue
             if made.looks:
                 assert not [*made.create, *made.start, *made.make], "nothing is done before the proof"
-                seen |= {about: self.nested.look(about) for about in made.look}
+                objects |= {about: self.nested.look(about) for about in made.look}
                 assert made.verdict is None
+                results |= {name: self.handed_in.get(name) for name in made.fetch}
+                for one in made.gather:
+                    ends = dict(enumerate(self.items.get(one.job, ())))
+                    gathered[one.job] = {index: pod for index, pod in ends.items() if pod is not None}
                 for name in made.prove:
                     self.sync(name)
                 proven |= set(made.prove)
@@ -142,7 +157,7 @@ class Cluster:
             if not conflict:
                 self.write(made)
                 if not self.adopted:  # what was adopted may itself be news
-                    self.check_idempotent(made, proven, refused, explained, room, seen)
+                    self.check_idempotent(made, proven, refused, explained, room, results, objects)
                 self.stop(made.stop)
                 self.nested.steer(made.steer)
                 self.delete(made.delete)
@@ -157,7 +172,9 @@ class Cluster:
             self.budget -= 1
 
     def create(self, bodies: Collection[Object], made: Plan) -> None:
-        """Create Jobs; one that is there is adopted."""
+        """Create Jobs, and before them the items of Indexed ones; one that is there is adopted."""
+        for _ in made.items:
+            self.spend()
         for body in bodies:
             name = body["metadata"]["name"]
             self.spend()
@@ -175,6 +192,11 @@ class Cluster:
                 )
                 self.check_begin(step, made)
                 self.turns[name] = []
+                self.check_values(body)
+                if body["spec"].get("completionMode") == "Indexed":
+                    self.items[name] = [None] * body["spec"]["completions"]
+                    held = {key for one in made.items for key in one["data"]}
+                    assert held >= {str(index) for index in range(len(self.items[name]))}, "items without a file"
                 self.jobs[name] = JobBuilder.of(body, self.now - EPOCH).build()
                 del self.jobs[name]["spec"]
             else:
@@ -221,6 +243,14 @@ class Cluster:
             return self.now >= begun + parse_duration(step.wait.duration)
         return self.now >= from_rfc3339(step.wait.until or "")
 
+    def check_values(self, body: Object) -> None:
+        """What a step uses of another reaches it whole, however little of it the status shows."""
+        step = self.inputs.revision.steps[body["metadata"]["labels"][STEP_LABEL]]
+        used = [text.split(".")[1] for text in step.args or ()]
+        for name, value in zip(used, body["spec"]["template"]["spec"]["containers"][0].get("args") or (), strict=True):
+            if (name, None) in self.done:
+                assert value == self.done[name, None]["n"], f"{step.name} got another output of {name}"
+
     def truly_done(self, row: Row) -> bool:
         """Whether a step has succeeded, whatever the status says; of a fan-out, enough of its items."""
         if self.inputs.revision.kinds.get(row.name) in BEGUN_ONCE:
@@ -254,6 +284,7 @@ class Cluster:
         for row in made.rows:
             old = before.get(row.name)
             assert old is None or not old.final or old == row, f"I2: {row.name} had ended: {old} became {row}"
+            assert row.reason != Reason.INVALID_TEMPLATE, f"what {row.name} uses was there: {row.message}"
             lost = row.reason == Reason.JOB_DELETED and row != old
             assert not lost or row.job not in self.jobs, f"a stale cache was believed: {row}"
             assert old is None or row.attempt >= old.attempt or row.phase is Phase.SKIPPED, f"attempts go back: {row}"
@@ -303,6 +334,8 @@ class Cluster:
                 self.cached_pods.pop(held["metadata"]["uid"], None)
             return
         self.cached_jobs[name] = {"metadata": job["metadata"], "status": copy.deepcopy(job["status"])}
+        if name in self.items:
+            self.cached_jobs[name]["status"]["indexes"] = self.tally(name)
         self.cached_pods[job["metadata"]["uid"]] = copy.deepcopy(self.pods.get(name, []))
 
     # What must hold of every plan.
@@ -342,15 +375,19 @@ class Cluster:
         refused: dict[str, Refusal],
         explained: dict[str, str],
         room: int | None,
-        seen: dict[ObjectRef, Seen],
+        results: dict[str, str | None],
+        objects: dict[ObjectRef, Seen],
     ) -> None:
         """Planning on the plan's own result does nothing more."""
-        view = self.view(proven=frozenset(proven), refused=refused, explained=explained, room=room, objects=seen)
+        results = {**results, **{row.result: self.handed_in[row.result] for row in made.rows if row.result}}
+        seen: dict[str, Any] = {"proven": frozenset(proven), "refused": refused, "explained": explained}
+        view = self.view(**seen, room=room, results=results, objects=objects)
         again = plan(self.inputs, self.rows, view, self.now, self.asked)
         if (again.explain or again.look) and not again.prove:  # of what was just created nothing is known
             return
         assert not [*again.create, *again.start, *again.make], "planning again creates more"
         assert not again.prove, "planning again asks for a proof"
+        assert not again.gather, "planning again reads what items left"
         assert tuple(Row.from_status(row.to_status()) for row in again.rows) == self.rows, "planning again changes rows"
 
     def check_end(self) -> None:
@@ -366,7 +403,9 @@ class Cluster:
                 if self.inputs.revision.kinds.get(row.name) in BEGUN_ONCE:
                     continue
                 if row.items is None and row.message != "no items":
-                    assert (row.outputs or {}) == self.done[row.name, None]
+                    told = orjson.loads(self.handed_in[row.result])["outputs"] if row.result else row.outputs or {}
+                    assert told == self.done[row.name, None]
+                    assert not row.result or row.outputs is None
                 elif row.items is not None:
                     self.check_gathered(row)
             elif row.phase is Phase.SKIPPED and row.name not in unseen:
@@ -381,13 +420,14 @@ class Cluster:
             assert one.disruptions <= policy.infrastructure + 1, one
 
     def check_gathered(self, row: Row) -> None:
-        """A fan-out's outputs are those of its items that were seen to succeed, in their order."""
+        """A fan-out's outputs are those of its items, in their order."""
+        missed = {one.item for one in self.flat() if one.name == row.name and one.phase is not Phase.SUCCEEDED}
         for declared in self.inputs.revision.steps[row.name].outputs or ():
-            for one in self.flattened((row,)):
-                assert one.item is not None
-                value = (row.outputs or {}).get(declared.name, [None] * 99)[one.item]
-                seen = one.phase is Phase.SUCCEEDED
-                assert value == (self.done[one.name, one.item].get(declared.name) if seen else None), (row, one)
+            for index in range((row.items or {})["total"]):
+                if row.job is None and index in missed:  # it may have succeeded, and its Job been deleted unseen
+                    continue
+                value = (row.outputs or {}).get(declared.name, [None] * 99)[index]
+                assert value == self.done.get((row.name, index), {}).get(declared.name), (row, index)
 
     # The world.
 
@@ -397,7 +437,7 @@ class Cluster:
 
     def ended(self, name: str) -> bool:
         """Whether a Job's end is certain."""
-        phases = {pod["status"]["phase"] for pod in self.pods.get(name, ())}
+        phases = {pod["status"]["phase"] for pod in self.pods.get(name, ())} if name not in self.items else set()
         return bool(phases & {"Succeeded", "Failed"}) or "conditions" in self.jobs[name]["status"]
 
     def members(self, name: str) -> list[str]:
@@ -466,9 +506,63 @@ class Cluster:
         step, part = self.step_of(name), self.part_of(self.jobs[name])
         declared = self.inputs.revision.steps[step].outputs or ()
         outputs = {} if silent else {one.name: f"{name}/{one.name}" for one in declared}
-        self.pod(name, lambda pod: pod.succeeded(outputs, began=self.seconds(), ended=self.seconds()))
+        if name in self.items:
+            pod = PodBuilder(step).succeeded(outputs, began=self.seconds(), ended=self.seconds())
+            index = self.item_ends(name, pod.build())
+            if not silent or not declared:
+                self.done[step, index] = outputs
+            return
+        if self.inputs.revision.steps[step].results == "Endpoint" and outputs:
+            outputs = {key: value * 100 for key, value in outputs.items()}  # more than the status shows
+            self.handed_in[result_name(name, step)] = orjson.dumps({"outputs": outputs}).decode()
+            self.pod(name, lambda pod: pod.succeeded(began=self.seconds(), ended=self.seconds()))
+        else:
+            self.pod(name, lambda pod: pod.succeeded(outputs, began=self.seconds(), ended=self.seconds()))
         if not silent or not declared:
             self.done[part] = outputs
+
+    def fail(self, name: str, change: Callable[[PodBuilder], PodBuilder], *, again: bool) -> None:
+        """A pod ends badly.
+
+        Args:
+            name: of its Job.
+            change: how.
+            again: whether an Indexed Job has another pod for the item.
+        """
+        if name not in self.items:
+            self.pod(name, change)
+        elif again:
+            self.pods[name] = []
+        else:
+            self.item_ends(name, change(PodBuilder(self.step_of(name))).build())
+
+    def item_ends(self, name: str, pod: Object) -> int:
+        """The next item of an Indexed Job ends; its position. The Job controller draws its conclusion."""
+        items = self.items[name]
+        index = items.index(None)
+        items[index] = pod
+        self.pods[name] = []
+        fan = self.inputs.revision.steps[self.step_of(name)].for_each
+        assert fan is not None
+        bad = sum(1 for one in items if one is not None and one["status"]["phase"] == "Failed")
+        builder = JobBuilder()
+        builder.body = self.jobs[name]
+        if fan.fail_fast and bad > tolerated(fan, len(items)):
+            builder.failed("MaxFailedIndexesExceeded", seconds=self.seconds())
+        elif None not in items:
+            builder.failed("FailedIndexes", seconds=self.seconds()) if bad else builder.complete(self.seconds())
+        return index
+
+    def tally(self, name: str) -> Object:
+        """What the cache keeps of where an Indexed Job's items stand."""
+        ends: dict[str, list[str]] = {"Succeeded": [], "Failed": []}
+        for index, pod in enumerate(self.items[name]):
+            if pod is not None:
+                ends[pod["status"]["phase"]].append(str(index))
+        told = {"completedIndexes": ",".join(ends["Succeeded"]), "failedIndexes": ",".join(ends["Failed"])}
+        active = len(self.pods.get(name, ()))
+        status = {**self.jobs[name]["status"], **told, "active": active}
+        return tally({"spec": {"completions": len(self.items[name])}, "status": status})
 
     def settle(self, name: str) -> None:
         """The Job controller draws the conclusion from a pod that has ended."""
@@ -488,3 +582,4 @@ class Cluster:
         """A Job goes, with its pods."""
         del self.jobs[name]
         self.pods.pop(name, None)
+        self.items.pop(name, None)

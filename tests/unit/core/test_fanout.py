@@ -245,6 +245,12 @@ def test_so_many_failures_as_are_tolerated_fail_nothing() -> None:
     assert row.outputs == {"n": ["x", None, "x"]}
 
 
+def test_outputs_of_items_that_all_failed_and_were_tolerated_are_there_and_empty() -> None:
+    pipeline = carriers("AA", each={"tolerate": 1}, outputs=[{"name": "n"}])
+    made = turned(pipeline, planned(pipeline, []), seen((0, BAD)))
+    assert (made.rows[0].phase, made.rows[0].outputs) == (Phase.SUCCEEDED, {"n": [None]})
+
+
 def test_only_the_items_that_failed_are_tried_again() -> None:
     pipeline = carriers(retry={"limit": 1, "backoff": {"initial": "10s"}})
     made = turned(pipeline, planned(pipeline, []), seen((0, GOOD), (1, BAD), (2, GOOD)), now=9)

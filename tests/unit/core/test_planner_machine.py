@@ -22,7 +22,7 @@ SEALED = Hindrance(Reason.VAULT_UNAVAILABLE, "sealed")
 FORBIDDEN = Hindrance(Reason.VAULT_FORBIDDEN, "no", final=True)
 WHENS = st.sampled_from([None, None, None, None, "1 > 0", "false", "[1][3] == 1"])
 FANS = st.fixed_dictionaries(
-    {"items": st.sampled_from([[], [1], [1, 2], ["a", "b", "c"]])},
+    {"items": st.sampled_from([[], [1], [1, 2], ["a", "b", "c"]]), "mode": st.sampled_from(["Jobs", "Indexed"])},
     optional={
         "parallelism": st.sampled_from([1, 2]),
         "failFast": st.booleans(),
@@ -61,6 +61,20 @@ JOBLESS: st.SearchStrategy[dict[str, Any]] = st.sampled_from(
 )
 
 
+def _jobless(
+    draw: st.DrawFn, builder: PipelineBuilder, name: str, fields: dict[str, Any], used: str | None
+) -> list[str]:
+    """Add a step without a container; its name where it has an output."""
+    kind = draw(JOBLESS)
+    if fields.pop("args"):
+        fields["needs"] = [*fields["needs"], used] if used not in fields["needs"] else fields["needs"]
+    if "approval" not in kind and "wait" not in kind:
+        fields["retry"] = draw(RETRIES)
+    told = "pipeline" in kind and draw(st.booleans())
+    builder.jobless(name, **kind, **fields, **({"outputs": [{"name": "n"}]} if told else {}))
+    return [name] if told else []
+
+
 @st.composite
 def pipelines(draw: st.DrawFn) -> PipelineBuilder:
     """A small graph; some steps declare an output, which some of those behind them use."""
@@ -77,20 +91,14 @@ def pipelines(draw: st.DrawFn) -> PipelineBuilder:
             fields["after"] = [{"step": draw(st.sampled_from(free)), "on": str(draw(st.sampled_from(On)))}]
         fields["when"] = draw(WHENS)
         if draw(st.integers(0, 3)) == 0:
-            kind = draw(JOBLESS)
-            if fields.pop("args"):
-                fields["needs"] = [*needs, used] if used not in needs else needs
-            if "approval" not in kind and "wait" not in kind:
-                fields["retry"] = draw(RETRIES)
-            if "pipeline" in kind and draw(st.booleans()):
-                fields["outputs"] = [{"name": "n"}]
-                with_output.append(NAMES[index])
-            builder.jobless(NAMES[index], **kind, **fields)
+            with_output += _jobless(draw, builder, NAMES[index], fields, used)
             continue
-        if draw(st.integers(0, 3)) == 0:
+        if draw(st.integers(0, 2)) == 0:
             fields["forEach"] = draw(FANS)
         if draw(st.booleans()):
             fields["outputs"] = [{"name": "n"}]
+            if "forEach" not in fields and draw(st.booleans()):
+                fields["results"] = "Endpoint"
             with_output.append(NAMES[index])
         if draw(st.integers(0, 3)) == 0:
             fields["secrets"] = [{"name": "x"}]
@@ -195,10 +203,8 @@ class Runs(RuleBasedStateMachine):
     @precondition(lambda self: self.cluster.live())
     def pod_fails(self, index: int, how: str) -> None:
         began = self.cluster.seconds()
-        self.cluster.pod(
-            self.one_of(self.cluster.live(), index),
-            lambda pod: _fail(pod, how, began),
-        )
+        name = self.one_of(self.cluster.live(), index)
+        self.cluster.fail(name, lambda pod: _fail(pod, how, began), again=how in ("drained", "lost"))
 
     @rule(index=st.integers(0, 9), how=st.sampled_from(["runs", "new", "no image", "unschedulable"]))
     @precondition(lambda self: self.cluster.live())

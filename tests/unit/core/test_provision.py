@@ -25,7 +25,7 @@ from dataops_operator.core.drift import mend, must_be_remade
 from dataops_operator.core.lifetime import expires_at, warn_at
 from dataops_operator.core.limits import limit_range
 from dataops_operator.core.namespaces import may_be_made
-from dataops_operator.core.network import Reach, peer_of, unnamed_hosts
+from dataops_operator.core.network import Reach, peer_of, policies, unnamed_hosts
 from dataops_operator.core.provision import Agents, Piece, is_made, namespace_body, pieces
 from dataops_operator.core.quantities import format_quantity, parse_quantity
 from dataops_operator.core.times import from_rfc3339
@@ -358,3 +358,14 @@ def test_the_end_is_told_a_tenth_of_the_life_before_it_within_bounds(ttl: str, n
     created = "2026-01-01T00:00:00Z"
     assert expires_at(created, ttl) - warn_at(created, ttl) == notice
     assert expires_at(created, "72h") == from_rfc3339("2026-01-04T00:00:00Z")
+
+
+def test_pods_that_hand_in_results_and_no_others_are_let_out_to_the_endpoint() -> None:
+    found = dict(policies(in_effect(an_environment()), None, every_pod=True, results=("dataops-system", 8443)))
+    policy = found["dataops-results"]
+    labels = {"app.kubernetes.io/managed-by": "dataops-operator", "dataops.dev/results": "endpoint"}
+    assert policy["podSelector"] == {"matchLabels": labels}
+    (rule,) = policy["egress"]
+    assert rule["to"] == [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "dataops-system"}}}]
+    assert [port["port"] for port in rule["ports"]] == [8443]
+    assert "dataops-results" not in dict(policies(in_effect(an_environment()), None, every_pod=True))

@@ -146,6 +146,12 @@ def test_what_lies_in_a_workspace_of_the_run_is_made_again() -> None:
     assert runs_again(again(ended(kept, "a", "c", parameters=[]), kept)) == "c"
 
 
+def test_results_that_go_with_the_run_before_are_made_again() -> None:
+    old = ended(chain(), "land count tidy", "check")
+    old["status"]["steps"][0] |= {"result": "old-land-result"}
+    assert runs_again(again(old)) == "land count check publish tidy"
+
+
 def test_values_and_the_time_are_those_of_the_run_before_with_their_origin() -> None:
     fixed, _ = again(FAILED, parameters=[{"name": "limit", "value": 9}])
     assert [(one.name, one.value, one.origin) for one in fixed.parameters] == [

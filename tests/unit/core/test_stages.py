@@ -39,6 +39,7 @@ def chain(*names: str, fuse: str | None = "Auto", **of: dict[str, Any]) -> Pipel
         pytest.param(chain(*"abc", b={"when": "true"}), [], id="a condition stands between"),
         pytest.param(chain(*"abc", b={"forEach": {"items": [1]}}), [], id="a fan-out stands between"),
         pytest.param(chain(*"ab").step("c", image=None, command=None, needs=["b"], approval={}), ["ab"], id="a person"),
+        pytest.param(chain(*"abc", c={"results": "Endpoint", "outputs": OUT}), ["ab"], id="results of its own way"),
         pytest.param(chain(*"abc", c={"needs": ["a"]}), [], id="a fork"),
         pytest.param(chain(*"abc", c={"needs": ["a", "b"]}), [], id="a step that needs two"),
         pytest.param(chain(*"ab", b={"needs": [], "after": [{"step": "a", "on": "Completed"}]}), [], id="any end"),

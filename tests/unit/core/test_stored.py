@@ -1,0 +1,137 @@
+"""Results that steps hand in at the operator's endpoint: the way there, and how a run has them."""
+
+from dataclasses import replace
+from typing import Any
+
+import orjson
+import pytest
+from tests.builders import EPOCH, PipelineBuilder, a_job, a_pipeline, a_pod, a_run, a_view
+from tests.unit.core.planning import name_of
+
+from dataops_operator.api.run import Phase
+from dataops_operator.core.inputs import Endpoint
+from dataops_operator.core.names import result_name
+from dataops_operator.core.plan import Plan, View
+from dataops_operator.core.planner import plan
+from dataops_operator.core.rows import Row
+from dataops_operator.core.stored import result_map
+from dataops_operator.core.validate import parse
+
+JOB = name_of("list")
+KEPT = result_name(JOB, "list")
+ENDPOINT = Endpoint("https://results.ops.svc:8443/v1/results", "-----BEGIN CERTIFICATE-----")
+FILES = [f"file-{index}" for index in range(500)]
+TEXT = orjson.dumps({"outputs": {"files": FILES, "n": 500}}).decode()
+
+
+def listing(**fields: Any) -> PipelineBuilder:
+    outputs = [{"name": "files", "type": "Array"}, {"name": "n", "type": "Integer"}]
+    pipeline = a_pipeline().step("list", outputs=outputs, **{"results": "Endpoint", **fields})
+    return pipeline.step("use", args=["$(steps.list.outputs.files)"], when="steps.list.outputs.files.size() == 500")
+
+
+def planned(
+    pipeline: PipelineBuilder,
+    rows: tuple[Row, ...] = (),
+    view: View | None = None,
+    endpoint: Endpoint | None = ENDPOINT,
+) -> Plan:
+    inputs = replace(a_run().inputs(pipeline), endpoint=endpoint)
+    kept = tuple(Row.from_status(orjson.loads(orjson.dumps(row.to_status()))) for row in rows)
+    return plan(inputs, kept, view or View(), EPOCH)
+
+
+def test_the_way_to_the_endpoint_is_in_the_steps_container_alone() -> None:
+    (body,) = planned(listing()).create
+    template = body["spec"]["template"]
+    (container,) = template["spec"]["containers"]
+    env = {one["name"]: one["value"] for one in container["env"]}
+    assert env["DATAOPS_RESULTS_URL"] == "https://results.ops.svc:8443/v1/results/list"
+    (volume,) = [one for one in template["spec"]["volumes"] if one["name"] == "results"]
+    token, ca = volume["projected"]["sources"]
+    assert token["serviceAccountToken"] == {"audience": "dataops-results", "expirationSeconds": 3600, "path": "token"}
+    assert template["metadata"]["annotations"]["dataops.dev/results-ca"] == ENDPOINT.ca
+    assert "dataops.dev/results-ca" in ca["downwardAPI"]["items"][0]["fieldRef"]["fieldPath"]
+    assert template["metadata"]["labels"]["dataops.dev/results"] == "endpoint"
+    assert {"name": "results", "mountPath": "/dataops/results", "readOnly": True} in container["volumeMounts"]
+    assert template["spec"]["automountServiceAccountToken"] is False
+
+
+@pytest.mark.parametrize("how", [None, "Message"])
+def test_a_step_that_asks_for_nothing_gets_no_token(how: str | None) -> None:
+    (body,) = planned(listing(results=how)).create
+    assert "results" not in str(body["spec"]["template"]["spec"]["volumes"])
+
+
+def test_without_an_endpoint_the_step_fails_and_says_what_to_do() -> None:
+    made = planned(listing(), endpoint=None)
+    assert (made.rows[0].phase, made.rows[0].reason, made.create) == (Phase.FAILED, "ResultsUnavailable", ())
+    assert "results.enabled" in (made.rows[0].message or "")
+
+
+def ended(message: str = "", **more: Any) -> View:
+    return a_view((a_job(JOB), [a_pod("list").succeeded(message=message)]), **more)
+
+
+def test_what_was_handed_in_is_read_before_the_step_is_judged() -> None:
+    first = planned(listing(), planned(listing()).rows, ended())
+    assert (first.fetch, first.create, first.rows[0].phase) == ((KEPT,), (), Phase.RUNNING)
+    made = planned(listing(), planned(listing()).rows, ended(results={KEPT: TEXT}))
+    row = made.rows[0].to_status()
+    assert (row["phase"], row["outputs"], row["result"]) == ("Succeeded", {"n": 500}, KEPT)
+    (use,) = made.create
+    assert orjson.loads(use["spec"]["template"]["spec"]["containers"][0]["args"][0]) == FILES
+    assert len(orjson.dumps(row)) < 500
+
+
+def test_an_operator_that_started_anew_reads_it_again() -> None:
+    pipeline = listing()
+    row = Row("list", Phase.SUCCEEDED, attempt=1, job=JOB, outputs={"n": 500}, result=KEPT)
+    assert planned(pipeline, (row,)).fetch == (KEPT,)
+    made = planned(pipeline, (row,), View(results={KEPT: TEXT}))
+    assert orjson.loads(made.create[0]["spec"]["template"]["spec"]["containers"][0]["args"][0]) == FILES
+
+
+def test_a_result_that_was_deleted_leaves_what_the_status_shows() -> None:
+    row = Row("list", Phase.SUCCEEDED, attempt=1, job=JOB, outputs={"n": 500}, result=KEPT)
+    made = planned(listing(), (row,), View(results={KEPT: None}))
+    assert (made.rows[1].phase, made.rows[1].reason) == (Phase.FAILED, "ExpressionFailed")
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "phase", "reason"),
+    [
+        (None, '{"outputs": {"files": [], "n": 0}}', Phase.SUCCEEDED, None),
+        (None, "", Phase.FAILED, "MissingOutput"),
+        ('{"outputs": {"files": [], "n": "many"}}', "", Phase.FAILED, "InvalidResult"),
+        ('{"outputs": {"files": [1], "n": 1}}', '{"outputs": {}}', Phase.SUCCEEDED, None),
+    ],
+)
+def test_a_result_counts_as_one_in_the_file_does(
+    text: str | None, message: str, phase: Phase, reason: str | None
+) -> None:
+    row = planned(
+        listing(), planned(listing()).rows, ended(message, results={KEPT: text}, proven=frozenset({JOB}))
+    ).rows[0]
+    assert (row.phase, row.reason, row.result) == (phase, reason, None)
+
+
+def test_a_pod_that_failed_is_judged_by_its_own_words() -> None:
+    view = a_view((a_job(JOB), [a_pod("list").failed(3)]), proven=frozenset({JOB}))
+    made = planned(listing(), planned(listing()).rows, view)
+    assert (made.fetch, made.rows[0].reason) == ((), "Error")
+
+
+def test_it_is_kept_as_the_runs_own_and_can_never_change() -> None:
+    owner = {"apiVersion": "dataops.dev/v1alpha1", "kind": "PipelineRun", "name": "r", "uid": "u", "controller": True}
+    job = {"metadata": {"name": "j", "namespace": "team", "ownerReferences": [owner]}}
+    made = result_map(job, "list", TEXT)
+    assert made["metadata"]["ownerReferences"] == [owner]
+    assert (made["immutable"], made["data"], made["metadata"]["namespace"]) == (True, {"result": TEXT}, "team")
+    assert made["metadata"]["name"] == result_name("j", "list") != result_name("j", "other")
+
+
+def test_items_hand_in_nothing() -> None:
+    pipeline = a_pipeline().step("f", forEach={"range": {"to": 2}}, results="Endpoint")
+    (problem,) = parse(pipeline.build()["spec"])[1]
+    assert problem.path == "spec.steps[0].results"
