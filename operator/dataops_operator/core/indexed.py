@@ -88,7 +88,7 @@ def indexed_stopped(turn: Turn, before: Row, row: Row, stop: Stop) -> Row:
     return replace(row, items={**row.items, "active": 0}) if row.final and row.items else row
 
 
-def _ended(row: Row, phase: Phase, reason: Reason | None, message: str | None, at: str) -> Row:
+def _ended(row: Row, phase: Phase, reason: str | None, message: str | None, at: str) -> Row:
     items = {**row.items, "active": 0} if row.items else None
     return replace(row, phase=phase, reason=reason, message=message, finished_at=at, items=items)
 
