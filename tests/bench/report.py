@@ -30,6 +30,13 @@ ASKED_AGAIN = 0.01
 """Share of the runs of which one request may be made again: Vault answered too late, and the first may not count."""
 FUSED = ", fused"
 """Behind the name of a load whose runs have one pod each; the rival's figures for it are those without."""
+RATES = (
+    ("300 at once", True, 1200),
+    ("300 at once, fused", True, 2400),
+    ("300 at once", False, 80),
+    ("300 at once, fused", False, 240),
+)
+"""Runs a minute that are budgeted, by load and whether the Job controller is tuned."""
 WIDTH = 120
 COLUMNS = (
     "load",
@@ -53,7 +60,54 @@ def table(costs: Sequence[Cost]) -> str:
         if plain == load or plain not in {cost.load for cost in costs}:
             lines += [_row(load, *_theirs(argo["name"], row)) for row in theirs]
     notes = [textwrap.fill(note, WIDTH, break_on_hyphens=False) for note in _notes(costs, argo)]
-    return "\n".join([*lines, "", *notes])
+    return "\n".join([*lines, "", *_budgets(costs), "", *notes])
+
+
+def _budgets(costs: Sequence[Cost]) -> list[str]:
+    """The budgets of these loads, what was seen, and by how much one was missed."""
+    by_load = {(cost.load, cost.tuned): cost for cost in costs}
+    lines = [_row("budget", "at most / at least", "seen", ""), "|---|---|---|---|"]
+
+    def line(what: str, bound: float, unit: str, seen: float, *, least: bool = False) -> None:
+        missed = seen < bound if least else seen > bound
+        by = abs(seen - bound) / bound if bound else 0
+        told = f"missed by {by:.0%}" if missed else "kept"
+        lines.append(_row(what, f"{'≥' if least else '≤'} {bound:,g}{unit}", f"{seen:,.{_digits(seen)}f}{unit}", told))
+
+    if plain := [cost for cost in costs if not cost.vault and not cost.fused]:
+        line(f"API writes, a run of {STEPS} steps", WRITES_ALLOWED, "", max(cost.writes_max for cost in plain))
+    if fused := [cost for cost in costs if cost.fused]:
+        line("API writes, the same in one pod", WRITES_FUSED, "", max(cost.writes_max for cost in fused))
+    if (paced := by_load.get(("240 a minute", True))) is not None and not math.isnan(paced.delay_p50):
+        line("step delay at 240 a minute, p50", 30, " ms", paced.delay_p50 * 1000)
+        line("step delay at 240 a minute, p99", 100, " ms", paced.delay_p99 * 1000)
+    for load, tuned, least in RATES:
+        if (cost := by_load.get((load, tuned))) is not None:
+            line(f"runs a minute, {load}, {_world(cost)}", least, "", cost.runs_per_minute, least=True)
+    if (cost := by_load.get(("300 at once", True))) is not None:
+        line("CPU of the operator, a run", 15, " ms", cost.operator_cpu_ms)
+        line("CPU of the API server, a run: half of the rival's", 90, " ms", cost.api_cpu_ms)
+    if plain:
+        line("memory of the operator, idle", 80, " MB", max(cost.rss_idle_mb for cost in plain))
+    line("writes after a restart, nothing having changed", 0, "", sum(sum(cost.idle_writes.values()) for cost in costs))
+    return [*lines, *_bounded_by(by_load.get(("300 at once", True)))]
+
+
+def _bounded_by(cost: Cost | None) -> list[str]:
+    """Why so many runs a minute are no more: what they would take of the machine."""
+    if cost is None or cost.runs_per_minute >= RATES[0][2]:
+        return []
+    cores = RATES[0][2] / 60 * (cost.api_cpu_ms + cost.operator_cpu_ms) / 1000
+    text = (
+        f"Runs a minute are bounded by the processors here: at {RATES[0][2]:,} a minute the API server and the operator "
+        f"alone would take {cores:.1f} of the {os.cpu_count()} cores, which etcd, the Job controller and the player "
+        "need, too."
+    )
+    return ["", textwrap.fill(text, WIDTH, break_on_hyphens=False)]
+
+
+def _digits(value: float) -> int:
+    return 1 if 0 < value < 100 and value != int(value) else 0
 
 
 def write_readme(readme: Path, text: str) -> None:

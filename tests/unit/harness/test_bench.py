@@ -146,6 +146,16 @@ def test_a_disturbed_measurement_says_so() -> None:
     assert "Disturbed: other processes took up to 40%" in report.table([replace(COST, foreign_share=0.4)])
 
 
+def test_budgets_are_told_with_what_was_seen_and_by_how_much_one_was_missed() -> None:
+    slow = replace(COST, load="300 at once", runs=300, runs_per_minute=900, operator_cpu_ms=18)
+    text = report.table([slow, replace(COST, load="300 at once, fused", fused=True, writes_max=5)])
+    assert "| API writes, a run of 3 steps | ≤ 9 | 9 | kept |" in text
+    assert "| API writes, the same in one pod | ≤ 6 | 5 | kept |" in text
+    assert "| runs a minute, 300 at once, Job controller tuned | ≥ 1,200 | 900 | missed by 25% |" in text
+    assert "| CPU of the operator, a run | ≤ 15 ms | 18 ms | missed by 20% |" in text
+    assert "at 1,200 a minute the API server and the operator alone would take 2.0 of the" in " ".join(text.split())
+
+
 def test_slowness_breaks_no_promise() -> None:
     assert report.missed([replace(COST, runs_per_minute=1, delay_p50=60)]) == []
 
