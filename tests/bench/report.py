@@ -99,8 +99,8 @@ def _bounded_by(cost: Cost | None) -> list[str]:
         return []
     cores = RATES[0][2] / 60 * (cost.api_cpu_ms + cost.operator_cpu_ms) / 1000
     text = (
-        f"Runs a minute are bounded by the processors here: at {RATES[0][2]:,} a minute the API server and the operator "
-        f"alone would take {cores:.1f} of the {os.cpu_count()} cores, which etcd, the Job controller and the player "
+        f"Runs a minute are bounded by the processors here: at {RATES[0][2]:,} a minute the API server and the operator"
+        f" alone would take {cores:.1f} of the {os.cpu_count()} cores, which etcd, the Job controller and the player "
         "need, too."
     )
     return ["", textwrap.fill(text, WIDTH, break_on_hyphens=False)]

@@ -226,7 +226,8 @@ class Step(ApiModel):
                 "!(has(self.approval) || has(self.wait) || has(self.pipeline) || has(self.resource))"
                 " || !(has(self.script) || has(self.command) || has(self.args) || has(self.image)"
                 " || has(self.template) || has(self.env) || has(self.resources) || has(self.secrets)"
-                " || has(self.workspace) || has(self.podTemplate) || has(self.forEach))",
+                " || has(self.workspace) || has(self.podTemplate) || has(self.forEach)"
+                " || has(self.results))",
                 "a step that is an approval, a wait, a pipeline or a resource has no container and no forEach; remove"
                 " what belongs to it",
             ),

@@ -25,6 +25,7 @@ _OF_CONTAINERS: Final = {
     "workspace": "workspace",
     "podTemplate": "pod_template",
     "forEach": "for_each",
+    "results": "results",
 }
 _OF_WORK: Final = {"outputs": "outputs", "retry": "retry", "startTimeout": "start_timeout"}
 _NOT_SAID: Final = ("name", "generateName", "namespace", "ownerReferences", "finalizers")

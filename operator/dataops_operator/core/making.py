@@ -27,6 +27,7 @@ from .progress import failed
 from .rows import Row, skipped
 from .starting import not_taken
 from .stopping import GRACE, Stop, cut_short
+from .stored import given
 from .templating import TemplateError, fill_deep, references, strings
 from .times import from_rfc3339, to_rfc3339
 from .turn import Turn
@@ -118,6 +119,9 @@ def object_observed(turn: Turn, row: Row, *, stopping: bool) -> Row:
     if seen.content is None or not _ours(turn, seen.content):
         text = f"{about} was deleted"
         return _failed(turn, row, step, FailureClass.INFRASTRUCTURE, Reason.OBJECT_DELETED, text, stopping=stopping)
+    turn.outputs = given(turn, turn.known.values())
+    if turn.fetch:  # what a condition may name was handed in, and is read first
+        return row
     row = _judged(turn, row, step, about, seen.content, stopping=stopping)
     return row if stopping or not row.under_way else _in_time(turn, row, step, about)
 

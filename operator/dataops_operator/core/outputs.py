@@ -44,15 +44,22 @@ RUN_OUTPUTS_LIMIT: Final = 64 * 1024
 """Bytes of what a run as a whole tells."""
 
 
-def run_outputs(inputs: Inputs, rows: Mapping[str, Row]) -> dict[str, Any] | None:
+def run_outputs(
+    inputs: Inputs, rows: Mapping[str, Row], outputs: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any] | None:
     """What a run that has succeeded tells, as its pipeline declares it; None where that declares nothing.
 
     What names a step that was skipped is left out, and so is, from the first on that has no room, what is too large.
+
+    Args:
+        inputs: of the run.
+        rows: where its steps stand.
+        outputs: all outputs of those that have succeeded, also those that are too large for a row.
     """
     declared = inputs.revision.spec.outputs
     if not declared:
         return None
-    steps = {name: row.outputs or {} for name, row in rows.items() if row.phase is Phase.SUCCEEDED}
+    steps = {name: outputs.get(name) or row.outputs or {} for name, row in rows.items() if row.phase is Phase.SUCCEEDED}
     resolve, left, told = inputs.resolver(steps), RUN_OUTPUTS_LIMIT, dict[str, Any]()
     for one in declared:
         try:

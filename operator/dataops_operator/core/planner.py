@@ -28,7 +28,7 @@ from .rows import Row, skipped
 from .sharing import stage_observed
 from .starting import begin, unasked
 from .stopping import Stop, stop_of, stopped
-from .stored import whole
+from .stored import given
 from .times import to_rfc3339
 from .turn import Turn
 
@@ -96,7 +96,7 @@ class _Planner:
             steer=turn.steer,
             make=tuple(turn.make),
             remove=(*turn.remove, *(left_objects(turn, rows) if ended is not None else ())),
-            outputs=run_outputs(turn.inputs, rows) if ended is Phase.SUCCEEDED else None,
+            outputs=run_outputs(turn.inputs, rows, turn.outputs) if ended is Phase.SUCCEEDED else None,
         )
 
     def _shared(self, rows: Rows, known: Rows, stop: Stop | None) -> Rows:
@@ -133,11 +133,7 @@ class _Planner:
     def _advanced(self, rows: Rows, known: Rows, stop: Stop | None) -> Rows:
         """The rows once everything that may begin has begun."""
         rows = bounded(rows, {name for name, row in known.items() if row.final})
-        self.turn.outputs = {
-            one.name: one.outputs or {} if one.result is None else whole(self.turn, one)
-            for one in rows.values()
-            if one.phase is Phase.SUCCEEDED
-        }
+        self.turn.outputs = given(self.turn, rows.values())
         if self.turn.looks:
             return rows
         rows = {name: fan_adopted(self.turn, row) for name, row in rows.items()}

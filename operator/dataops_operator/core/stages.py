@@ -68,7 +68,7 @@ def _joined(spec: PipelineSpec, follows: Follows, steps: Mapping[str, Step]) -> 
 
 def _may(spec: PipelineSpec, step: Step) -> bool:
     """Whether a step may share a pod at all."""
-    plain = step.when is None and step.for_each is None and kind_of(step) is None and step.results is None
+    plain = step.when is None and step.for_each is None and kind_of(step) is None and step.results != "Endpoint"
     return plain and (step.fuse or spec.fuse) == "Auto"
 
 

@@ -6,13 +6,14 @@ restart loses nothing. The status shows the smaller outputs; templates and condi
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
 import orjson
 
 from ..api.base import API_VERSION
+from ..api.run import Phase
 from ..api.step import Step
 from . import names
 from .inputs import Endpoint
@@ -165,3 +166,12 @@ def whole(turn: Turn, row: Row) -> Mapping[str, Any]:
         return read(turn.inputs.revision.steps[row.name], text).outputs if text is not None else row.outputs or {}
     except ResultError:
         return row.outputs or {}
+
+
+def given(turn: Turn, rows: Iterable[Row]) -> dict[str, Mapping[str, Any]]:
+    """All outputs of the steps that have succeeded, by name; of no use where `turn.fetch` asks for some of them."""
+    return {
+        one.name: one.outputs or {} if one.result is None else whole(turn, one)
+        for one in rows
+        if one.phase is Phase.SUCCEEDED
+    }

@@ -58,6 +58,7 @@ def test_what_is_right(step: dict[str, Any]) -> None:
         ({"approval": {}, "image": "i"}, "spec.steps[1].image: belongs to a container, and this step is of the kind"),
         ({"wait": {"duration": "1s"}, "retry": {"limit": 1}}, "spec.steps[1].retry: a step of the kind wait has none"),
         ({"wait": {"duration": "1s"}, "forEach": {"items": [1]}}, "spec.steps[1].forEach: belongs to a container"),
+        ({"wait": {"duration": "1s"}, "results": "Endpoint"}, "spec.steps[1].results: belongs to a container"),
         ({"approval": {}, "timeout": "1h"}, "spec.steps[1].timeout: an approval has its own timeout"),
         ({"approval": {"timeout": "0s"}}, "spec.steps[1].approval.timeout: 0s is no time at all"),
         ({"approval": {"timeout": "400d"}}, "spec.steps[1].approval.timeout: 400d is longer than 366d"),

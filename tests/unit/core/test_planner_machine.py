@@ -48,6 +48,8 @@ WIDGET = {
 JOBLESS: st.SearchStrategy[dict[str, Any]] = st.sampled_from(
     [
         {"approval": {"approvers": {"users": ["ann"]}}},
+        {"approval": {"approvers": {"users": ["ann"]}}},
+        {"approval": {"approvers": {"users": ["ann"]}, "timeout": "30s"}},
         {"approval": {"timeout": "30s"}},
         {"approval": {"timeout": "30s", "onTimeout": "Approve"}},
         {"wait": {"duration": "20s"}},

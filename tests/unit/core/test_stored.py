@@ -5,12 +5,13 @@ from typing import Any
 
 import orjson
 import pytest
-from tests.builders import EPOCH, PipelineBuilder, a_job, a_pipeline, a_pod, a_run, a_view
+from tests.builders import EPOCH, RUN_UID, PipelineBuilder, a_job, a_pipeline, a_pod, a_run, a_view
 from tests.unit.core.planning import name_of
 
 from dataops_operator.api.run import Phase
 from dataops_operator.core.inputs import Endpoint
 from dataops_operator.core.names import result_name
+from dataops_operator.core.objects import ObjectRef, Seen
 from dataops_operator.core.plan import Plan, View
 from dataops_operator.core.planner import plan
 from dataops_operator.core.rows import Row
@@ -96,6 +97,48 @@ def test_a_result_that_was_deleted_leaves_what_the_status_shows() -> None:
     row = Row("list", Phase.SUCCEEDED, attempt=1, job=JOB, outputs={"n": 500}, result=KEPT)
     made = planned(listing(), (row,), View(results={KEPT: None}))
     assert (made.rows[1].phase, made.rows[1].reason) == (Phase.FAILED, "ExpressionFailed")
+
+
+HANDED_IN = Row("list", Phase.SUCCEEDED, attempt=1, job=JOB, outputs={"n": 500}, result=KEPT)
+
+
+def test_what_the_run_tells_is_told_whole() -> None:
+    told = [{"name": "all", "value": "$(steps.list.outputs.files)"}]
+    rows = (HANDED_IN, Row("use", Phase.SUCCEEDED, attempt=1))
+    pipeline = listing().having(outputs=told)
+    assert planned(pipeline, rows).fetch == (KEPT,)
+    made = planned(pipeline, rows, View(results={KEPT: TEXT}))
+    assert (made.verdict, made.outputs) == (Phase.SUCCEEDED, {"all": FILES})
+
+
+WIDGET = {"apiVersion": "test.example/v1", "kind": "Widget"}
+OF_FILES = "steps.list.outputs.files.size() == object.size"
+WAITS = {"wait": {"condition": {**WIDGET, "name": "w", "when": OF_FILES}}}
+MAKES = {"resource": {"manifest": WIDGET, "successWhen": OF_FILES}}
+
+
+@pytest.mark.parametrize(
+    ("fields", "name", "attempt"),
+    [
+        (WAITS, "w", {}),
+        (MAKES, name_of("after"), {"object": f"Widget/{name_of('after')}"}),
+    ],
+    ids=["a wait", "an object"],
+)
+@pytest.mark.parametrize(("size", "phase"), [(500, Phase.SUCCEEDED), (4, None)])
+def test_a_condition_over_an_object_sees_it_whole(
+    fields: dict[str, Any], name: str, attempt: dict[str, Any], size: int, phase: Phase | None
+) -> None:
+    pipeline = listing().jobless("after", needs=["list"], **fields)
+    row = Row("after", Phase.RUNNING, attempt=1, started_at="2026-01-05T10:00:00Z", **attempt)
+    rows = (HANDED_IN, Row("use", Phase.SUCCEEDED, attempt=1), row)
+    about = ObjectRef("test.example/v1", "Widget", "team", name)
+    owner = {"ownerReferences": [{"uid": RUN_UID}]}
+    seen = {about: Seen(content={"metadata": owner, "size": size})}
+    first = planned(pipeline, rows, View(objects=seen))
+    assert (first.fetch, first.verdict, first.rows[2].phase) == ((KEPT,), None, Phase.RUNNING)
+    made = planned(pipeline, rows, View(objects=seen, results={KEPT: TEXT}))
+    assert made.verdict is phase
 
 
 @pytest.mark.parametrize(
