@@ -178,8 +178,8 @@ async def test_a_value_nested_deeper_than_any_json_library_goes_is_refused_and_s
         whole = {"apiVersion": "dataops.dev/v1alpha1", "kind": kind, "metadata": {"name": "abyss"}, "spec": body}
         text = json.dumps(whole).replace('"ABYSS"', "[" * 5000 + "]" * 5000)
         await kubectl(world, "create", "-n", "elsewhere", "-f", "-", given=text)
-    await kubectl(world, "wait", "-n", "elsewhere", "dpl/abyss", "--for=condition=Ready=False", "--timeout=30s")
-    await kubectl(world, "wait", "-n", "elsewhere", "drun/abyss", "--for=condition=Succeeded=False", "--timeout=30s")
+    await kubectl(world, "wait", "-n", "elsewhere", "dpl/abyss", "--for=condition=Ready=False", "--timeout=90s")
+    await kubectl(world, "wait", "-n", "elsewhere", "drun/abyss", "--for=condition=Succeeded=False", "--timeout=90s")
     said = await kubectl(world, "get", "-n", "elsewhere", "dpl/abyss", "-o", "jsonpath={.status.conditions[*].message}")
     assert "spec.parameters[0].default" in said
     assert "nested deeper than 64 levels" in said
@@ -197,7 +197,8 @@ async def kubectl(world: World, *words: str, given: str = "") -> str:
     done = await asyncio.to_thread(
         subprocess.run, command, input=given, capture_output=True, text=True, check=False
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    log = world.operator.tail() if world.operator is not None else ""
+    assert done.returncode == 0, f"{done.stderr}\nthe operator's log ends:\n{log}"
     return done.stdout
 
 
