@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 from tests.harness.api import Object, condition
 from tests.harness.history import run_ended
-from tests.harness.kinds import ENVIRONMENTS, EVENTS, JOBS, PIPELINES, REVISIONS, RUNS
+from tests.harness.kinds import ENVIRONMENTS, EVENTS, JOBS, PIPELINES, REVISIONS, RUNS, Kind
 from tests.harness.script import Outcome, Play
 from tests.integration.beside import side_by_side, start_together
 from tests.integration.standing import edit, ready, stands
@@ -36,6 +36,7 @@ from localcluster.controlplane import ControlPlane
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(300)]
 
 CANARY = "canary-5b1d0e"
+POLICIES = Kind("NetworkPolicy", "networking.k8s.io/v1", "networkpolicies")
 HANG = Play(outcome=Outcome.HANG)
 
 
@@ -57,6 +58,20 @@ def variables(job: Object) -> dict[str, str]:
 
 
 # What runs are given.
+
+
+@side_by_side
+async def test_what_no_environment_could_mend_is_told_before_one_is_waited_for(case: Case) -> None:
+    theirs = {"metadata": {"name": "dataops-default-deny"}, "spec": {"podSelector": {}}}
+    await case.api.create(POLICIES, case.namespace, theirs)
+    await case.api.create(ENVIRONMENTS, case.namespace, {"metadata": {"name": "prod"}, "spec": {}})
+    foreign = "ForeignObject"
+    await case.until(ENVIRONMENTS, "prod", lambda one: condition(one, "NetworkReady").get("reason") == foreign)
+    deep: Object | str = "x"
+    for _ in range(80):
+        deep = {"a": deep}
+    await case.run("deep", parameters=[{"name": "p", "value": deep}])
+    assert verdict(await case.ended("deep")) == ("False", "Invalid")
 
 
 @side_by_side

@@ -81,7 +81,8 @@ class Acceptance:
             home = await self._read_live(home, identity.namespace)
         for _ in range(_TURNS):
             if isinstance(home, NotYet):
-                return self._not_yet(run, home)
+                spec = _readable(run)  # what no environment could mend is told at once
+                return spec if isinstance(spec, Refused) else self._not_yet(run, home)
             # One in line was looked at when it lined up, and will be again when its turn comes.
             wait = self._admission.wait(run, home, None, time.time()) if lined_up(run) else None
             if wait is not None:
@@ -130,10 +131,9 @@ class Acceptance:
 
     async def _prepared(self, run: Object, identity: Identity, home: Home | None) -> Begun | Waiting | Refused:
         """What a new run begins with, everything held against everything else."""
-        try:
-            spec = PipelineRunSpec.model_validate(run["spec"])
-        except ValidationError as error:
-            return Refused(Reason.INVALID, summarise(shape_problems(error)))
+        spec = _readable(run)
+        if isinstance(spec, Refused):
+            return spec
         environment = home.effective if home is not None else None
         settled = await self._settled(run, identity, spec, environment)
         if isinstance(settled, Waiting | Refused):
@@ -335,3 +335,11 @@ def _same(home: Home | None, other: Home | NotYet | None) -> bool:
     if home is None or not isinstance(other, Home):
         return home is other
     return home.effective.key == other.effective.key and home.effective.revision == other.effective.revision
+
+
+def _readable(run: Object) -> PipelineRunSpec | Refused:
+    """What a run asks for, or why that makes no sense."""
+    try:
+        return PipelineRunSpec.model_validate(run["spec"])
+    except ValidationError as error:
+        return Refused(Reason.INVALID, summarise(shape_problems(error)))
