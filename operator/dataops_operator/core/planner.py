@@ -7,7 +7,7 @@ calls: a repeated call with the same input gives the same plan.
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -144,17 +144,17 @@ class _Planner:
             }
         while True:
             after = self._begun(rows, stop)
-            fresh = self._failed(after) - self._failed(rows)
-            if not fresh or unanswered(self.revision, rows) is not None or unanswered(self.revision, after) is None:
+            if unanswered(self.revision, rows) is not None or unanswered(self.revision, after) is None:
                 return after
-            # A step whose condition or templates cannot be told fails before its Job exists: nothing begins beside it.
+            # A step whose condition or templates cannot be told fails before its Job exists, and what would answer a
+            # failure may turn out to be skipped: nothing begins beside it.
             self.turn.create.clear()
             self.turn.carried.clear()
             self.turn.start.clear()
             self.turn.make.clear()
             self.turn.items.clear()
             self.turn.arm = self.turn.short = False
-            rows = {name: after[name] if name in fresh else row for name, row in rows.items()}
+            rows = {name: after[name] if after[name].final else row for name, row in rows.items()}
 
     def _stopped(self, before: Row, row: Row, stop: Stop) -> Row:
         if row.name in self.revision.kinds:
@@ -163,9 +163,6 @@ class _Planner:
             return indexed_stopped(self.turn, before, row, stop)
         end = stopped if row.items is None else fan_stopped
         return end(self.turn, before, row, stop)
-
-    def _failed(self, rows: Rows) -> Set[str]:
-        return {name for name, row in rows.items() if row.phase is Phase.FAILED}
 
     def _begun(self, before: Rows, stop: Stop | None) -> Rows:
         """One walk along the graph, in which what ends without a pod is seen by what follows it."""

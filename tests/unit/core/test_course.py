@@ -100,6 +100,14 @@ def test_what_follows_the_end_of_a_step_that_a_failure_leaves_out_does_not_begin
     assert made.verdict is Phase.FAILED
 
 
+def test_where_the_answer_to_a_failure_is_skipped_in_the_same_turn_nothing_begins() -> None:
+    pipeline = a_pipeline().step("a", when="[1][3] == 1").step("c")
+    pipeline = pipeline.step("m", when="false", after=[{"step": "a", "on": "Failed"}])
+    made = planned(pipeline, [])
+    assert [str(one.phase) for one in made.rows] == ["Failed", "Skipped", "Skipped"]
+    assert (created(made), made.verdict) == ([], Phase.FAILED)
+
+
 def test_in_a_run_that_fails_what_may_still_follow_a_failure_is_kept() -> None:
     pipeline = following("Failed").step("bad")
     view = attempt_of("a", a_pod("a").running())
