@@ -2,12 +2,15 @@
 
 import asyncio
 import os
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
+import pytest_asyncio
 from tests.harness.api import Api
 from tests.harness.kinds import CRDS, PIPELINES
 from tests.harness.operator import ROOT
+from tests.integration.beside import start_together
+from tests.integration.support import World, a_world
 
 from localcluster import kind
 from localcluster.controlplane import ControlPlane
@@ -43,3 +46,21 @@ def plane(control_plane: ControlPlane) -> ControlPlane:
 
     asyncio.run(install())
     return control_plane
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def world(
+    request: pytest.FixtureRequest, plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[World]:
+    """What the cases of a module share; its WORDS are for the operator, and with OPERATOR = False it has none yet."""
+    logs = tmp_path_factory.mktemp(request.path.stem.removeprefix("test_").replace("_", "-"))
+    words, operator = getattr(request.module, "WORDS", ()), getattr(request.module, "OPERATOR", True)
+    async with a_world(plane, logs, *words, operator=operator) as it:
+        yield it
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def together(request: pytest.FixtureRequest, world: World) -> AsyncIterator[dict[str, asyncio.Task[None]]]:
+    """The cases of a module that run side by side, begun."""
+    async with start_together(request, world) as tasks:
+        yield tasks

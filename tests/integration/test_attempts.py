@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Any
 
 import orjson
 import pytest
-import pytest_asyncio
 from tests.harness.api import Object, condition
 from tests.harness.kinds import JOBS, PIPELINES, PODS, QUOTAS, RUNS, Kind
 from tests.harness.script import Outcome, Play, fail, never_start, succeed
-from tests.integration.beside import side_by_side, start_together
+from tests.integration.beside import side_by_side
 from tests.integration.support import (
     Case,
-    World,
-    a_world,
     command,
     failed_because,
     phases,
@@ -30,7 +25,6 @@ from tests.integration.support import (
 )
 
 from dataops_operator.core.names import job_name
-from localcluster.controlplane import ControlPlane
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -38,18 +32,6 @@ LIMITS = Kind("LimitRange", "v1", "limitranges")
 COUNT = {"name": "rows", "type": "Integer"}
 HANG = Play(outcome=Outcome.HANG)
 AT_ONCE_RETRY: Object = {"limit": 3, "backoff": {"initial": "1s"}}
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def world(plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
-    async with a_world(plane, tmp_path_factory.mktemp("attempts")) as it:
-        yield it
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def together(request: pytest.FixtureRequest, world: World) -> AsyncIterator[dict[str, asyncio.Task[None]]]:
-    async with start_together(request, world) as tasks:
-        yield tasks
 
 
 def seconds(text: str) -> float:

@@ -5,21 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import pytest_asyncio
 from tests.harness.faults import DropWatches, ExpireWatch
 from tests.harness.kinds import RUNS
 from tests.harness.operator import ROOT
 from tests.harness.proxy import Proxy
 from tests.harness.script import Outcome, Play, fail, succeed
-from tests.integration.beside import side_by_side, start_together
-from tests.integration.support import Case, World, a_world, spec, step
-
-from localcluster.controlplane import ControlPlane
+from tests.integration.beside import side_by_side
+from tests.integration.support import Case, spec, step
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(600)]
 
@@ -27,18 +23,6 @@ DAY = {"name": "day", "type": "Date"}
 ROWS = [{"name": "rows", "type": "Integer"}]
 FLIGHTS = spec(step("land", outputs=ROWS), step("audit", "land"), step("publish", "audit"), parameters=[DAY])
 HANG = Play(outcome=Outcome.HANG)
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def world(plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
-    async with a_world(plane, tmp_path_factory.mktemp("cli")) as it:
-        yield it
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def together(request: pytest.FixtureRequest, world: World) -> AsyncIterator[dict[str, asyncio.Task[None]]]:
-    async with start_together(request, world) as tasks:
-        yield tasks
 
 
 @dataclass(frozen=True)

@@ -5,36 +5,20 @@ from __future__ import annotations
 import asyncio
 import itertools
 import re
-from collections.abc import AsyncIterator
 
 import pytest
-import pytest_asyncio
 import yaml
 from tests.harness.kinds import JOBS, PIPELINES, PODS, RUNS
 from tests.harness.operator import ROOT
 from tests.harness.script import Outcome, Play
-from tests.integration.beside import side_by_side, start_together
+from tests.integration.beside import side_by_side
 from tests.integration.lines import SECOND, entry, limited, one_by_one, position, waits
 from tests.integration.standing import edit, stands
-from tests.integration.support import Case, World, a_world, said, spec, step, succeeded, until, verdict, waiting_for
-
-from localcluster.controlplane import ControlPlane
+from tests.integration.support import Case, said, spec, step, succeeded, until, verdict, waiting_for
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(300)]
 
 HANG = Play(outcome=Outcome.HANG)
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def world(plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
-    async with a_world(plane, tmp_path_factory.mktemp("concurrency")) as it:
-        yield it
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def together(request: pytest.FixtureRequest, world: World) -> AsyncIterator[dict[str, asyncio.Task[None]]]:
-    async with start_together(request, world) as tasks:
-        yield tasks
 
 
 @side_by_side

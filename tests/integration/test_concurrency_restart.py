@@ -3,33 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
-import pytest_asyncio
 from tests.harness.kinds import JOBS, PODS, RUNS
 from tests.harness.script import Outcome, Play
-from tests.integration.beside import side_by_side, start_together
+from tests.integration.beside import side_by_side
 from tests.integration.lines import entry, limited, one_by_one, position
-from tests.integration.support import Case, World, a_world, succeeded, until
-
-from localcluster.controlplane import ControlPlane
+from tests.integration.support import Case, succeeded, until
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(300)]
+OPERATOR = False
 
 HANG = Play(outcome=Outcome.HANG)
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def world(plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
-    async with a_world(plane, tmp_path_factory.mktemp("concurrency-restart"), operator=False) as it:
-        yield it
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def together(request: pytest.FixtureRequest, world: World) -> AsyncIterator[dict[str, asyncio.Task[None]]]:
-    async with start_together(request, world) as tasks:
-        yield tasks
 
 
 @side_by_side

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
-import pytest_asyncio
 from tests.harness.api import Object, condition
 from tests.harness.kinds import PIPELINES, REVISIONS, RUNS
 from tests.harness.script import fail, succeed
-from tests.integration.beside import side_by_side, start_together
+from tests.integration.beside import side_by_side
 from tests.integration.support import (
     Case,
-    World,
-    a_world,
     refused,
     spec,
     step,
@@ -25,21 +21,8 @@ from tests.integration.support import (
 from dataops_operator.controllers.revisions import Revisions
 from dataops_operator.kube.client import KubeClient
 from dataops_operator.kube.config import load_credentials
-from localcluster.controlplane import ControlPlane
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def world(plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
-    async with a_world(plane, tmp_path_factory.mktemp("definitions")) as it:
-        yield it
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def together(request: pytest.FixtureRequest, world: World) -> AsyncIterator[dict[str, asyncio.Task[None]]]:
-    async with start_together(request, world) as tasks:
-        yield tasks
 
 
 COUNT = {"name": "rows", "type": "Integer"}

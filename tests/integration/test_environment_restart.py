@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 
 import orjson
 import pytest
-import pytest_asyncio
 from tests.harness.kinds import JOBS, RUNS
 from tests.harness.proxy import Answer, Call, Fault, Forward, Proxy
 from tests.harness.script import Outcome, Play
-from tests.integration.beside import side_by_side, start_together
+from tests.integration.beside import side_by_side
 from tests.integration.standing import edit, stands
-from tests.integration.support import Case, World, a_world, command, spec, step, succeeded, until, waiting_for
-
-from localcluster.controlplane import ControlPlane
+from tests.integration.support import Case, command, spec, step, succeeded, until, waiting_for
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(300)]
+OPERATOR = False
 
 CANARY = "canary-77ab12"
 PARAMETERS = [{"name": "level", "value": "before"}, {"name": "token", "value": f"{CANARY}-e", "masked": True}]
@@ -39,18 +37,6 @@ class DeathAtStatus(Fault):
         self.hits.append(str(call))
         self._kill()
         return None
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def world(plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
-    async with a_world(plane, tmp_path_factory.mktemp("environment-restart"), operator=False) as it:
-        yield it
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def together(request: pytest.FixtureRequest, world: World) -> AsyncIterator[dict[str, asyncio.Task[None]]]:
-    async with start_together(request, world) as tasks:
-        yield tasks
 
 
 @side_by_side

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import orjson
 import pytest
-import pytest_asyncio
 from tests.harness.api import Object, condition
 from tests.harness.history import run_ended
 from tests.harness.kinds import ENVIRONMENTS, EVENTS, JOBS, PIPELINES, REVISIONS, RUNS, Kind
 from tests.harness.script import Outcome, Play
-from tests.integration.beside import side_by_side, start_together
+from tests.integration.beside import side_by_side
 from tests.integration.standing import edit, ready, stands
 from tests.integration.support import (
     Case,
-    World,
-    a_world,
     command,
     failed_because,
     row,
@@ -31,25 +27,12 @@ from tests.integration.support import (
     waiting_for,
 )
 
-from localcluster.controlplane import ControlPlane
-
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(300)]
+WORDS = ("--log-level", "debug")
 
 CANARY = "canary-5b1d0e"
 POLICIES = Kind("NetworkPolicy", "networking.k8s.io/v1", "networkpolicies")
 HANG = Play(outcome=Outcome.HANG)
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def world(plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
-    async with a_world(plane, tmp_path_factory.mktemp("environment-runs"), "--log-level", "debug") as it:
-        yield it
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def together(request: pytest.FixtureRequest, world: World) -> AsyncIterator[dict[str, asyncio.Task[None]]]:
-    async with start_together(request, world) as tasks:
-        yield tasks
 
 
 def variables(job: Object) -> dict[str, str]:

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
-
 import pytest
-import pytest_asyncio
 from tests.harness.api import Object, condition
 from tests.harness.kinds import JOBS, PODS, RUNS
 from tests.harness.script import Outcome, Play, fail, succeed
-from tests.integration.beside import side_by_side, start_together
+from tests.integration.beside import side_by_side
 from tests.integration.support import (
     Case,
-    World,
-    a_world,
     failed_because,
     phases,
     refused,
@@ -27,24 +21,10 @@ from tests.integration.support import (
     waiting_for,
 )
 
-from localcluster.controlplane import ControlPlane
-
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(600)]
 
 HANG = Play(outcome=Outcome.HANG)
 TIDY = {"finally": [step("tidy")]}
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def world(plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
-    async with a_world(plane, tmp_path_factory.mktemp("flow")) as it:
-        yield it
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def together(request: pytest.FixtureRequest, world: World) -> AsyncIterator[dict[str, asyncio.Task[None]]]:
-    async with start_together(request, world) as tasks:
-        yield tasks
 
 
 async def cancel(case: Case, how: str) -> None:

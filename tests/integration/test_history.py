@@ -3,38 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-import pytest_asyncio
 from tests.harness.api import Object, condition
 from tests.harness.kinds import CLAIMS, JOBS, PIPELINES, PODS, REVISIONS, RUN_UID, RUNS
 from tests.harness.script import fail
-from tests.integration.beside import side_by_side, start_together
+from tests.integration.beside import side_by_side
 from tests.integration.standing import edit, stands
-from tests.integration.support import Case, World, a_world, audit_lines, spec, step, succeeded, until, writes
-
-from localcluster.controlplane import ControlPlane
+from tests.integration.support import Case, audit_lines, spec, step, succeeded, until, writes
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(300)]
 
 GRACE = 3
 """Seconds that an unused revision stays with the operators of these tests."""
+WORDS = ("--revision-grace", f"{GRACE}s")
 KEEP = {"dataops.dev/keep": "true"}
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def world(plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
-    async with a_world(plane, tmp_path_factory.mktemp("history"), "--revision-grace", f"{GRACE}s") as it:
-        yield it
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def together(request: pytest.FixtureRequest, world: World) -> AsyncIterator[dict[str, asyncio.Task[None]]]:
-    async with start_together(request, world) as tasks:
-        yield tasks
 
 
 async def runs(case: Case) -> list[str]:

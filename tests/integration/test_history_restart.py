@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
-import pytest_asyncio
 from tests.harness.kinds import PIPELINES, RUNS
 from tests.harness.script import Play
-from tests.integration.beside import side_by_side, start_together
-from tests.integration.support import Case, World, a_world, audit_lines, row, spec, step, succeeded, until, writes
+from tests.integration.beside import side_by_side
+from tests.integration.support import Case, audit_lines, row, spec, step, succeeded, until, writes
 
 from dataops_operator.controllers.events import Recorder
 from dataops_operator.controllers.history import HistoryController
@@ -24,24 +22,12 @@ from dataops_operator.kube.config import load_credentials
 from dataops_operator.kube.queue import WorkQueue
 from dataops_operator.kube.watch import reconcile_store
 from dataops_operator.metrics.registry import Metrics
-from localcluster.controlplane import ControlPlane
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(300)]
+OPERATOR = False
 
 MANY = 300
 CHAIN = (step("a"), step("b", "a"), step("c", "b"))
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def world(plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
-    async with a_world(plane, tmp_path_factory.mktemp("history-restart"), operator=False) as it:
-        yield it
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def together(request: pytest.FixtureRequest, world: World) -> AsyncIterator[dict[str, asyncio.Task[None]]]:
-    async with start_together(request, world) as tasks:
-        yield tasks
 
 
 async def finished(case: Case, name: str, ago: float, phase: str = "Succeeded") -> None:

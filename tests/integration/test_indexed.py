@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import orjson
 import pytest
-import pytest_asyncio
 from tests.harness.api import Object
 from tests.harness.kinds import CONFIGMAPS, JOBS, PODS, RUNS
 from tests.harness.script import Outcome, Play, fail, succeed
-from tests.integration.beside import side_by_side, start_together
+from tests.integration.beside import side_by_side
 from tests.integration.support import (
     Case,
-    World,
-    a_world,
     failed_because,
     phases,
     refused,
@@ -30,23 +25,10 @@ from tests.integration.support import (
 )
 
 from dataops_operator.core.names import items_name
-from localcluster.controlplane import ControlPlane
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(600)]
 
 HANG = Play(outcome=Outcome.HANG)
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def world(plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
-    async with a_world(plane, tmp_path_factory.mktemp("indexed")) as it:
-        yield it
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def together(request: pytest.FixtureRequest, world: World) -> AsyncIterator[dict[str, asyncio.Task[None]]]:
-    async with start_together(request, world) as tasks:
-        yield tasks
 
 
 def over(count: int, **more: Any) -> Object:

@@ -5,19 +5,15 @@ from __future__ import annotations
 import asyncio
 import re
 import subprocess
-from collections.abc import AsyncIterator
 
 import pytest
-import pytest_asyncio
 from tests.harness.api import Api
 from tests.harness.kinds import RUNS
 from tests.harness.script import fail
-from tests.integration.beside import side_by_side, start_together
+from tests.integration.beside import side_by_side
 from tests.integration.support import (
     Case,
     Operator,
-    World,
-    a_world,
     spec,
     step,
     succeeded,
@@ -25,23 +21,11 @@ from tests.integration.support import (
 )
 
 from localcluster import binaries
-from localcluster.controlplane import ControlPlane
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
+OPERATOR = False
 
 ENDED = "2026-01-01T00:00:00Z"
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def world(plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
-    async with a_world(plane, tmp_path_factory.mktemp("metrics"), operator=False) as it:
-        yield it
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def together(request: pytest.FixtureRequest, world: World) -> AsyncIterator[dict[str, asyncio.Task[None]]]:
-    async with start_together(request, world) as tasks:
-        yield tasks
 
 
 async def scrape(operator: Operator) -> str:

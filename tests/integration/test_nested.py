@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-import pytest_asyncio
 from tests.harness.api import Object
 from tests.harness.history import run_ended
 from tests.harness.kinds import RUNS
 from tests.harness.script import Outcome, Play, fail, succeed
-from tests.integration.beside import side_by_side, start_together
+from tests.integration.beside import side_by_side
 from tests.integration.standing import stands
 from tests.integration.support import (
     Case,
-    World,
-    a_world,
     failed_because,
     phases,
     row,
@@ -30,24 +25,10 @@ from tests.integration.support import (
 )
 from tests.integration.test_cli import dataops
 
-from localcluster.controlplane import ControlPlane
-
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(300)]
 
 HANG = Play(outcome=Outcome.HANG)
 ROWS = [{"name": "rows", "type": "Integer"}]
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def world(plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
-    async with a_world(plane, tmp_path_factory.mktemp("nested")) as it:
-        yield it
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def together(request: pytest.FixtureRequest, world: World) -> AsyncIterator[dict[str, asyncio.Task[None]]]:
-    async with start_together(request, world) as tasks:
-        yield tasks
 
 
 def runs_other(*needs: str, name: str = "call", other: str = "other", **fields: Any) -> Object:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -11,7 +10,7 @@ import pytest_asyncio
 from tests.harness.api import Api, Object
 from tests.harness.chart import CLUSTER_ROLES
 from tests.harness.kinds import CRDS, JOBS, PODS, RUNS, SECRETS, Kind
-from tests.integration.beside import side_by_side, start_together
+from tests.integration.beside import side_by_side
 from tests.integration.rights import give
 from tests.integration.support import (
     Case,
@@ -65,12 +64,6 @@ async def world(plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -
     async with a_world(plane, tmp_path_factory.mktemp("objects"), "--step-objects", ALLOWED) as it:
         await prepare(it.api)
         yield it
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def together(request: pytest.FixtureRequest, world: World) -> AsyncIterator[dict[str, asyncio.Task[None]]]:
-    async with start_together(request, world) as tasks:
-        yield tasks
 
 
 def makes(manifest: Any = None, **resource: Any) -> Object:

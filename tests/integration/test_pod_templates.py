@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -10,7 +9,7 @@ import pytest
 import pytest_asyncio
 from tests.harness.api import Object, condition
 from tests.harness.kinds import CLAIMS, CONFIGMAPS, ENVIRONMENTS, PRIORITIES
-from tests.integration.beside import side_by_side, start_together
+from tests.integration.beside import side_by_side
 from tests.integration.support import Case, World, a_world, spec, step, succeeded, verdict
 
 from localcluster.controlplane import ControlPlane
@@ -23,12 +22,6 @@ async def world(plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -
     async with a_world(plane, tmp_path_factory.mktemp("pods")) as it:
         await it.api.create(PRIORITIES, None, {"metadata": {"name": "batch"}, "value": 7})
         yield it
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def together(request: pytest.FixtureRequest, world: World) -> AsyncIterator[dict[str, asyncio.Task[None]]]:
-    async with start_together(request, world) as tasks:
-        yield tasks
 
 
 def near(label: str) -> Object:

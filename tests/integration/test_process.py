@@ -6,13 +6,11 @@ import asyncio
 import os
 import subprocess
 import time
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import aiohttp
 import orjson
 import pytest
-import pytest_asyncio
 from tests.harness.history import Cluster
 from tests.harness.interpreter import interpreter
 from tests.harness.invariants import unchanged
@@ -20,12 +18,10 @@ from tests.harness.kinds import JOBS, LEASES, PIPELINES, PODS, REVISIONS, RUNS
 from tests.harness.operator import ROOT
 from tests.harness.proxy import Answer, Call, Fault, Forward, Proxy
 from tests.harness.script import Outcome, Play, succeed
-from tests.integration.beside import side_by_side, start_together
+from tests.integration.beside import side_by_side
 from tests.integration.support import (
     Case,
     Operator,
-    World,
-    a_world,
     audit_lines,
     phases,
     row,
@@ -37,26 +33,13 @@ from tests.integration.support import (
     writes,
 )
 
-from localcluster.controlplane import ControlPlane
-
 pytestmark = pytest.mark.asyncio(loop_scope="module")
+OPERATOR = False
 
 COUNT = {"name": "rows", "type": "Integer"}
 LEASE = "dataops-operator"
 CHAIN = [step("a", outputs=[COUNT]), step("b", command=["b", "$(steps.a.outputs.rows)"]), step("c", "b")]
 OF_RUNS = ("pipelineruns/", "jobs")
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def world(plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
-    async with a_world(plane, tmp_path_factory.mktemp("process"), operator=False) as it:
-        yield it
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def together(request: pytest.FixtureRequest, world: World) -> AsyncIterator[dict[str, asyncio.Task[None]]]:
-    async with start_together(request, world) as tasks:
-        yield tasks
 
 
 async def holder(case: Case) -> str:

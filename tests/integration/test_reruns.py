@@ -2,34 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
-
 import pytest
-import pytest_asyncio
 from tests.harness.api import condition
 from tests.harness.kinds import JOBS, RUNS
 from tests.harness.script import Outcome, Play, fail, succeed
-from tests.integration.beside import side_by_side, start_together
-from tests.integration.support import Case, World, a_world, phases, row, spec, step, succeeded, verdict
-
-from localcluster.controlplane import ControlPlane
+from tests.integration.beside import side_by_side
+from tests.integration.support import Case, phases, row, spec, step, succeeded, verdict
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(600)]
 
 ROWS = [{"name": "rows", "type": "Integer"}]
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def world(plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
-    async with a_world(plane, tmp_path_factory.mktemp("reruns")) as it:
-        yield it
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def together(request: pytest.FixtureRequest, world: World) -> AsyncIterator[dict[str, asyncio.Task[None]]]:
-    async with start_together(request, world) as tasks:
-        yield tasks
 
 
 async def failed_once(case: Case) -> None:

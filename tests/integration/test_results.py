@@ -18,7 +18,7 @@ from tests.harness.api import Object
 from tests.harness.kinds import CONFIGMAPS, PODS, SERVICE_ACCOUNTS
 from tests.harness.ports import free_port
 from tests.harness.script import Outcome, Play
-from tests.integration.beside import side_by_side, start_together
+from tests.integration.beside import side_by_side
 from tests.integration.support import Case, World, a_world, failed_because, phases, row, spec, step, succeeded
 
 from localcluster.controlplane import ControlPlane
@@ -51,12 +51,6 @@ async def world(plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -
     words = ["--results-listen", f"127.0.0.1:{PORT}", "--results-url", URL, "--results-tls", str(TLS["folder"])]
     async with a_world(plane, logs, *words) as it:
         yield it
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def together(request: pytest.FixtureRequest, world: World) -> AsyncIterator[dict[str, asyncio.Task[None]]]:
-    async with start_together(request, world) as tasks:
-        yield tasks
 
 
 async def a_token(case: Case, pod: Object | None, audience: str = "dataops-results") -> str:

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import orjson
 import pytest
-import pytest_asyncio
 from tests.harness.api import ApiError, Object, condition
 from tests.harness.kinds import CLAIMS, JOBS, PIPELINES, PODS, REVISIONS, RUNS, SERVICE_ACCOUNTS
 from tests.harness.script import Outcome, Play, succeed
-from tests.integration.beside import side_by_side, start_together
+from tests.integration.beside import side_by_side
 from tests.integration.support import (
     PIPELINE_WAIT,
     Case,
-    World,
-    a_world,
     command,
     phases,
     refused,
@@ -30,24 +26,10 @@ from tests.integration.support import (
     waiting_for,
 )
 
-from localcluster.controlplane import ControlPlane
-
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(600)]
 
 COUNT = {"name": "rows", "type": "Integer"}
 HANG = Play(outcome=Outcome.HANG)
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def world(plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
-    async with a_world(plane, tmp_path_factory.mktemp("runs")) as it:
-        yield it
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def together(request: pytest.FixtureRequest, world: World) -> AsyncIterator[dict[str, asyncio.Task[None]]]:
-    async with start_together(request, world) as tasks:
-        yield tasks
 
 
 # Largest first, since the others go on beside it.

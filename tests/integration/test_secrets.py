@@ -11,7 +11,7 @@ import pytest_asyncio
 from tests.harness.api import Object, condition
 from tests.harness.kinds import CONFIGMAPS, RUNS
 from tests.harness.script import Outcome, Play, fail
-from tests.integration.beside import side_by_side, start_together
+from tests.integration.beside import side_by_side
 from tests.integration.standing import stands
 from tests.integration.support import failed_because, row, spec, step, succeeded, until, verdict
 from tests.integration.vaulted import VaultCase, VaultWorld, a_vault_world
@@ -28,12 +28,6 @@ USES = [{"name": "api"}]
 async def world(plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[VaultWorld]:
     async with a_vault_world(plane, tmp_path_factory.mktemp("secrets")) as it:
         yield it
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def together(request: pytest.FixtureRequest, world: VaultWorld) -> AsyncIterator[dict[str, asyncio.Task[None]]]:
-    async with start_together(request, world) as tasks:
-        yield tasks
 
 
 def pod_spec(job: Object) -> Object:

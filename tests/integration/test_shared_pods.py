@@ -2,37 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-import pytest_asyncio
 from tests.harness.api import Object
 from tests.harness.kinds import PODS, RUNS
 from tests.harness.script import Outcome, Play, fail, never_start, succeed
 from tests.harness.stages import steps_of
-from tests.integration.beside import side_by_side, start_together
-from tests.integration.support import Case, World, a_world, phases, row, spec, step, succeeded, verdict
-
-from localcluster.controlplane import ControlPlane
+from tests.integration.beside import side_by_side
+from tests.integration.support import Case, phases, row, spec, step, succeeded, verdict
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(600)]
 
 HANG = Play(outcome=Outcome.HANG)
 RETRY = {"limit": 1, "on": ["Failure", "Deadline", "Start"], "backoff": {"initial": "1s"}}
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def world(plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
-    async with a_world(plane, tmp_path_factory.mktemp("shared")) as it:
-        yield it
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def together(request: pytest.FixtureRequest, world: World) -> AsyncIterator[dict[str, asyncio.Task[None]]]:
-    async with start_together(request, world) as tasks:
-        yield tasks
 
 
 async def chain(case: Case, *, b: Object | None = None, **more: Any) -> None:

@@ -2,33 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-import pytest_asyncio
 from tests.harness.api import Object, condition
 from tests.harness.kinds import PIPELINES, TEMPLATES
 from tests.harness.script import succeed
-from tests.integration.beside import side_by_side, start_together
-from tests.integration.support import Case, World, a_world, refused, spec, step, succeeded, verdict
-
-from localcluster.controlplane import ControlPlane
+from tests.integration.beside import side_by_side
+from tests.integration.support import Case, refused, spec, step, succeeded, verdict
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def world(plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
-    async with a_world(plane, tmp_path_factory.mktemp("templates")) as it:
-        yield it
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def together(request: pytest.FixtureRequest, world: World) -> AsyncIterator[dict[str, asyncio.Task[None]]]:
-    async with start_together(request, world) as tasks:
-        yield tasks
 
 
 COUNT = {"name": "rows", "type": "Integer"}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -14,7 +13,7 @@ from tests.harness.chart import CLUSTER_ROLES, eventually, install_rights
 from tests.harness.kinds import CONFIGMAPS, RUNS
 from tests.harness.operator import ROOT
 from tests.harness.script import succeed
-from tests.integration.beside import side_by_side, start_together
+from tests.integration.beside import side_by_side
 from tests.integration.rights import give
 from tests.integration.support import (
     Case,
@@ -54,12 +53,6 @@ async def world(plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -
     async with a_world(plane, tmp_path_factory.mktemp("waits"), "--step-objects", OBJECTS) as it:
         await in_force(it)
         yield it
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def together(request: pytest.FixtureRequest, world: World) -> AsyncIterator[dict[str, asyncio.Task[None]]]:
-    async with start_together(request, world) as tasks:
-        yield tasks
 
 
 async def in_force(world: World) -> None:

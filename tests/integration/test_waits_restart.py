@@ -3,31 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
-import pytest_asyncio
 from tests.harness.kinds import RUNS
 from tests.harness.script import Play
-from tests.integration.beside import side_by_side, start_together
-from tests.integration.support import Case, World, a_world, phases, row, spec, step, succeeded
+from tests.integration.beside import side_by_side
+from tests.integration.support import Case, phases, row, spec, step, succeeded
 
 from dataops_operator.core.times import since
-from localcluster.controlplane import ControlPlane
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(300)]
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def world(plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
-    async with a_world(plane, tmp_path_factory.mktemp("waits-restart"), operator=False) as it:
-        yield it
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def together(request: pytest.FixtureRequest, world: World) -> AsyncIterator[dict[str, asyncio.Task[None]]]:
-    async with start_together(request, world) as tasks:
-        yield tasks
+OPERATOR = False
 
 
 @side_by_side

@@ -8,8 +8,7 @@ from typing import Final
 
 from ..api.conditions import Reason
 from ..api.run import Phase
-from .names import STAGE_LABEL
-from .observe import Object, is_indexed_job, job_condition
+from .observe import Object, is_indexed_job, is_shared_job, job_condition
 from .plan import View
 from .rows import Row
 
@@ -60,8 +59,7 @@ def overstayed(rows: Sequence[Row], view: View) -> tuple[str, ...]:
 
 def _goes_on(job: Object, view: View) -> bool:
     """Whether a pod that several steps share is seen to go on."""
-    shared = STAGE_LABEL in (job["metadata"].get("labels") or {})
-    return shared and bool(view.pods.get(job["metadata"]["uid"]))
+    return is_shared_job(job) and bool(view.pods.get(job["metadata"]["uid"]))
 
 
 def ended_well(view: View) -> frozenset[str]:

@@ -16,17 +16,17 @@ from ..api.base import API_VERSION, parse_duration
 from ..api.conditions import Reason, Type, find_condition, truncate
 from ..api.run import Cancel, Phase
 from ..api.step import FailureClass, Step
-from .concurrency import hides
+from .concurrency import first_hidden
 from .course import Rows
 from .names import ATTEMPT_LABEL, MANAGED_BY_LABEL, MANAGER, PARENT_LABEL, STEP_LABEL, SUSPENDED_ANNOTATION
 from .objects import ObjectRef
-from .observe import Object, Observation, State
+from .observe import Object
 from .parameters import coerce
-from .progress import failed
-from .rows import Row, skipped
-from .starting import not_taken
+from .progress import ended_badly, taken_up
+from .rows import Row
+from .starting import not_taken, rests
 from .stopping import Stop, cut_short
-from .templating import TemplateError, fill_deep, references, strings
+from .templating import TemplateError, fill_deep
 from .times import from_rfc3339, to_rfc3339
 from .turn import Turn
 
@@ -47,12 +47,7 @@ def call_observed(turn: Turn, row: Row, *, stopping: bool) -> Row:
     """The row brought up to what the other run shows; as `progress.observed`."""
     if row.final:
         return row
-    while True:  # a run that the status has not heard of, since the operator ended between the two writes
-        attempt = row.attempt if row.refused else row.attempt + 1
-        if (name := turn.job_name(row.name, attempt)) not in turn.view.runs:
-            break
-        created = turn.view.runs[name]["metadata"].get("creationTimestamp")
-        row = row.anew(Phase.RUNNING, attempt=attempt, started_at=created, run=name)
+    row = taken_up(turn, row, turn.view.runs, "run")
     if not row.under_way:
         return row
     assert row.run is not None  # noqa: S101 - it is under way
@@ -66,7 +61,7 @@ def call_observed(turn: Turn, row: Row, *, stopping: bool) -> Row:
         return row
     if seen.content is None:
         text = f"run {row.run} was deleted"
-        return _failed(turn, row, step, FailureClass.INFRASTRUCTURE, Reason.RUN_DELETED, text, stopping=stopping)
+        return ended_badly(turn, row, FailureClass.INFRASTRUCTURE, Reason.RUN_DELETED, text, stopping=stopping)
     if not (condition := _ended(seen.content)):
         return row if stopping else _active(turn, row, step, seen.content)
     if condition["status"] == "True":
@@ -77,11 +72,11 @@ def call_observed(turn: Turn, row: Row, *, stopping: bool) -> Row:
         if late:
             text = f"run {row.run} took longer than the step's timeout of {step.timeout}, and was cancelled"
             reason, kind = str(Reason.DEADLINE_EXCEEDED), FailureClass.DEADLINE
-            return _failed(turn, row, step, kind, reason, text, stopping=stopping)
+            return ended_badly(turn, row, kind, reason, text, stopping=stopping)
         # Somebody wanted it to end: no other is begun.
-        return _failed(turn, row, step, FailureClass.FAILURE, Reason.RUN_CANCELLED, text, stopping=True)
+        return ended_badly(turn, row, FailureClass.FAILURE, Reason.RUN_CANCELLED, text, stopping=True)
     kind = FailureClass.DEADLINE if reason == Reason.RUN_DEADLINE_EXCEEDED else FailureClass.FAILURE
-    return _failed(turn, row, step, kind, _OF_THE_RUN.get(reason, reason), text, stopping=stopping)
+    return ended_badly(turn, row, kind, _OF_THE_RUN.get(reason, reason), text, stopping=stopping)
 
 
 def _ended(run: Object) -> Mapping[str, Any] | None:
@@ -98,22 +93,15 @@ def _succeeded(turn: Turn, row: Row, step: Step, run: Object, *, stopping: bool)
             text = (
                 f"run {row.run} succeeded without the output {declared.name!r}; have its pipeline's spec.outputs say it"
             )
-            return _failed(turn, row, step, FailureClass.FAILURE, Reason.MISSING_OUTPUT, text, stopping=stopping)
+            return ended_badly(turn, row, FailureClass.FAILURE, Reason.MISSING_OUTPUT, text, stopping=stopping)
         try:
             outputs[declared.name] = coerce(told[declared.name], declared.type)
         except ValueError as error:
             text = f"output {declared.name!r} of run {row.run}: {error}"
-            return _failed(turn, row, step, FailureClass.FAILURE, Reason.INVALID_RESULT, text, stopping=stopping)
+            return ended_badly(turn, row, FailureClass.FAILURE, Reason.INVALID_RESULT, text, stopping=stopping)
     finished = run["status"].get("finishedAt") or to_rfc3339(turn.now)
     row = replace(row, phase=Phase.SUCCEEDED, reason=None, message=None, finished_at=finished)
     return replace(row, outputs=outputs or None)
-
-
-def _failed(
-    turn: Turn, row: Row, step: Step, kind: FailureClass, reason: str, text: str, *, stopping: bool = False
-) -> Row:
-    seen = Observation(State.FAILED, kind, reason, truncate(text, 480), started_at=row.started_at)
-    return failed(turn, row, step, seen, last=stopping)
 
 
 def _active(turn: Turn, row: Row, step: Step, child: Object) -> Row:
@@ -154,14 +142,13 @@ def _cancel(turn: Turn, name: str, child: Object, how: Cancel) -> None:
 
 def call(turn: Turn, row: Row, _: Rows, outcome: Phase | None) -> Row:
     """The row of a step that is due, with its run begun if that may be."""
-    if row.retry_at is not None and turn.now < from_rfc3339(row.retry_at):
-        turn.wakes.append(from_rfc3339(row.retry_at))
+    if rests(turn, row):
         return row
     if turn.asked.began is None:
         turn.wakes.append(turn.now)  # once this run's status says with what it began: no run of another could
         return row
     step = turn.inputs.revision.steps[row.name]
-    attempt = row.attempt if row.refused else row.attempt + 1
+    attempt = row.due_attempt
     name, now = turn.job_name(row.name, attempt), to_rfc3339(turn.now)
     if name in turn.view.refused:
         return not_taken(turn, row, step, attempt, turn.view.refused[name])
@@ -198,11 +185,9 @@ def _body(turn: Turn, step: Step, name: str, attempt: int, outcome: Phase | None
     resolve = turn.inputs.resolver(turn.outputs, outcome)
     given = []
     for one in asked.parameters or ():
-        for text in strings(one.value):
-            for reference in references(text):
-                if hides(turn.inputs, reference):
-                    told = "is masked, and the other run's spec would show it; have that pipeline get it by itself"
-                    raise TemplateError(f"pipeline.parameters {one.name!r}: {reference.text} {told}")
+        if (hidden := first_hidden(turn.inputs, one.value)) is not None:
+            told = "is masked, and the other run's spec would show it; have that pipeline get it by itself"
+            raise TemplateError(f"pipeline.parameters {one.name!r}: {hidden.text} {told}")
         given.append({"name": one.name, "value": fill_deep(one.value, resolve)})
     spec: dict[str, Any] = {"pipeline": asked.name, "logicalDate": turn.inputs.logical_date}
     spec |= {"revision": asked.revision} if asked.revision else {}
@@ -225,8 +210,6 @@ def call_stopped(turn: Turn, before: Row, row: Row, stop: Stop) -> Row:
     """The row of a step whose run ends: the other run is cancelled likewise, and waited for unless nothing is."""
     if before.final or row.phase is Phase.SUCCEEDED:
         return row
-    if not row.attempt:
-        return skipped(row, stop.reason, f"not run: {stop.message}")
     child = turn.view.runs.get(row.run or "") if row.under_way else None
     if child is None or _ended(child) is not None:
         return cut_short(turn, row, stop)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from ..api.concurrency import Concurrency, Policy
 from .inputs import Inputs
 from .keyrules import masked
-from .templating import Reference, TemplateError, as_text, fill_value, references
+from .templating import Reference, TemplateError, as_text, fill_value, references, strings
 
 KEY_LIMIT: Final = 253
 """Characters of a key: it stands in the status of each run."""
@@ -74,6 +74,12 @@ def key_of(inputs: Inputs) -> str | None:
         return bound(inputs).key
     except UnusableKeyError:
         return None  # accepted by another release, which took it
+
+
+def first_hidden(inputs: Inputs, value: Any) -> Reference | None:
+    """The first template in a value that names something masked; None where none does."""
+    named = (reference for text in strings(value) for reference in references(text))
+    return next((reference for reference in named if hides(inputs, reference)), None)
 
 
 def hides(inputs: Inputs, reference: Reference) -> bool:

@@ -203,8 +203,12 @@ def _ended(row: Row, step: Step, count: Count, errors: Sequence[str], now: float
         text = f"{left} of {count.total} items were not run, since another step failed"
         return replace(row, phase=Phase.FAILED, reason=Reason.UPSTREAM_FAILED, message=text)
     told = f"{count.failed} of {count.total} items failed, which is tolerated" if count.failed else None
-    nothing_told = {one.name: [None] * count.total for one in step.outputs or ()}  # by items that all failed
-    return replace(row, phase=Phase.SUCCEEDED, message=told, outputs=row.outputs or nothing_told or None)
+    return replace(row, phase=Phase.SUCCEEDED, message=told, outputs=row.outputs or _untold(step, count.total))
+
+
+def _untold(step: Step, total: int) -> dict[str, Any] | None:
+    """The outputs of a fan-out of which no item told any."""
+    return {one.name: [None] * total for one in step.outputs or ()} or None
 
 
 def _outputs(row: Row, step: Step, items: Sequence[Row]) -> dict[str, Any] | None:
@@ -224,9 +228,8 @@ def _outputs(row: Row, step: Step, items: Sequence[Row]) -> dict[str, Any] | Non
 
 def nothing(row: Row, step: Step, now: float) -> Row:
     """The row of a fan-out over an empty list: it has succeeded."""
-    outputs: dict[str, Any] = {declared.name: [] for declared in step.outputs or ()}
     at = to_rfc3339(now)
-    row = replace(row, message="no items", outputs=outputs or None, started_at=at, finished_at=at)
+    row = replace(row, message="no items", outputs=_untold(step, 0), started_at=at, finished_at=at)
     return replace(row, phase=Phase.SUCCEEDED, reason=None)
 
 

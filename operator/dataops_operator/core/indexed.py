@@ -105,7 +105,7 @@ def _active(turn: Turn, row: Row, job: Object) -> Row:
     seen = [observe(step, job, [pod], proven=False) for pod in pods]
     if any(one.started for one in seen):
         return _runs(row)
-    limit = step.start_timeout or turn.inputs.revision.defaults.start_timeout
+    limit = turn.inputs.revision.start_timeout(step)
     began = job["metadata"]["creationTimestamp"]
     if not pods:
         # Between two attempts, or refused by a quota, of which only events tell; its own time bounds neither.
@@ -128,7 +128,7 @@ def _none(turn: Turn, row: Row, job: Object) -> Row:
     """A Job that has never had a pod: nobody may start any within the step's time, or its controller is busy."""
     assert row.job is not None  # noqa: S101
     step = turn.inputs.revision.steps[row.name]
-    limit = step.start_timeout or turn.inputs.revision.defaults.start_timeout
+    limit = turn.inputs.revision.start_timeout(step)
     created = from_rfc3339(job["metadata"]["creationTimestamp"])
     if turn.now < created + POLL:
         turn.wakes.append(created + POLL)

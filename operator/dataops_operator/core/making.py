@@ -16,19 +16,19 @@ from ..api.conditions import Reason, truncate
 from ..api.run import Phase
 from ..api.step import FailureClass, Step
 from ..api.stepkinds import ObjectStep
-from .concurrency import hides
+from .concurrency import first_hidden
 from .course import Rows, named_steps
 from .expressions import ExpressionError, compile_expression, evaluate, holds
 from .graph import OBJECT_ROOTS
 from .names import MANAGED_BY_LABEL, MANAGER
 from .objects import ObjectRef, Seen
-from .observe import Object, Observation, State
-from .progress import failed
-from .rows import Row, skipped
-from .starting import not_taken
+from .observe import Object
+from .progress import ended_badly
+from .rows import Row
+from .starting import not_taken, rests
 from .stopping import GRACE, Stop, cut_short
 from .stored import given
-from .templating import TemplateError, fill_deep, references, strings
+from .templating import TemplateError, fill_deep
 from .times import from_rfc3339, to_rfc3339
 from .turn import Turn
 from .waiting import LOOK
@@ -55,13 +55,12 @@ def _about(turn: Turn, step: str, attempt: int) -> ObjectRef:
 
 def make(turn: Turn, row: Row, _: Rows, outcome: Phase | None) -> Row:
     """The row of a step that is due, with its object made if that may be."""
-    if row.retry_at is not None and turn.now < from_rfc3339(row.retry_at):
-        turn.wakes.append(from_rfc3339(row.retry_at))
+    if rests(turn, row):
         return row
     if turn.asked.began is None:
         turn.wakes.append(turn.now)  # once the status says with what the run began: the object could not
         return row
-    attempt = row.attempt if row.refused else row.attempt + 1
+    attempt = row.due_attempt
     about, now = _about(turn, row.name, attempt), to_rfc3339(turn.now)
     if about.name in turn.view.refused:
         return not_taken(turn, row, turn.inputs.revision.steps[row.name], attempt, turn.view.refused[about.name])
@@ -80,11 +79,9 @@ def _body(turn: Turn, step: str, about: ObjectRef, outcome: Phase | None) -> dic
         TemplateError: a value cannot be told, or may not be.
     """
     manifest, identity = _asked(turn, step).manifest, turn.inputs.identity
-    for text in strings(manifest):
-        for reference in references(text):
-            if hides(turn.inputs, reference):
-                told = "is masked, and the object would show it; have what runs there get it by itself"
-                raise TemplateError(f"resource.manifest: {reference.text} {told}")
+    if (hidden := first_hidden(turn.inputs, manifest)) is not None:
+        told = "is masked, and the object would show it; have what runs there get it by itself"
+        raise TemplateError(f"resource.manifest: {hidden.text} {told}")
     body: dict[str, Any] = fill_deep(manifest, turn.inputs.resolver(turn.outputs, outcome))
     meta = body.get("metadata") or {}
     labels = {MANAGED_BY_LABEL: MANAGER, INSTANCE_LABEL: identity.name, COMPONENT_LABEL: step}
@@ -112,23 +109,23 @@ def object_observed(turn: Turn, row: Row, *, stopping: bool) -> Row:
         return row
     step = turn.inputs.revision.steps[row.name]
     if seen.hopeless:
-        return _failed(turn, row, step, FailureClass.FAILURE, seen.reason, seen.problem, stopping=stopping)
+        return ended_badly(turn, row, FailureClass.FAILURE, seen.reason, seen.problem, stopping=stopping)
     turn.wakes.append(turn.now + LOOK)
     if seen.problem:
         return row if stopping else replace(row, phase=Phase.WAITING, reason=seen.reason, message=seen.problem)
     if seen.content is None or not _ours(turn, seen.content):
         text = f"{about} was deleted"
-        return _failed(turn, row, step, FailureClass.INFRASTRUCTURE, Reason.OBJECT_DELETED, text, stopping=stopping)
+        return ended_badly(turn, row, FailureClass.INFRASTRUCTURE, Reason.OBJECT_DELETED, text, stopping=stopping)
     turn.outputs = given(turn, turn.known.values())
     if turn.fetch:  # what a condition may name was handed in, and is read first
         return row
-    row = _judged(turn, row, step, about, seen.content, stopping=stopping)
+    row = _judged(turn, row, about, seen.content, stopping=stopping)
     return row if stopping or not row.under_way else _in_time(turn, row, step, about)
 
 
 def _taken_up(turn: Turn, row: Row) -> Row:
     """The row with an object that its status has not heard of: it would be made anew, were the run not to end."""
-    attempt = row.attempt if row.refused else row.attempt + 1
+    attempt = row.due_attempt
     about = _about(turn, row.name, attempt)
     if (seen := turn.view.objects.get(about)) is None:
         turn.look.append(about)
@@ -144,7 +141,7 @@ def _ours(turn: Turn, content: Object) -> bool:
     return any(one.get("uid") == turn.inputs.identity.uid for one in owners)
 
 
-def _judged(turn: Turn, row: Row, step: Step, about: ObjectRef, content: Object, *, stopping: bool) -> Row:
+def _judged(turn: Turn, row: Row, about: ObjectRef, content: Object, *, stopping: bool) -> Row:
     """The row by what the step's conditions say of its object; what they name and is not there yet is waited for."""
     asked, unsure = _asked(turn, row.name), ""
     for text, good in ((asked.failure_when, False), (asked.success_when, True)):
@@ -157,9 +154,9 @@ def _judged(turn: Turn, row: Row, step: Step, about: ObjectRef, content: Object,
             unsure = f" ({error})"
             continue
         if good:
-            return _succeeded(turn, row, step, asked, content, stopping=stopping)
+            return _succeeded(turn, row, asked, content, stopping=stopping)
         told = f"{about}: {text}"
-        return _failed(turn, row, step, FailureClass.FAILURE, Reason.OBJECT_FAILED, told, stopping=stopping)
+        return ended_badly(turn, row, FailureClass.FAILURE, Reason.OBJECT_FAILED, told, stopping=stopping)
     return replace(row, phase=Phase.RUNNING, reason=None, message=truncate(f"{about}{unsure}", 400))
 
 
@@ -168,7 +165,7 @@ def _variables(turn: Turn, text: str, content: Object) -> dict[str, Any]:
     return turn.inputs.variables(named_steps(named, turn.known, turn.outputs)) | {"object": content}
 
 
-def _succeeded(turn: Turn, row: Row, step: Step, asked: ObjectStep, content: Object, *, stopping: bool) -> Row:
+def _succeeded(turn: Turn, row: Row, asked: ObjectStep, content: Object, *, stopping: bool) -> Row:
     outputs: dict[str, Any] = {}
     for one in asked.outputs or ():
         try:
@@ -177,7 +174,7 @@ def _succeeded(turn: Turn, row: Row, step: Step, asked: ObjectStep, content: Obj
         except ExpressionError as error:
             text = f"output {one.name!r}: {error}"
             kind, reason = FailureClass.FAILURE, Reason.EXPRESSION_FAILED
-            return _failed(turn, row, step, kind, reason, text, stopping=stopping)
+            return ended_badly(turn, row, kind, reason, text, stopping=stopping)
     finished = to_rfc3339(turn.now)
     row = replace(row, phase=Phase.SUCCEEDED, reason=None, message=None, finished_at=finished)
     return replace(row, outputs=outputs or None)
@@ -193,14 +190,7 @@ def _in_time(turn: Turn, row: Row, step: Step, about: ObjectRef) -> Row:
         return row
     turn.remove.append(about)
     text = f"{about} took longer than the step's timeout of {step.timeout}, and was deleted"
-    return _failed(turn, row, step, FailureClass.DEADLINE, Reason.DEADLINE_EXCEEDED, text)
-
-
-def _failed(
-    turn: Turn, row: Row, step: Step, kind: FailureClass, reason: str, text: str, *, stopping: bool = False
-) -> Row:
-    seen = Observation(State.FAILED, kind, reason, truncate(text, 480), started_at=row.started_at)
-    return failed(turn, row, step, seen, last=stopping)
+    return ended_badly(turn, row, FailureClass.DEADLINE, Reason.DEADLINE_EXCEEDED, text)
 
 
 # Stopped, and left.
@@ -210,8 +200,6 @@ def object_stopped(turn: Turn, before: Row, row: Row, stop: Stop) -> Row:
     """The row of a step whose run ends: its object is deleted, and waited for unless nothing is."""
     if before.final or row.phase is Phase.SUCCEEDED:
         return row
-    if not row.attempt:
-        return skipped(row, stop.reason, f"not run: {stop.message}")
     if not row.under_way:
         return cut_short(turn, row, stop)
     about = _about(turn, row.name, row.attempt)

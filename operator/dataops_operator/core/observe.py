@@ -16,7 +16,7 @@ import orjson
 
 from ..api.conditions import UNARMED, Reason, truncate
 from ..api.step import FailureClass, Step
-from .names import AGENT_CONTAINER
+from .names import AGENT_CONTAINER, STAGE_LABEL
 from .results import ResultError, read, read_message
 from .times import from_rfc3339
 
@@ -266,6 +266,11 @@ def job_condition(job: Object) -> Mapping[str, Any] | None:
 def is_indexed_job(job: Object) -> bool:
     """Whether a Job, whole or as the cache keeps it, is an Indexed one: the end of a pod is not its end."""
     return "indexes" in job.get("status", {}) or job.get("spec", {}).get("completionMode") == "Indexed"
+
+
+def is_shared_job(job: Object) -> bool:
+    """Whether several steps share the Job's pod."""
+    return STAGE_LABEL in (job["metadata"].get("labels") or {})
 
 
 def _from_job(step: Step, job: Object | None) -> Observation:

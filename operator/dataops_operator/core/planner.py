@@ -148,12 +148,7 @@ class _Planner:
                 return after
             # A step whose condition or templates cannot be told fails before its Job exists, and what would answer a
             # failure may turn out to be skipped: nothing begins beside it.
-            self.turn.create.clear()
-            self.turn.carried.clear()
-            self.turn.start.clear()
-            self.turn.make.clear()
-            self.turn.items.clear()
-            self.turn.arm = self.turn.short = False
+            self.turn.begin_nothing()
             rows = {name: after[name] if after[name].final else row for name, row in rows.items()}
 
     def _stopped(self, before: Row, row: Row, stop: Stop) -> Row:

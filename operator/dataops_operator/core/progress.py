@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Final, Literal
 
 from ..api.base import parse_duration
-from ..api.conditions import Reason
+from ..api.conditions import Reason, truncate
 from ..api.run import Phase
 from ..api.step import FailureClass, Step
 from .attempts import refusal
@@ -54,16 +54,25 @@ def observed(turn: Turn, row: Row, *, stopping: bool = False) -> Row:
 
 
 def adopted(turn: Turn, row: Row) -> Row:
-    """The row with the Jobs that the status has not heard of: the operator ended between the two writes.
+    """The row with the Jobs that the status has not heard of; see `taken_up`."""
+    return taken_up(turn, row, turn.view.jobs, "job")
+
+
+def taken_up(turn: Turn, row: Row, there: Mapping[str, Object], field: Literal["job", "run"]) -> Row:
+    """The row with the attempts that the status has not heard of: the operator ended between the two writes.
 
     That a later attempt was begun says that the one before was judged, even if that cannot be seen any more.
+
+    Args:
+        turn: of planning.
+        row: as it was.
+        there: what attempts at such steps are, by name.
+        field: of the row that names it.
     """
-    while True:
-        attempt = row.attempt if row.refused else row.attempt + 1
-        if (name := turn.job_name(row.name, attempt, row.item)) not in turn.view.jobs:
-            return row
-        created = turn.view.jobs[name]["metadata"].get("creationTimestamp")
-        row = row.anew(Phase.RUNNING, attempt=attempt, started_at=created, job=name)
+    while (name := turn.job_name(row.name, row.due_attempt, row.item)) in there:
+        created = there[name]["metadata"].get("creationTimestamp")
+        row = row.anew(Phase.RUNNING, attempt=row.due_attempt, started_at=created, **{field: name})
+    return row
 
 
 def witnesses(turn: Turn, name: str) -> tuple[Object | None, Sequence[Object]]:
@@ -131,6 +140,21 @@ def failed(turn: Turn, row: Row, step: Step, seen: Observation, *, last: bool = 
     return replace(row, phase=Phase.WAITING, retry_at=to_rfc3339(max(retry_at, turn.now) + 1))
 
 
+def ended_badly(turn: Turn, row: Row, kind: FailureClass, reason: str, text: str, *, stopping: bool = False) -> Row:
+    """A failed attempt that is no pod: another one later, or the end of the step.
+
+    Args:
+        turn: of planning.
+        row: as it was.
+        kind: class of the failure.
+        reason: of it.
+        text: for people.
+        stopping: whether no other attempt follows.
+    """
+    seen = Observation(State.FAILED, kind, reason, truncate(text, 480), started_at=row.started_at)
+    return failed(turn, row, turn.inputs.revision.steps[row.name], seen, last=stopping)
+
+
 def _runs(row: Row) -> Row:
     """The row of an attempt whose container runs; mostly it is that already."""
     same = row.phase is Phase.RUNNING and row.reason is None and row.message is None
@@ -156,7 +180,7 @@ def _active(turn: Turn, row: Row, step: Step, seen: Observation, since: float) -
         turn.wakes.append(turn.now + POLL)
     elif not has_pod:
         turn.wakes.append(created + patience)
-    limit = step.start_timeout or turn.inputs.revision.defaults.start_timeout
+    limit = turn.inputs.revision.start_timeout(step)
     deadline = max(created, since, seen.armed_at or 0.0) + parse_duration(limit)
     if seen.arming_since is not None:  # for which the environment has a limit of its own
         if turn.vault is not None:

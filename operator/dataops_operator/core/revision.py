@@ -81,6 +81,10 @@ class Revision:
         limit = step.timeout or self.defaults.timeout
         return None if limit is None else parse_duration(limit)
 
+    def start_timeout(self, step: Step) -> str:
+        """How long an attempt at a step may wait for its container to start, as it is written."""
+        return step.start_timeout or self.defaults.start_timeout
+
     def retry(self, step: Step) -> Retry:
         """A step's retry policy."""
         return step.retry or self.defaults.retry or _NO_RETRY

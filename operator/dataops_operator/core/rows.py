@@ -80,6 +80,11 @@ class Row:
         """Whether the API server would not take the attempt's Job."""
         return not self.final and not self.made and self.attempt > 0
 
+    @property
+    def due_attempt(self) -> int:
+        """Number of the attempt that begins next: one that was refused is begun again."""
+        return self.attempt if self.refused else self.attempt + 1
+
     def anew(self, phase: Phase, reason: str | None = None, message: str | None = None, **fields: Any) -> Row:
         """The row of another moment: of this one only the name and what was counted is left."""
         counts = {"disruptions": self.disruptions, "out_of_memory": self.out_of_memory, "item": self.item}

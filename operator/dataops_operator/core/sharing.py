@@ -13,11 +13,10 @@ from ..api.conditions import Reason
 from ..api.run import Phase
 from ..api.step import FailureClass, Step
 from .course import Rows
-from .names import STAGE_LABEL
-from .observe import Object, Observation, State, observe
+from .observe import Object, Observation, State, is_shared_job, observe
 from .progress import adopted, judged, witnesses
 from .rows import Row
-from .stopping import GRACE
+from .stopping import had_time
 from .times import from_rfc3339, to_rfc3339
 from .turn import Turn
 
@@ -57,7 +56,7 @@ def _is_shared(job: Object | None, head: Row, rows: Rows) -> bool:
     """Whether the Job of the first step that has not ended runs those behind it, too."""
     if job is None:
         return any(row.job == head.job and row.name != head.name for row in rows.values())
-    return STAGE_LABEL in (job["metadata"].get("labels") or {})
+    return is_shared_job(job)
 
 
 def _looked_at(
@@ -69,8 +68,8 @@ def _looked_at(
     step, then = steps[row.name], steps[behind[0]] if behind else None
     seen = observe(step, job, pods, proven=row.job in turn.view.proven, then=then)
     if row.reason == Reason.DEADLINE_EXCEEDED and seen.state is State.FAILED:
-        seen = replace(seen, failure=FailureClass.DEADLINE, reason=Reason.DEADLINE_EXCEEDED, message=_late(turn, step))
-    if job is None or stopping or STAGE_LABEL not in (job["metadata"].get("labels") or {}):
+        seen = _too_late(turn, step, seen)
+    if job is None or stopping or not is_shared_job(job):
         return judged(turn, row, seen, stopping=stopping)
     if seen.state is State.ACTIVE and seen.started and (late := _overdue(turn, row, step, job, seen)) is not None:
         return late
@@ -82,6 +81,12 @@ def _late(turn: Turn, step: Step) -> str:
     return f"ran longer than its timeout of {limit}; raise the step's timeout, or make it faster"
 
 
+def _too_late(turn: Turn, step: Step, seen: Observation) -> Observation:
+    """What was seen of an attempt, as the failure of one that ran too long."""
+    failure, reason = FailureClass.DEADLINE, Reason.DEADLINE_EXCEEDED
+    return replace(seen, state=State.FAILED, failure=failure, reason=reason, message=_late(turn, step))
+
+
 def _overdue(turn: Turn, row: Row, step: Step, job: Object, seen: Observation) -> Row | None:
     """The row of a step that runs longer than it may: its pod's own limit would be for all that share it."""
     limit = turn.inputs.revision.timeout(step)
@@ -90,13 +95,8 @@ def _overdue(turn: Turn, row: Row, step: Step, job: Object, seen: Observation) -
     if turn.now < (end := from_rfc3339(seen.started_at) + limit):
         turn.wakes.append(end)
         return None
-    name, leaving = job["metadata"]["name"], job["metadata"].get("deletionTimestamp")
-    if leaving is not None and turn.now >= from_rfc3339(leaving) + GRACE:
-        given_up = replace(seen, state=State.FAILED, failure=FailureClass.DEADLINE, finished_at=to_rfc3339(turn.now))
-        return judged(turn, row, replace(given_up, reason=Reason.DEADLINE_EXCEEDED, message=_late(turn, step)))
-    if leaving is None:
-        turn.stop.append(name)
-    turn.wakes.append((turn.now if leaving is None else from_rfc3339(leaving)) + GRACE)
+    if had_time(turn, job):
+        return judged(turn, row, replace(_too_late(turn, step, seen), finished_at=to_rfc3339(turn.now)))
     return replace(row, phase=Phase.RUNNING, reason=Reason.DEADLINE_EXCEEDED, message=f"is ending: {_late(turn, step)}")
 
 

@@ -37,12 +37,19 @@ def begin(turn: Turn, row: Row, outcome: Phase | None, value: Any = None) -> Row
         outcome: how the run has ended, for steps of `finally`; None for the others.
         value: the item.
     """
-    if row.retry_at is not None and turn.now < from_rfc3339(row.retry_at):
-        turn.wakes.append(from_rfc3339(row.retry_at))
+    if rests(turn, row):
         return row
     step = turn.inputs.revision.steps[row.name]
     item = None if row.item is None else Item(row.item, value)
-    return _start(turn, row, step, row.attempt if row.refused else row.attempt + 1, outcome, item)
+    return _start(turn, row, step, row.due_attempt, outcome, item)
+
+
+def rests(turn: Turn, row: Row) -> bool:
+    """Whether the time between two attempts is not over."""
+    if row.retry_at is None or turn.now >= (moment := from_rfc3339(row.retry_at)):
+        return False
+    turn.wakes.append(moment)
+    return True
 
 
 def unasked(turn: Turn, row: Row, rows: Rows, outcome: Phase | None) -> Row | None:
@@ -140,7 +147,7 @@ def not_taken(turn: Turn, row: Row, step: Step, attempt: int, told: Refusal) -> 
     reason, message = refusal(told.message, told.reason)
     before = row.refused and row.reason not in UNARMED
     began = row.started_at if before and row.started_at else to_rfc3339(turn.now)
-    limit = step.start_timeout or turn.inputs.revision.defaults.start_timeout
+    limit = turn.inputs.revision.start_timeout(step)
     deadline = from_rfc3339(began) + parse_duration(limit)
     if told.hopeless or turn.now >= deadline:
         text = f"cannot start: {message}" if told.hopeless else f"did not start within {limit}: {message}"

@@ -7,6 +7,7 @@ from typing import Final
 
 from ..api.conditions import Reason
 from ..api.run import Cancel, Phase
+from .observe import Object
 from .rows import Row, skipped
 from .times import from_rfc3339, to_rfc3339
 from .turn import Turn
@@ -61,15 +62,23 @@ def stopped(turn: Turn, before: Row, row: Row, stop: Stop) -> Row:
     job = turn.view.jobs.get(row.job or "") if row.under_way else None
     if job is None or stop.kill:
         return cut_short(turn, row, stop)
-    name, leaving = job["metadata"]["name"], job["metadata"].get("deletionTimestamp")
-    if leaving is None and name not in turn.stop:
-        turn.stop.append(name)
-    elif leaving is not None and turn.now >= from_rfc3339(leaving) + GRACE:
+    if had_time(turn, job):
         return cut_short(turn, row, stop)
-    turn.wakes.append((turn.now if leaving is None else from_rfc3339(leaving)) + GRACE)
     if not row.attempt:  # it shares the pod of a step that is ending, and may begin until that has ended
         return row
     return replace(row, phase=Phase.RUNNING, reason=stop.reason, message=f"is ending: {stop.message}")
+
+
+def had_time(turn: Turn, job: Object) -> bool:
+    """Have a Job's pods end, and say whether they have had their time for it."""
+    name, leaving = job["metadata"]["name"], job["metadata"].get("deletionTimestamp")
+    since = turn.now if leaving is None else from_rfc3339(leaving)
+    if leaving is not None and turn.now >= since + GRACE:
+        return True
+    if leaving is None and name not in turn.stop:
+        turn.stop.append(name)
+    turn.wakes.append(since + GRACE)
+    return False
 
 
 def cut_short(turn: Turn, row: Row, stop: Stop) -> Row:

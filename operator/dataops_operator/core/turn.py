@@ -43,6 +43,12 @@ class Turn:
         self.wakes: list[float] = []
         self.short = False
 
+    def begin_nothing(self) -> None:
+        """Forget what was noted to begin: the graph is walked again."""
+        for noted in (self.create, self.start, self.make, self.items):
+            noted.clear()
+        self.arm = self.short = False
+
     @property
     def looks(self) -> bool:
         """Whether something is to be looked at more closely before anything is done."""
