@@ -97,7 +97,7 @@ lock: .venv/ready ## Pin the dependencies of pyproject.toml again, with hashes
 ##@ Test it
 
 test: ## Every tier, as CI runs it: lint, types, unit, chart, integration, faults, bench smoke, e2e
-	@$(TIER) --all programs packages lint types built-images integration e2e chart unit faults bench-smoke
+	@$(TIER) --all programs packages lint types built-images e2e integration chart unit faults bench-smoke
 
 programs: ## Build the programs of clusters and checks into the cache: once, about 8 minutes
 	@$(CLUSTER) binaries --all >/dev/null
@@ -118,7 +118,7 @@ integration: .venv/ready ## Controllers against a real API server and Job contro
 	$(PY) -m pytest tests/integration -q --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 faults: .venv/ready ## The operator killed at every write and request, API server and Vault failing: short form
-	$(PY) -m pytest tests/faults -q
+	$(PY) -m pytest tests/faults -q --numprocesses 2 --dist worksteal
 
 e2e: .venv/ready ## The chart on a real node: real containers, real data
 	$(PY) -m pytest tests/e2e -q

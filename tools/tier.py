@@ -38,8 +38,9 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
 """What must have ended well before a tier begins, where it is asked for at all. Without it a tier would make the same
 itself: at the same time as another, or while a test's time runs."""
 SIDE_BY_SIDE = 2
-ALONE = frozenset({"unit", "integration", "faults", "bench-smoke", "e2e"})
-"""Tiers of which each keeps two cores busy by itself: two of them beside each other are late, and lose their leases."""
+ALONE = frozenset({"unit", "integration", "faults", "bench-smoke"})
+"""Tiers of which each keeps two cores busy by itself: two of them beside each other are late, and lose their leases.
+e2e is none of them: mostly it waits for containers to start and to end."""
 
 _COUNT = re.compile(r"(\d+) (\w+)")
 _SUMMARY = re.compile(r"((?:\d+ \w+(?:, )?)+) in [\d.]+s(?: \([\d:]+\))?")
