@@ -117,9 +117,10 @@ class Bench:
 
     async def _play(self, operator: OperatorProcess, name: str, scenario: Scenario) -> int:
         """Create the Pipeline, and when it is ready the run; wait for its end. How often the operator was started."""
-        pipeline = scenario.pipeline["metadata"]["name"]
-        await self.api.create(PIPELINES, name, scenario.pipeline)
-        restarts = await self._keep_until(operator, PIPELINES, name, pipeline, _ready)
+        restarts = 0
+        for pipeline in (*scenario.others, scenario.pipeline):
+            await self.api.create(PIPELINES, name, pipeline)
+            restarts += await self._keep_until(operator, PIPELINES, name, pipeline["metadata"]["name"], _ready)
         if scenario.environment is not None:
             await self.api.create(ENVIRONMENTS, name, scenario.environment)
             place = scenario.environment["metadata"]["name"]

@@ -14,7 +14,7 @@ START, END = 0.05, 0.15
 """Seconds from a pod's creation to its start and end."""
 
 TIMES = frozenset(
-    {"startedAt", "finishedAt", "lastTransitionTime", "retryAt", "since", "deletionTimestamp", "job", "message"}
+    {"startedAt", "finishedAt", "lastTransitionTime", "retryAt", "since", "deletionTimestamp", "job", "run", "message"}
     | {"environment", "environmentRevision"}
 )
 """What differs between two sound runs: times, names with a hash of the UID, prose that tells them, the place."""
@@ -28,7 +28,9 @@ class Scenario:
     pipeline: Object
     steps: int
     attempts: int
-    """How many Jobs a run makes in all."""
+    """How many Jobs, and runs of other pipelines, a run makes in all."""
+    others: tuple[Object, ...] = ()
+    """Pipelines that the run's steps run."""
     environment: Object | None = None
     """What the run belongs to; nothing where None."""
 
@@ -74,18 +76,33 @@ _SHARED: Object = {
 }
 SHARED = Scenario("shared", _SHARED, steps=3, attempts=2)
 
+_INNER: Object = {
+    "metadata": {"name": "inner"},
+    "spec": {
+        "defaults": {"image": "example.test/step:1"},
+        "steps": [{"name": "a", "command": ["begin"], "outputs": [{"name": "rows", "type": "Integer"}]}],
+        "outputs": [{"name": "rows", "value": "$(steps.a.outputs.rows)"}],
+    },
+}
 _FAN: Object = {
     "metadata": {"name": "fan"},
     "spec": {
         "defaults": {"image": "example.test/step:1"},
         "steps": [
             {"name": "y", "forEach": {"items": [1, 2]}, "command": ["each", "$(item)"], "retry": _AGAIN},
-            {"name": "d", "needs": ["y"], "command": ["join"]},
+            {
+                "name": "n",
+                "needs": ["y"],
+                "pipeline": {"name": "inner"},
+                "outputs": [{"name": "rows", "type": "Integer"}],
+            },
+            {"name": "d", "command": ["join", "$(steps.n.outputs.rows)"]},
         ],
         "finally": [{"name": "z", "command": ["tidy"]}],
     },
 }
-FAN = Scenario("fan", _FAN, steps=3, attempts=6)
+FAN = Scenario("fan", _FAN, steps=4, attempts=8, others=(_INNER,))
+"""A fan-out whose items are tried again, a run of another pipeline, and what follows in any case."""
 
 
 _PLACED: Object = {
@@ -120,10 +137,10 @@ def script() -> Script:
 
 def end_state(cluster: Cluster) -> Object:
     """What a user finds at the end, without what differs between two sound runs of one scenario."""
-    run = cluster.of(RUNS)[0]
+    runs = sorted(cluster.of(RUNS), key=lambda run: str(run["spec"]["pipeline"]))
     jobs = sorted((attempt_key(job)[1:], job) for job in cluster.of(JOBS))
     return {
-        "status": _plain(run["status"]),
+        "statuses": [_plain(run["status"]) for run in runs],
         "jobs": [
             {
                 "attempt": key,

@@ -262,10 +262,11 @@ async def test_a_run_is_done_again_from_what_failed(case: Case) -> None:
     await case.ended("r")
     both = await dataops(case, "rerun", "r", "--all", "--step", "audit")
     assert both.code == 2, both
-    again = await dataops(case, "rerun", "r", "--name", "r2", "--watch")
+    again = await dataops(case, "rerun", "r", "--name", "r2", "--refresh", "--watch")
     assert again.code == 0, again
     assert "taken over from run r" in (await dataops(case, "get", "r2")).out
-    assert (await case.api.get(RUNS, case.namespace, "r2"))["spec"]["rerun"] == {"of": "r", "mode": "FromFailed"}
+    asked = (await case.api.get(RUNS, case.namespace, "r2"))["spec"]
+    assert (asked["rerun"], asked["cache"]) == ({"of": "r", "mode": "FromFailed"}, "Refresh")
 
 
 @side_by_side

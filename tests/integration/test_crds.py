@@ -400,6 +400,7 @@ CREATED: dict[tuple[str, str], list[tuple[str, Object, Object]]] = {
     (P, "a step that is an approval, a wait, a pipeline or a resource has no container"): [
         ("spec.steps[0]", jobless(approval={}, image="i"), jobless(wait={"duration": "1s"})),
         ("spec.steps[0]", jobless(approval={}, forEach={"items": [1]}), jobless(approval={"message": "go?"})),
+        ("spec.steps[0]", jobless(approval={}, cache={"maxAge": "1h"}), jobless(approval={})),
         (
             "spec.steps[0]",
             jobless(pipeline={"name": "o"}, env=[{"name": "A"}]),
@@ -444,6 +445,13 @@ CREATED: dict[tuple[str, str], list[tuple[str, Object, Object]]] = {
             "spec.steps[0].after",
             pipeline(after=[{"step": "a", "on": "Failed"}]),
             pipeline(after=[{"step": "b", "on": "Failed"}]),
+        ),
+    ],
+    (P, "a fan-out is not cached"): [
+        (
+            "spec.steps[0].cache",
+            pipeline(cache={"maxAge": "1h"}, forEach={"items": [1]}),
+            pipeline(cache={"maxAge": "1h", "inputs": ["$(params.day)"], "salt": "2"}),
         ),
     ],
     (P, "the name of an item cannot be"): [
@@ -570,6 +578,11 @@ CHANGED: dict[tuple[str, str], list[tuple[str, Object, Object, Object]]] = {
     (R, "which run is done again cannot change"): [
         ("spec.rerun", run(rerun={"of": "a"}), run(rerun={"of": "b"}), run(rerun={"of": "a"})),
         ("spec.rerun", run(), run(rerun={"of": "a"}), run()),
+    ],
+    (R, "what a run does with cached outputs cannot change"): [
+        ("spec.cache", run(cache="Use"), run(cache="Refresh"), run(cache="Use")),
+        ("spec.cache", run(), run(cache="Use"), run()),
+        ("spec.cache", run(cache="Refresh"), run(), run(cache="Refresh")),
     ],
     (R, "a cancelled run cannot go on"): [
         ("spec.cancel", run(cancel="Graceful"), run(), run(cancel="Immediate")),

@@ -160,6 +160,42 @@ async def test_where_vault_checks_signatures_by_itself_a_run_logs_in_by_jwt_auth
 
 
 @side_by_side
+async def test_while_a_person_is_waited_for_nothing_is_held_and_then_there_is_another_login(case: VaultCase) -> None:
+    go = {"name": "go", "needs": ["a"], "approval": {}}
+    await case.environment()
+    await case.simple(
+        step("a", secrets=USES), go, step("b", "go", secrets=USES), secrets=[case.source(), case.leased()]
+    )
+    await case.run()
+    await case.until(RUNS, "r", lambda run: row(run, "go").get("reason") == "Approval")
+    await case.nothing_left()
+    decided = {"spec": {"approvals": [{"step": "go", "decision": "Approve"}]}}
+    await case.api.patch(RUNS, case.namespace, "r", decided)
+    run = await case.ended()
+    assert succeeded(run)
+    assert case.logins() == 2
+    assert {one["name"] for one in run["status"]["secrets"]} >= {"api"}
+    await case.nothing_left()
+
+
+@side_by_side
+async def test_a_run_that_is_suspended_holds_nothing_once_its_steps_have_ended(case: VaultCase) -> None:
+    case.plays("a", Play(), run="r", end=2.0)
+    await case.environment()
+    await case.simple(step("a", secrets=USES), step("b", "a", secrets=USES))
+    await case.run()
+    await case.step_is("a", "Running")
+    await case.api.patch(RUNS, case.namespace, "r", {"spec": {"suspend": True}})
+    assert len(await case.tokens()) == 1, "the step that runs keeps what it has"
+    await case.until(RUNS, "r", lambda run: row(run, "a").get("phase") == "Succeeded")
+    await case.nothing_left()
+    await case.api.patch(RUNS, case.namespace, "r", {"spec": {"suspend": False}})
+    assert succeeded(await case.ended())
+    assert case.logins() == 2
+    await case.nothing_left()
+
+
+@side_by_side
 async def test_a_retry_uses_what_was_read(case: VaultCase) -> None:
     case.plays("a", fail(1), attempt=1)
     await case.environment()

@@ -137,6 +137,7 @@ class Reason(StrEnum):
     ENVIRONMENT_DELETED = "EnvironmentDeleted"
     TARGET_NOT_FOUND = "TargetNotFound"
     IMAGE_NOT_ALLOWED = "ImageNotAllowed"
+    CACHE_IMPOSSIBLE = "CacheImpossible"
     POD_NOT_ALLOWED = "PodNotAllowed"
     CLAIM_NOT_FOUND = "ClaimNotFound"
     CLAIM_NOT_ALLOWED = "ClaimNotAllowed"
@@ -172,6 +173,8 @@ class Reason(StrEnum):
     NAMESPACE_LEFT = "NamespaceLeft"
 
 
+ASKING: Final = frozenset({Reason.APPROVAL, Reason.APPROVAL_FORBIDDEN})
+"""Reasons of a step that waits for a person."""
 UNARMED: Final = frozenset(
     {
         Reason.VAULT,

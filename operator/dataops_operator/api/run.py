@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, StringConstraints
 
@@ -150,6 +150,11 @@ class PipelineRunSpec(ApiModel):
                 ".rerun",
             ),
             rule(
+                "has(self.cache) == has(oldSelf.cache) && (!has(self.cache) || self.cache == oldSelf.cache)",
+                "what a run does with cached outputs cannot change; start another run",
+                ".cache",
+            ),
+            rule(
                 "(has(self.parameters) ? self.parameters.map(p, p.name) : [])"
                 " == (has(oldSelf.parameters) ? oldSelf.parameters.map(p, p.name) : [])",
                 "a run's parameters cannot change; start another run",
@@ -182,6 +187,9 @@ class PipelineRunSpec(ApiModel):
     rerun: Rerun | None = None
     """A run to do again: finished work of it and its outputs are taken over. Parameters, revision and logicalDate that
     are not given are that run's."""
+    cache: Literal["Use", "Refresh"] | None = None
+    """Refresh runs also those steps whose outputs could be taken from an earlier run, for later runs to take; Use,
+    which stands where unset, takes them."""
     priority: Priority | None = None
     """Which of several runs that wait for one place gets it: the higher first, then the older; Normal where unset."""
     cancel: Cancel | None = None
@@ -286,6 +294,9 @@ class StepStatus(ApiModel):
     """Object that the last attempt is, as <kind>/<name>."""
     reused_from: Annotated[str, StringConstraints(max_length=253)] | None = None
     """Run in which the step succeeded, where this one has taken that over."""
+    cache_key: Annotated[str, StringConstraints(max_length=64)] | None = None
+    """Of a step with `cache` that has succeeded: what its outputs come from, as a hash; another run with the same may
+    take them."""
     disruptions: int | None = None
     """Attempts that ended by Infrastructure, which do not count for the limit of the retry."""
     out_of_memory: int | None = None

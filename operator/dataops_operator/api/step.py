@@ -100,6 +100,18 @@ class Retry(ApiModel):
     """How long to wait between attempts."""
 
 
+class Cache(ApiModel):
+    """Has the step left out where an earlier run of the namespace did the same: its outputs are taken from there."""
+
+    max_age: Duration
+    """How long after the step has ended its outputs may be taken."""
+    inputs: Annotated[list[Argument], Field(min_length=1, max_length=32, json_schema_extra=LIST_ATOMIC)] | None = None
+    """What the outputs depend on besides the image's digest, command, args, script, env and all parameters: such as the
+    version of what the step reads, `$(steps.land.outputs.version)`."""
+    salt: Annotated[str, StringConstraints(max_length=253)] | None = None
+    """Any text; another one forgets what was taken before."""
+
+
 class Resources(ApiModel):
     """Compute resources of a step's container, as Kubernetes has them."""
 
@@ -227,7 +239,7 @@ class Step(ApiModel):
                 " || !(has(self.script) || has(self.command) || has(self.args) || has(self.image)"
                 " || has(self.template) || has(self.env) || has(self.resources) || has(self.secrets)"
                 " || has(self.workspace) || has(self.podTemplate) || has(self.forEach)"
-                " || has(self.results))",
+                " || has(self.results) || has(self.cache))",
                 "a step that is an approval, a wait, a pipeline or a resource has no container and no forEach; remove"
                 " what belongs to it",
             ),
@@ -251,6 +263,11 @@ class Step(ApiModel):
                 " || has(self.outputs) || has(self.workspace))",
                 "image, command, args, script, outputs and workspace are the template's own; remove them, or template",
                 ".template",
+            ),
+            rule(
+                "!has(self.cache) || !has(self.forEach)",
+                "a fan-out is not cached; remove cache, or forEach",
+                ".cache",
             ),
             rule(
                 "!has(self.with) || has(self.template)",
@@ -332,3 +349,5 @@ class Step(ApiModel):
     """What is said about the step's pod: an allow-list; field by field, spec.defaults.podTemplate where unset."""
     fuse: Fuse | None = None
     """Whether the step may share a pod with those before and behind it in a chain; spec.fuse where unset."""
+    cache: Cache | None = None
+    """Whether the step is left out where it was done before; it never is where unset."""

@@ -14,6 +14,28 @@ UNPINNED: Final = "unpinned"
 RERUN_OF: Final = "rerun-of"
 """Index of the live runs that take over another's work, by that one, as `<namespace>/<name>`."""
 
+CACHED: Final = "cached"
+"""Index of the runs by the keys of their cached steps, as `<namespace>/<key>`."""
+
+
+def cached(run: Object) -> Mapping[str, str]:
+    """When the cached steps of a run ended, by key."""
+    status = run["status"]
+    return status["cached"] if "cached" in status else ends_of_cached(status)
+
+
+def ends_of_cached(status: Object) -> dict[str, str]:
+    """The same of a status as the API server has it."""
+    rows = status.get("steps") or ()
+    return {
+        str(one["cacheKey"]): str(one["finishedAt"]) for one in rows if one.get("cacheKey") and one.get("finishedAt")
+    }
+
+
+def cache_keys(run: Object) -> tuple[str, ...]:
+    """Under what a run is found in the index."""
+    return tuple(f"{run['metadata']['namespace']}/{key}" for key in cached(run))
+
 
 def live_in(run: Object) -> tuple[str, ...]:
     """The run's namespace, while it lives."""

@@ -13,6 +13,7 @@ from ..core.indexedjobs import tally
 from ..core.names import INDEX_LABEL, ITEM_LABEL, KEEP_LABEL, RUN_LABEL, RUN_UID_LABEL, STAGE_LABEL
 from ..core.observe import is_indexed_job
 from ..core.revision import PIPELINE_LABEL
+from .indices import ends_of_cached
 
 Object = Mapping[str, Any]
 
@@ -77,10 +78,12 @@ def slim_run(item: dict[str, Any]) -> dict[str, Any]:
         item = item | {"spec": _mapping(item.get("spec")) | {"pipeline": ""}}
     if not statuses.is_final(status):
         return {"metadata": _meta(item) | _annotations(item), "spec": _mapping(item["spec"]), "status": status}
-    keep = {key: status[key] for key in _OF_ENDED if key in status}
+    keep: dict[str, Any] = {key: status[key] for key in _OF_ENDED if key in status}
     for key in _SHARED:
         if isinstance(keep.get(key), str):
             keep[key] = sys.intern(keep[key])
+    if ends := ends_of_cached(status):
+        keep["cached"] = ends
     outcome = find_condition({"status": status}, Type.SUCCEEDED)
     return {
         "metadata": _meta(item) | _kept_label(item),

@@ -29,6 +29,7 @@ from ..kube.resources import PIPELINE_RUNS
 from .acceptance import Acceptance, Begun
 from .admission import Admission
 from .children import Children
+from .earlier import earlier
 from .events import News
 from .objects import Objects
 from .pipeline import LAST_RUN_DELAY
@@ -150,7 +151,8 @@ class RunController:
         uid = identity.uid
         view = replace(self._view(run, inputs), armed=self._secrets.standing(uid))
         asked = asked_of(run, view.jobs.values())
-        for _ in range(_TURNS):
+        cached = sum(one.cache is not None for one in begun.revision.steps.values())
+        for _ in range(_TURNS + cached):  # each may be found only once the one before it is
             now = time.time()
             next_step = plan(inputs, rows, replace(view, room=self._admission.room(run)), now, asked)
             if next_step.arm:
@@ -191,6 +193,8 @@ class RunController:
             outputs=next_step.outputs,
         )
         after |= self._also(run, inputs, fixed)
+        if next_step.rests:
+            self._secrets.release(uid)
         if next_step.wake_at is not None:
             self._world.queue.add_after(key, max(next_step.wake_at - now, 0) + 0.05)
         if await self._write(run, after, now):
@@ -232,6 +236,9 @@ class RunController:
         if todo.look:
             seen = await self._objects.read(run["metadata"]["namespace"], todo.look)
             view = replace(view, objects={**view.objects, **seen})
+        if todo.recall:
+            found = {key: await earlier(self._world, run, key) for key in todo.recall}
+            view = replace(view, recalled={**view.recalled, **found})
         if todo.prove or todo.explain or todo.gather or todo.fetch:
             view = await self._children.look_closer(run, view, todo)
         return view
@@ -284,6 +291,8 @@ class RunController:
             self._world.recorder.tell("PipelineRun", run, News(one.reason, one.message, one.warning, one.detail), now)
             if one.retried is not None:
                 metrics.step_retries.labels(*labels, one.retried).inc()
+        if hits := news.cache_hits(run["status"], after):
+            metrics.cache_hits.labels(*labels).inc(hits)
         for phase, seconds in news.step_durations(run["status"], after):
             metrics.step_duration.labels(*labels, phase).observe(seconds)
         if (waited := news.queue_wait(run, after)) is not None:

@@ -140,7 +140,7 @@ class Arming:
         await self.keeper.noted(uid, pods)
 
     def release(self, uid: str) -> None:
-        """A holder needs its secrets no more."""
+        """A holder needs its secrets no more, or not now."""
         self._attempts.pop(uid, None)
         self.keeper.release(uid)
 
@@ -306,6 +306,9 @@ class NoVault:
         return Hindrance(Reason.VAULT_NOT_CONFIGURED, text, final=True)
 
     def ended(self, _uid: str) -> None:
+        """There is nothing to take back."""
+
+    def release(self, _uid: str) -> None:
         """There is nothing to take back."""
 
     async def noted(self, _uid: str, _pods: Iterable[Object]) -> None:

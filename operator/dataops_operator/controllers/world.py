@@ -25,7 +25,7 @@ from ..kube.watch import OnChange
 from ..metrics.registry import Metrics, RunKind, WaitKind
 from .changes import has_ended, history, matters, over, same
 from .events import Recorder
-from .indices import RERUN_OF, UNPINNED, live_in, parent, rerun_of, unpinned
+from .indices import CACHED, RERUN_OF, UNPINNED, cache_keys, live_in, parent, rerun_of, unpinned
 from .kept import slim_definition, slim_environment, slim_job, slim_pod, slim_run
 from .lines import Lines
 
@@ -133,6 +133,7 @@ class World:
         self.runs.index(LIVE_IN, live_in)
         self.runs.index(UNPINNED, unpinned)
         self.runs.index(RERUN_OF, rerun_of)
+        self.runs.index(CACHED, cache_keys)
         self.lines = Lines(self.jobs, self.pods, self._look)
         self.environments.index(BY_EXECUTION, lambda one: filter(None, (one["status"].get("namespace"),)))
         self.environments.index(BY_CLAIM, lambda one: (execution_namespace(one),))

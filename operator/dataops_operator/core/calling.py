@@ -191,6 +191,7 @@ def _body(turn: Turn, step: Step, name: str, attempt: int, outcome: Phase | None
         given.append({"name": one.name, "value": fill_deep(one.value, resolve)})
     spec: dict[str, Any] = {"pipeline": asked.name, "logicalDate": turn.inputs.logical_date}
     spec |= {"revision": asked.revision} if asked.revision else {}
+    spec |= {"cache": "Refresh"} if turn.asked.refresh else {}
     spec |= {"parameters": given} if given else {}
     spec |= {"priority": turn.asked.priority} if turn.asked.priority else {}
     labels = {

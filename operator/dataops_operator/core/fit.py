@@ -8,6 +8,8 @@ from typing import Any
 from ..api.conditions import Reason
 from ..api.step import Step
 from . import podplacement
+from .cacherules import CacheError
+from .caching import key_of
 from .concurrency import UnusableKeyError, bound
 from .credentials import order, wants
 from .graph import placed, step_references
@@ -79,6 +81,21 @@ def _step(inputs: Inputs, where: str, step: Step) -> Iterator[Found]:
             yield Reason.IMAGE_NOT_ALLOWED, Problem(image, f"{error}; {cure}")
         except TemplateError:
             pass  # told above, or by the step when it begins
+    if step.cache is not None:
+        yield from _cache(inputs, path, step)
+
+
+def _cache(inputs: Inputs, path: str, step: Step) -> Iterator[Found]:
+    """A cache without a key, as far as it can be made before anything has run."""
+    step = inputs.revision.steps[step.name]
+    if any(reference.path[0] == "steps" for reference in inputs.references(step)):
+        return
+    try:
+        key_of(inputs, step, {})
+    except CacheError as error:
+        yield Reason.CACHE_IMPOSSIBLE, Problem(f"{path}.cache", str(error))
+    except (TemplateError, ImageError):
+        pass  # told above
 
 
 def _parameter(inputs: Inputs, where: str, reference: Reference) -> Iterator[Found]:

@@ -47,6 +47,9 @@ def templated_fields(step: Step) -> Iterator[tuple[str, str]]:
             yield f"{field}[{index}]", text
     for index, variable in enumerate(step.env or ()):
         yield f"env[{index}].value", variable.value
+    if step.cache is not None:
+        for index, text in enumerate(step.cache.inputs or ()):
+            yield f"cache.inputs[{index}]", text
     for index, given in enumerate(step.with_ or ()):
         for text in strings(given.value):
             yield f"with[{index}].value", text

@@ -265,6 +265,8 @@ def _environment(
         "OPENLINEAGE_PARENT_ID": f"{identity.namespace}/{identity.pipeline}.{step.name}/{lineage_id(identity, step)}",
         "TRACEPARENT": f"00-{identity.uid.replace('-', '')}-{_span_id(identity, step, attempt)}-01",
     }
+    if step.cache is not None:
+        del contract["DATAOPS_LOGICAL_DATE"]  # what tells two runs apart and is not in the cache's key is kept out
     if item is not None:
         contract["DATAOPS_ITEM_INDEX"] = str(item.index)
     if not any(one.name == "HOME" for one in step.env or ()):

@@ -26,6 +26,7 @@ _OF_CONTAINERS: Final = {
     "podTemplate": "pod_template",
     "forEach": "for_each",
     "results": "results",
+    "cache": "cache",
 }
 _OF_WORK: Final = {"outputs": "outputs", "retry": "retry", "startTimeout": "start_timeout"}
 _NOT_SAID: Final = ("name", "generateName", "namespace", "ownerReferences", "finalizers")

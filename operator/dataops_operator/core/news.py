@@ -78,10 +78,22 @@ def _step(old: Row, new: Row) -> Iterator[Transition]:
         yield Transition("ApprovalRequested", f"step {new.name} {new.message}", detail=detail)
     elif new.phase is Phase.SUCCEEDED and new.reason == Reason.APPROVED and not old.final:
         yield Transition(str(Reason.APPROVED), f"step {new.name}: {new.message}", detail=detail)
+    elif reused(old, new) and new.cache is not None:
+        yield Transition("StepCached", f"step {new.name}: {new.message}", detail=detail)
     elif new.phase is Phase.WAITING and new.reason in _MEANT:
         return  # as its pipeline has it
     elif new.phase is Phase.WAITING and new.retry_at is None and old.reason != new.reason:
         yield Transition("StepWaiting", f"step {new.name}: {new.message}", True, f"{detail}/{new.reason}")
+
+
+def reused(old: Row, new: Row) -> bool:
+    """Whether what another run did of a step is taken over now."""
+    return new.reused is not None and old.reused is None
+
+
+def cache_hits(before: Status, after: Status) -> int:
+    """How many steps have been taken from the cache now."""
+    return sum(reused(old, new) and new.cache is not None for old, new in _changed(before, after))
 
 
 def _changed(before: Status, after: Status) -> Iterator[tuple[Row, Row]]:
@@ -100,9 +112,14 @@ def _outcome(status: Status) -> Mapping[str, Any] | None:
 
 
 def step_durations(before: Status, after: Status) -> Iterator[tuple[str, float]]:
-    """Phase and seconds of each step that has ended now."""
+    """Phase and seconds of each step that has ended now; of none that was taken over from another run."""
     for old, new in _changed(before, after):
-        if not old.final and new.final and (seconds := since(new.started_at, new.finished_at)) is not None:
+        if (
+            not old.final
+            and new.final
+            and not reused(old, new)
+            and (seconds := since(new.started_at, new.finished_at)) is not None
+        ):
             yield str(new.phase), seconds
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..api.conditions import Reason, truncate
-from ..api.run import Cancel, Decision, Phase, StepDecision
+from ..api.run import Cancel, Decision, Phase, RerunMode, StepDecision
 from .credentials import Armed, Hindrance
 from .names import CHANGED_BY_ANNOTATION
 from .objects import ObjectRef, Seen
@@ -59,6 +59,8 @@ class Asked:
         began: when the run was accepted, in seconds since the epoch; None where that is now.
         decisions: what was said to its approvals, by step.
         priority: which of those that wait comes first; None where it does not say.
+        refresh: whether nothing is taken from a cache.
+        again: names of steps that are not.
     """
 
     cancel: Cancel | None = None
@@ -67,6 +69,8 @@ class Asked:
     began: float | None = None
     decisions: Mapping[str, Decided] = field(default_factory=dict)
     priority: str | None = None
+    refresh: bool = False
+    again: frozenset[str] = frozenset()
 
 
 def asked_of(run: Mapping[str, Any], jobs: Iterable[Object] = ()) -> Asked:
@@ -89,7 +93,16 @@ def asked_of(run: Mapping[str, Any], jobs: Iterable[Object] = ()) -> Asked:
         min(times, default=None),
         decisions,
         spec.get("priority"),
+        *_afresh(spec),
     )
+
+
+def _afresh(spec: Mapping[str, Any]) -> tuple[bool, frozenset[str]]:
+    """Whether all steps are to run that a cache could leave out, and which of them are in any case."""
+    rerun = spec.get("rerun")
+    mode, steps = (rerun.get("mode"), rerun.get("steps")) if isinstance(rerun, dict) else (None, None)
+    named = frozenset(map(str, steps)) if isinstance(steps, list) else frozenset()
+    return spec.get("cache") == "Refresh" or mode == RerunMode.ALL, named
 
 
 def _decisions(given: Any) -> dict[str, Decided]:
@@ -117,6 +130,19 @@ class Gather:
 
 
 @dataclass(frozen=True, slots=True)
+class Earlier:
+    """A step that has succeeded in another run.
+
+    Attributes:
+        run: that run's name.
+        row: where the step stands there.
+    """
+
+    run: str
+    row: Row
+
+
+@dataclass(frozen=True, slots=True)
 class View:
     """What was observed of a run's Jobs and pods.
 
@@ -134,6 +160,8 @@ class View:
         gathered: what was asked for of the pods of Indexed Jobs that have ended, by the Job's name and the position of
             the item, in this turn.
         results: what steps handed in, by the ConfigMap's name, in this turn; None where there is none.
+        recalled: by the key of a cache, the last step that has succeeded with it, in this turn; None where there is
+            none.
     """
 
     jobs: Mapping[str, Object] = field(default_factory=dict)
@@ -148,6 +176,7 @@ class View:
     above: tuple[str, ...] = ()
     gathered: Mapping[str, Mapping[int, Object]] = field(default_factory=dict)
     results: Mapping[str, str | None] = field(default_factory=dict)
+    recalled: Mapping[str, Earlier | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,11 +195,13 @@ class Plan:
         look: objects to read, as the run, before planning again; nothing else is done before.
         gather: pods to read before planning again.
         fetch: names of ConfigMaps with results to read before planning again.
+        recall: keys of caches to look up before planning again.
         items: ConfigMaps with the items of Jobs, to create before them.
         arm: whether the run's secrets are to be got before planning again; nothing else is done before.
         verdict: how the run ended, or None.
         wake_at: when to look again if nothing happens, in seconds since the epoch, or None.
         short: whether steps that are due wait for room.
+        rests: whether nothing goes on before a person has said something: secrets are let go.
         start: runs of other pipelines to create.
         steer: what to change of such runs, by name, as merge patches.
         make: objects of other kinds to make as the run's own account.
@@ -189,11 +220,13 @@ class Plan:
     look: tuple[ObjectRef, ...] = ()
     gather: tuple[Gather, ...] = ()
     fetch: tuple[str, ...] = ()
+    recall: tuple[str, ...] = ()
     items: tuple[dict[str, Any], ...] = ()
     arm: bool = False
     verdict: Phase | None = None
     wake_at: float | None = None
     short: bool = False
+    rests: bool = False
     start: tuple[dict[str, Any], ...] = ()
     steer: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     make: tuple[dict[str, Any], ...] = ()
@@ -203,4 +236,4 @@ class Plan:
     @property
     def looks(self) -> bool:
         """Whether something is to be looked at more closely before anything else is done."""
-        return bool(self.prove or self.explain or self.look or self.gather or self.fetch)
+        return bool(self.prove or self.explain or self.look or self.gather or self.fetch or self.recall)

@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from ..api.conditions import Reason
+from ..api.conditions import ASKING, Reason
 from ..api.run import Phase
 from .attempts import overstayed
+from .caching import keyed
 from .course import Course, Rows, course, following_failures, never, unanswered, verdict
 from .fanning import fan_adopted, fan_begun, fan_left, fan_observed, fan_stopped
 from .fanout import flat
@@ -79,6 +80,7 @@ class _Planner:
                 look=tuple(turn.look),
                 gather=tuple(turn.gather),
                 fetch=tuple(turn.fetch),
+                recall=tuple(dict.fromkeys(turn.recall)),
             )
         ended = verdict(self.revision, rows)
         return Plan(
@@ -92,12 +94,25 @@ class _Planner:
             verdict=ended,
             wake_at=min(turn.wakes, default=None),
             short=turn.short,
+            rests=ended is None and self._rests(after),
             start=tuple(turn.start),
             steer=turn.steer,
             make=tuple(turn.make),
             remove=(*turn.remove, *(left_objects(turn, rows) if ended is not None else ())),
             outputs=run_outputs(turn.inputs, rows, turn.outputs) if ended is Phase.SUCCEEDED else None,
         )
+
+    def _rests(self, after: Sequence[Row]) -> bool:
+        """Whether nothing goes on before a person has said something."""
+        turn, left = self.turn, [row for row in after if not row.final]
+        if turn.create or turn.start or turn.make or turn.short or any(self._goes_on(row) for row in left):
+            return False
+        waiting = [row for row in left if row.phase is Phase.WAITING]
+        return turn.suspended or (bool(waiting) and all(row.reason in ASKING for row in waiting))
+
+    def _goes_on(self, row: Row) -> bool:
+        """Whether something of a step may be at work."""
+        return row.items is not None or (row.under_way and self.revision.kinds.get(row.name) not in BEGUN_ONCE)
 
     def _shared(self, rows: Rows, known: Rows, stop: Stop | None) -> Rows:
         """The rows, with those of steps that share pods."""
@@ -136,6 +151,7 @@ class _Planner:
         self.turn.outputs = given(self.turn, rows.values())
         if self.turn.looks:
             return rows
+        rows = {name: keyed(self.turn, row) for name, row in rows.items()}
         rows = {name: fan_adopted(self.turn, row) for name, row in rows.items()}
         if stop is not None:
             rows = {

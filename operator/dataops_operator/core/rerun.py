@@ -17,6 +17,7 @@ from ..api.conditions import Reason
 from ..api.run import ParameterValue, Phase, PipelineRunSpec, Rerun, RerunMode
 from ..api.step import Step
 from .accept import Pinned, Refused
+from .cacherules import leaves_with_run
 from .graph import condition_references, step_references
 from .references import nearest
 from .revision import Revision
@@ -125,7 +126,7 @@ def rows(revision: Revision, fixed: Pinned, asked: Rerun, before: Before) -> tup
             or name in revision.final
             or any(one.step in again for one in revision.follows[name])
             or (row is not None and row.result is not None)
-            or _left_behind(revision, step)
+            or leaves_with_run(revision.spec, step)
             or _uses(revision, step, changed)
         ):
             again.add(name)
@@ -144,12 +145,6 @@ def _taken(row: Row, run: str) -> Row:
         items=row.items,
         reused=row.reused or run,
     )
-
-
-def _left_behind(revision: Revision, step: Step) -> bool:
-    """Whether what a step leaves is in a workspace that goes with its run."""
-    workspace = revision.spec.workspace
-    return workspace is not None and workspace.size is not None and step.workspace != "None"
 
 
 def _uses(revision: Revision, step: Step, changed: Collection[str]) -> bool:

@@ -48,6 +48,8 @@ class Row:
     """Of a fan-out that has begun: where its items stand, as `fanout` writes it."""
     reused: str | None = None
     """Run that the step succeeded in, where this one has taken that over."""
+    cache: str | None = None
+    """Of a step with a cache that has succeeded: the key by which another run finds it."""
     approvers: Mapping[str, Any] | None = None
     """Of an approval that is waited for: who may decide; None for whoever may change the run."""
     parts: tuple[Row, ...] | None = field(default=None, compare=False, repr=False)
@@ -106,6 +108,7 @@ class Row:
             run=raw.get("run"),
             object=raw.get("object"),
             reused=raw.get("reusedFrom"),
+            cache=raw.get("cacheKey"),
             disruptions=raw.get("disruptions", 0),
             out_of_memory=raw.get("outOfMemory", 0),
             outputs=raw.get("outputs"),
@@ -130,6 +133,7 @@ class Row:
             "run": self.run,
             "object": self.object,
             "reusedFrom": self.reused,
+            "cacheKey": self.cache,
             "disruptions": self.disruptions or None,
             "outOfMemory": self.out_of_memory or None,
             "items": dict(self.items) if self.items else None,

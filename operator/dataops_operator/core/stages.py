@@ -68,7 +68,8 @@ def _joined(spec: PipelineSpec, follows: Follows, steps: Mapping[str, Step]) -> 
 
 def _may(spec: PipelineSpec, step: Step) -> bool:
     """Whether a step may share a pod at all."""
-    plain = step.when is None and step.for_each is None and kind_of(step) is None and step.results != "Endpoint"
+    plain = step.when is None and step.for_each is None and kind_of(step) is None
+    plain = plain and step.results != "Endpoint" and step.cache is None
     return plain and (step.fuse or spec.fuse) == "Auto"
 
 

@@ -10,6 +10,7 @@ from ..api.conditions import UNARMED, Reason
 from ..api.run import Phase
 from ..api.step import Step
 from .attempts import refusal
+from .caching import recalled
 from .course import Rows, named_steps
 from .credentials import Armed, Hindrance, wants
 from .expressions import ExpressionError, compile_expression, holds
@@ -39,6 +40,8 @@ def begin(turn: Turn, row: Row, outcome: Phase | None, value: Any = None) -> Row
     """
     if rests(turn, row):
         return row
+    if (known := recalled(turn, row)) is not None:
+        return known
     step = turn.inputs.revision.steps[row.name]
     item = None if row.item is None else Item(row.item, value)
     return _start(turn, row, step, row.due_attempt, outcome, item)

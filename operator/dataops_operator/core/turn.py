@@ -30,6 +30,7 @@ class Turn:
         self.look: list[ObjectRef] = []
         self.gather: list[Gather] = []
         self.fetch: list[str] = []
+        self.recall: list[str] = []
         self.items: list[dict[str, Any]] = []
         self.stop: list[str] = []
         self.start: list[dict[str, Any]] = []
@@ -52,7 +53,7 @@ class Turn:
     @property
     def looks(self) -> bool:
         """Whether something is to be looked at more closely before anything is done."""
-        return bool(self.prove or self.explain or self.look or self.gather or self.fetch)
+        return bool(self.prove or self.explain or self.look or self.gather or self.fetch or self.recall)
 
     @property
     def vault(self) -> Vault | None:

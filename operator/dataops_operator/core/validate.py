@@ -19,6 +19,7 @@ from ..api.parameter import Parameter, ParameterType
 from ..api.pipeline import Defaults, PipelineSpec, Workspace
 from ..api.step import FailureClass, Resources, Retry, Step
 from . import keyrules, scopes, secretrules
+from .cacherules import cache_problems
 from .flowrules import fan_out_problems, flow_problems, indexed_problems, result_problems
 from .graph import own_name, placed, step_references, templated_fields
 from .kindrules import kind_problems
@@ -274,6 +275,7 @@ def _step(path: str, step: Step, spec: PipelineSpec, names: _Names) -> Iterator[
             yield Problem(f"{path}.{field}", NUL)
     yield from _step_references(path, step, names)
     yield from result_problems(path, step)
+    yield from cache_problems(path, step, spec)
     if step.for_each is not None:
         yield from fan_out_problems(f"{path}.forEach", step.for_each)
         yield from indexed_problems(path, step)

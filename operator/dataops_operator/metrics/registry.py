@@ -94,6 +94,12 @@ class Metrics:
             ("pipeline", "environment", "reason"),
             registry=self.registry,
         )
+        self.cache_hits = Counter(
+            "dataops_step_cache_hits_total",
+            "Steps that were not run, since an earlier run had done the same.",
+            ("pipeline", "environment"),
+            registry=self.registry,
+        )
         self.queue_wait = Histogram(
             "dataops_queue_wait_seconds",
             "From a run's creation to its acceptance.",

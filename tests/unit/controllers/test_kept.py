@@ -3,6 +3,7 @@ from typing import Any
 import orjson
 import pytest
 
+from dataops_operator.controllers.indices import cache_keys, cached
 from dataops_operator.controllers.kept import slim_definition, slim_environment, slim_job, slim_run
 from dataops_operator.controllers.shapes import decode_job
 from dataops_operator.core.observe import is_indexed_job
@@ -40,6 +41,19 @@ def test_of_a_run_that_ended_its_clean_up_finds_what_it_needs_and_nothing_else_i
     assert slim["metadata"] == META | {"labels": {"dataops.dev/keep": "true"}}
     assert slim["spec"] == {"pipeline": "p"}
     assert slim["status"] == {**status, "conditions": ENDED}
+
+
+def test_a_run_is_found_by_the_keys_of_its_cached_steps_before_and_after_its_end() -> None:
+    steps = [
+        {"name": "a", "phase": "Succeeded", "cacheKey": "k1", "finishedAt": "2026-01-05T06:00:00Z"},
+        {"name": "b", "phase": "Succeeded", "finishedAt": "2026-01-05T06:00:00Z"},
+        {"name": "c", "phase": "Running", "cacheKey": "k3"},
+    ]
+    live = slim_run(an_object({"phase": "Running", "steps": steps}, pipeline="p"))
+    ended = slim_run(an_object({"phase": "Succeeded", "steps": steps, "conditions": ENDED}, pipeline="p"))
+    assert "steps" not in ended["status"]
+    assert cache_keys(live) == cache_keys(ended) == ("n/k1",)
+    assert cached(ended) == {"k1": "2026-01-05T06:00:00Z"}
 
 
 def test_many_runs_that_ended_share_what_they_have_in_common() -> None:

@@ -14,11 +14,11 @@ from functools import partial
 from typing import Any
 
 import orjson
-from tests.builders import EPOCH, JobBuilder, PipelineBuilder, PodBuilder, a_run, an_environment
+from tests.builders import EPOCH, JobBuilder, PipelineBuilder, PodBuilder, a_run, an_environment, at
 from tests.unit.core.nested import Nested
 
 from dataops_operator.api.base import parse_duration
-from dataops_operator.api.conditions import Reason
+from dataops_operator.api.conditions import ASKING, Reason
 from dataops_operator.api.run import Cancel, Decision, Phase
 from dataops_operator.api.step import On
 from dataops_operator.core.approving import may_decide
@@ -31,7 +31,7 @@ from dataops_operator.core.items import tolerated
 from dataops_operator.core.kinds import BEGUN_ONCE
 from dataops_operator.core.names import ATTEMPT_LABEL, ITEM_LABEL, STAGE_LABEL, STEP_LABEL, job_name, result_name
 from dataops_operator.core.objects import ObjectRef, Seen
-from dataops_operator.core.plan import Asked, Decided, Plan, Refusal, View
+from dataops_operator.core.plan import Asked, Decided, Earlier, Plan, Refusal, View
 from dataops_operator.core.planner import plan
 from dataops_operator.core.rows import Row
 from dataops_operator.core.stepfields import Kind
@@ -75,6 +75,8 @@ class Cluster:
         self.cached_jobs: dict[str, Object] = {}
         self.cached_pods: dict[str, list[Object]] = {}
         self.nested = Nested(self)
+        self.earlier: dict[str, Object] | None = None
+        """Outputs that another run has of every step that is looked up; None where there is no such run."""
         self.armed: Armed | Hindrance | None = None
         self.asked = Asked(began=EPOCH)
         # What it wrote.
@@ -120,9 +122,10 @@ class Cluster:
         objects: dict[ObjectRef, Seen] = {}
         gathered: dict[str, dict[int, Object]] = {}
         results: dict[str, str | None] = {}
-        for _ in range(TURNS):
+        recalled: dict[str, Earlier | None] = {}
+        for _ in range(TURNS + len(self.inputs.revision.steps)):
             seen: dict[str, Any] = {"proven": frozenset(proven), "refused": refused, "explained": explained}
-            view = self.view(**seen, room=room, gathered=gathered, results=results, objects=objects)
+            view = self.view(**seen, room=room, gathered=gathered, results=results, objects=objects, recalled=recalled)
             made = plan(self.inputs, self.rows, view, self.now, self.asked)
             assert room is None or len(made.create) <= room, "more Jobs than there is room for"
             if made.arm:
@@ -136,6 +139,7 @@ class Cluster:
                 objects |= {about: self.nested.look(about) for about in made.look}
                 assert made.verdict is None
                 results |= {name: self.handed_in.get(name) for name in made.fetch}
+                recalled |= {key: self.recall(key) for key in made.recall}
                 for one in made.gather:
                     ends = dict(enumerate(self.items.get(one.job, ())))
                     gathered[one.job] = {index: pod for index, pod in ends.items() if pod is not None}
@@ -157,12 +161,19 @@ class Cluster:
             if not conflict:
                 self.write(made)
                 if not self.adopted:  # what was adopted may itself be news
-                    self.check_idempotent(made, proven, refused, explained, room, results, objects)
+                    self.check_idempotent(made, proven, refused, explained, room, results, objects, recalled)
                 self.stop(made.stop)
                 self.nested.steer(made.steer)
                 self.delete(made.delete)
             return made
         return None
+
+    def recall(self, key: str) -> Earlier | None:
+        """What another run has of a step."""
+        if self.earlier is None:
+            return None
+        row = Row("x", Phase.SUCCEEDED, started_at=at(-9), finished_at=at(-5), outputs=self.earlier, cache=key)
+        return Earlier("before", row)
 
     def spend(self) -> None:
         """Count one write of the operator; it may be its last."""
@@ -222,8 +233,7 @@ class Cluster:
 
     def asking(self) -> list[str]:
         """Steps that wait for a decision, as people see them."""
-        asks = (Reason.APPROVAL, Reason.APPROVAL_FORBIDDEN)
-        return [row.name for row in self.rows if row.phase is Phase.WAITING and row.reason in asks]
+        return [row.name for row in self.rows if row.phase is Phase.WAITING and row.reason in ASKING]
 
     def decide(self, step: str, decision: Decision, by: str) -> None:
         """Somebody decides; the last word counts until it is seen."""
@@ -288,10 +298,19 @@ class Cluster:
             lost = row.reason == Reason.JOB_DELETED and row != old
             assert not lost or row.job not in self.jobs, f"a stale cache was believed: {row}"
             assert old is None or row.attempt >= old.attempt or row.phase is Phase.SKIPPED, f"attempts go back: {row}"
+            if row.reused and (old is None or not old.reused):
+                assert not self.attempts[row.name, None], f"{row.name} ran, and is said to be another run's"
+                assert (bool(row.cache), row.reused) == (True, "before")
+                self.done[row.name, None] = dict(row.outputs or {})
             once = self.inputs.revision.kinds.get(row.name) in BEGUN_ONCE
             if once and row.phase is Phase.SUCCEEDED and row != old:
                 assert self.passed(row), f"{row.name} let the run go on by itself: {row}"
         self.rows = tuple(Row.from_status(row.to_status()) for row in made.rows)
+        if made.rests:
+            at_work = [row for row in self.flat() if row.under_way and row.job is not None]
+            assert not at_work, f"secrets are let go of while {at_work} may use them"
+            assert made.verdict is None
+            self.armed = None
         self.verdict = made.verdict
         self.wake_at = made.wake_at
 
@@ -377,11 +396,12 @@ class Cluster:
         room: int | None,
         results: dict[str, str | None],
         objects: dict[ObjectRef, Seen],
+        recalled: dict[str, Earlier | None],
     ) -> None:
         """Planning on the plan's own result does nothing more."""
         results = {**results, **{row.result: self.handed_in[row.result] for row in made.rows if row.result}}
         seen: dict[str, Any] = {"proven": frozenset(proven), "refused": refused, "explained": explained}
-        view = self.view(**seen, room=room, results=results, objects=objects)
+        view = self.view(**seen, room=room, results=results, objects=objects, recalled=recalled)
         again = plan(self.inputs, self.rows, view, self.now, self.asked)
         if (again.explain or again.look) and not again.prove:  # of what was just created nothing is known
             return

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -6,7 +7,7 @@ from tests.builders import EPOCH, a_pipeline, a_run, at
 from dataops_operator.api.conditions import Reason
 from dataops_operator.api.run import Phase
 from dataops_operator.core.accept import Refused, Waiting
-from dataops_operator.core.news import Transition, of, queue_wait, run_duration, step_durations
+from dataops_operator.core.news import Transition, cache_hits, of, queue_wait, run_duration, step_durations
 from dataops_operator.core.rows import Row
 from dataops_operator.core.status import refused, running, waiting
 
@@ -16,6 +17,18 @@ RUNS = Row("a", Phase.RUNNING, attempt=1, started_at=at(0), job="j")
 DONE = Row("a", Phase.SUCCEEDED, attempt=1, started_at=at(0), finished_at=at(9), job="j")
 FAILED = Row("a", Phase.FAILED, "Error", "exit code 3", 1, at(0), at(9), job="j")
 RETRY = Row("a", Phase.WAITING, "Error", "exit code 3", 1, at(0), at(9), at(19), "j")
+TAKEN = Row(
+    "a",
+    Phase.SUCCEEDED,
+    None,
+    "not run: run r did the same",
+    0,
+    at(-9),
+    at(-3),
+    outputs={"n": 1},
+    reused="r",
+    cache="k",
+)
 STUCK = Row("a", Phase.WAITING, "Unschedulable", "no node", 1, at(0), job="j")
 
 
@@ -117,6 +130,15 @@ def test_a_steps_duration_is_counted_once_when_it_ends() -> None:
     assert list(step_durations(ENDED, ENDED)) == []
     assert list(step_durations(BEGUN, status(RETRY))) == [], "an attempt is not the step"
     assert list(step_durations({}, status(Row("a", Phase.SKIPPED)))) == [], "what never began took no time"
+    assert list(step_durations({}, status(TAKEN))) == [], "it took its time in another run"
+
+
+def test_what_is_taken_from_the_cache_is_told_and_counted_once() -> None:
+    taken = status(TAKEN)
+    assert Transition("StepCached", "step a: not run: run r did the same", detail="a/0") in list(of(BEGUN, taken))
+    assert (cache_hits({}, taken), cache_hits(taken, taken)) == (1, 0)
+    assert cache_hits({}, status(replace(TAKEN, cache=None))) == 0, "taken over by a rerun"
+    assert cache_hits(BEGUN, ENDED) == 0
 
 
 def test_a_run_waits_from_its_creation_to_its_acceptance_and_lasts_from_there() -> None:

@@ -104,6 +104,8 @@ def pipelines(draw: st.DrawFn) -> PipelineBuilder:
             with_output.append(NAMES[index])
         if draw(st.integers(0, 3)) == 0:
             fields["secrets"] = [{"name": "x"}]
+        if "forEach" not in fields and draw(st.integers(0, 2)) == 0:
+            fields |= {"cache": {"maxAge": "5m"}, "image": f"img@sha256:{'a' * 64}"}
         if chain:  # most of its steps may share a pod
             fields = {"needs": list(before[-1:])} | {key: fields[key] for key in ("secrets",) if key in fields}
             fields["outputs"] = draw(st.sampled_from([None, None, [{"name": "n"}]]))
@@ -163,6 +165,11 @@ class Runs(RuleBasedStateMachine):
     @precondition(lambda self: self.cluster.asking())
     def decide(self, index: int, decision: Decision, by: str) -> None:
         self.cluster.decide(self.one_of(self.cluster.asking(), index), decision, by)
+
+    @rule(known=st.booleans())
+    def another_run_did_the_same(self, known: bool) -> None:
+        outputs: dict[str, Any] = {"n": "9"}
+        self.cluster.earlier = outputs if known else None
 
     @rule(writes=st.integers(0, 3))
     def crash(self, writes: int) -> None:

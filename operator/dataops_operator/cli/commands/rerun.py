@@ -41,6 +41,9 @@ def rerun(
         str | None, typer.Option(help="Another time for the run to stand for; then every step is run again.")
     ] = None,
     revision: Annotated[str | None, typer.Option(help="Another revision; with --all.")] = None,
+    refresh: Annotated[
+        bool, typer.Option("--refresh", help="Run cached steps, too, for later runs to take their outputs.")
+    ] = False,
     name: Annotated[str | None, typer.Option(help="Name of the new run; made of the pipeline's where unset.")] = None,
     timeout: Timeout = None,
     output: Output = Format.TEXT,
@@ -63,9 +66,8 @@ def rerun(
     spec |= {"revision": revision} if revision else {}
     spec |= {"logicalDate": date_of(logical_date)} if logical_date else {}
     spec |= {"parameters": [{"name": key, "value": value} for key, value in given.items()]} if given else {}
-    date = (
-        logical_date or (old.get("status") or {}).get("logicalDate") if "logicalDate" in old["spec"] else logical_date
-    )
+    spec |= {"cache": "Refresh"} if refresh else {}
+    date = logical_date or old["spec"].get("logicalDate")
     body = {
         "apiVersion": API_VERSION,
         "kind": "PipelineRun",

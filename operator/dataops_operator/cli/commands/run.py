@@ -49,6 +49,9 @@ def run(
         Priority | None,
         typer.Option(help="Who comes first of those that wait for a place; Normal where unset.", case_sensitive=False),
     ] = None,
+    refresh: Annotated[
+        bool, typer.Option("--refresh", help="Run cached steps, too, for later runs to take their outputs.")
+    ] = False,
     name: Annotated[str | None, typer.Option(help="Name of the run; made of the pipeline's where unset.")] = None,
     timeout: Timeout = None,
     output: Output = Format.TEXT,
@@ -63,6 +66,7 @@ def run(
     spec |= {"revision": revision} if revision else {}
     spec |= {"logicalDate": date_of(logical_date)} if logical_date else {}
     spec |= {"priority": str(priority)} if priority else {}
+    spec |= {"cache": "Refresh"} if refresh else {}
     spec |= {"parameters": [{"name": key, "value": value} for key, value in given.items()]} if given else {}
     body = {
         "apiVersion": API_VERSION,
