@@ -97,7 +97,7 @@ lock: .venv/ready ## Pin the dependencies of pyproject.toml again, with hashes
 ##@ Test it
 
 test: ## Every tier, as CI runs it: lint, types, unit, chart, integration, faults, bench smoke, e2e
-	@$(TIER) --all programs packages lint types built-images e2e integration chart unit faults bench-smoke
+	@$(TIER) --all programs packages lint types built-images e2e integration chart faults bench-smoke unit
 
 programs: ## Build the programs of clusters and checks into the cache: once, about 8 minutes
 	@$(CLUSTER) binaries --all >/dev/null

@@ -38,9 +38,10 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
 """What must have ended well before a tier begins, where it is asked for at all. Without it a tier would make the same
 itself: at the same time as another, or while a test's time runs."""
 SIDE_BY_SIDE = 2
-ALONE = frozenset({"unit", "integration", "faults", "bench-smoke"})
+ALONE = frozenset({"unit", "integration", "faults"})
 """Tiers of which each keeps two cores busy by itself: two of them beside each other are late, and lose their leases.
-e2e is none of them: mostly it waits for containers to start and to end."""
+e2e is none of them: mostly it waits for containers to start and to end; nor is bench-smoke, of which counts are
+asserted and no times."""
 
 _COUNT = re.compile(r"(\d+) (\w+)")
 _SUMMARY = re.compile(r"((?:\d+ \w+(?:, )?)+) in [\d.]+s(?: \([\d:]+\))?")
