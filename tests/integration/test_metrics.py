@@ -25,6 +25,8 @@ from localcluster import binaries
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 OPERATOR = False
 
+RECONCILES_AN_ATTEMPT = 12
+"""At most, its share of its run's beginning and end among them."""
 ENDED = "2026-01-01T00:00:00Z"
 
 
@@ -73,6 +75,9 @@ async def test_runs_are_counted_and_measured_and_promtool_accepts_it(case: Case)
         assert value(text, "dataops_step_duration_seconds_count", **ours, phase="Failed") == 1
         assert value(text, "dataops_step_retries_total", **ours, reason="Error") == 2
         assert value(text, "dataops_queue_wait_seconds_count", **ours) == 3
+        reconciles = value(text, "dataops_reconcile_total", kind="PipelineRun")
+        print(f"{reconciles:.0f} reconciles for 7 attempts of 3 runs")
+        assert reconciles <= 7 * RECONCILES_AN_ATTEMPT, "I10"
         assert value(text, "dataops_transition_seconds_count") >= 2
         assert value(text, "dataops_reconcile_total", kind="PipelineRun", result="success") > 0
         assert value(text, "dataops_reconcile_seconds_count", kind="Pipeline") > 0

@@ -46,11 +46,11 @@ def key_of(inputs: Inputs, step: Step, outputs: Any) -> str:
         CacheError: the image is not named by digest, a masked value is used, or more is left than outputs.
     """
     assert step.cache is not None  # noqa: S101 - the caller looked
-    for reference in inputs.references(step):
-        if hides(inputs, reference):
-            raise CacheError(f"{reference.text} is masked and would be part of the key, which is shown; remove cache")
-    if masked := [one.name for one in inputs.revision.parameters(step) or () if one.masked]:
-        raise CacheError(f"the template's parameter {masked[0]!r} is masked and would be part of the key; remove cache")
+    hidden = [reference.text for reference in inputs.references(step) if hides(inputs, reference)]
+    hidden += [f"parameter {one.name!r}" for one in inputs.parameters if one.masked]
+    hidden += [f"the template's parameter {one.name!r}" for one in inputs.revision.parameters(step) or () if one.masked]
+    if hidden:
+        raise CacheError(f"{hidden[0]} is masked and would be part of the key, which is shown; remove cache")
     if leaves_with_run(inputs.revision.spec, step):
         raise CacheError(LEAVES)
     resolve, given = inputs.resolver(outputs), inputs.parameters

@@ -408,6 +408,9 @@ class Cluster:
         assert not [*again.create, *again.start, *again.make], "planning again creates more"
         assert not again.prove, "planning again asks for a proof"
         assert not again.gather, "planning again reads what items left"
+        assert again.wake_at is None or again.wake_at > self.now, (
+            "I10: it is to be looked at again at once, for nothing"
+        )
         assert tuple(Row.from_status(row.to_status()) for row in again.rows) == self.rows, "planning again changes rows"
 
     def check_end(self) -> None:

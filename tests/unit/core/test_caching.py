@@ -295,6 +295,13 @@ def test_a_masked_value_of_the_environment_is_not_hashed_into_sight() -> None:
         key_of(inputs, inputs.revision.steps["a"], {})
 
 
+def test_a_parameter_that_the_environment_masks_is_not_hashed_into_sight() -> None:
+    environment = an_environment(parameters=[{"name": "day", "value": "1234", "masked": True}])
+    reason, told = the_problem(a_run().inputs(one(), environment))
+    assert reason == Reason.CACHE_IMPOSSIBLE
+    assert "parameter 'day' is masked" in told
+
+
 def test_an_image_that_a_step_tells_fails_the_step_that_would_be_cached() -> None:
     pipeline = a_pipeline().step("land", outputs=[{"name": "n"}]).step("a", image="$(steps.land.outputs.n)", cache=HOUR)
     row = planned(pipeline, [done("land", n="acme/x:1"), Row("a")]).rows[1]
