@@ -81,7 +81,8 @@ def key_of(inputs: Inputs, step: Step, outputs: Any) -> str:
 def recalled(turn: Turn, row: Row) -> Row | None:
     """The row of a step that is due, with what an earlier run has of it; None where it is to be run.
 
-    Where that is not known yet, `turn.recall` asks for it.
+    Where that is not known yet, `turn.recall` asks for it. What is taken is written down before anything else begins:
+    then the earlier run may go, and after a crash nothing stands on what cannot be found again.
     """
     step = turn.inputs.revision.steps[row.name]
     if step.cache is None or row.attempt:
@@ -101,7 +102,7 @@ def recalled(turn: Turn, row: Row) -> Row | None:
         return None
     if turn.now > from_rfc3339(found.row.finished_at) + parse_duration(step.cache.max_age):
         return None
-    run = found.row.reused or found.run
+    run, turn.taken = found.row.reused or found.run, True
     return Row(
         row.name,
         Phase.SUCCEEDED,

@@ -31,6 +31,8 @@ class Turn:
         self.gather: list[Gather] = []
         self.fetch: list[str] = []
         self.recall: list[str] = []
+        self.taken = False
+        """Whether a step's outputs were taken from an earlier run: that is written before anything goes by it."""
         self.items: list[dict[str, Any]] = []
         self.stop: list[str] = []
         self.start: list[dict[str, Any]] = []

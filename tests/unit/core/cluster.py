@@ -115,7 +115,7 @@ class Cluster:
             self.delete(overstayed((), self.view()))
             self.nested.end_runs()
             return None
-        self.adopted = False
+        self.adopted = self.took_over = False
         proven: set[str] = set()
         explained: dict[str, str] = {}
         refused: dict[str, Refusal] = {}
@@ -160,7 +160,7 @@ class Cluster:
             self.nested.remove(made.remove)
             if not conflict:
                 self.write(made)
-                if not self.adopted:  # what was adopted may itself be news
+                if not (self.adopted or self.took_over):  # both are news, and what follows begins behind them
                     self.check_idempotent(made, proven, refused, explained, room, results, objects, recalled)
                 self.stop(made.stop)
                 self.nested.steer(made.steer)
@@ -299,6 +299,8 @@ class Cluster:
             assert not lost or row.job not in self.jobs, f"a stale cache was believed: {row}"
             assert old is None or row.attempt >= old.attempt or row.phase is Phase.SKIPPED, f"attempts go back: {row}"
             if row.reused and (old is None or not old.reused):
+                self.took_over = True
+                assert not made.create, "something begins beside what is taken from another run"
                 assert not self.attempts[row.name, None], f"{row.name} ran, and is said to be another run's"
                 assert (bool(row.cache), row.reused) == (True, "before")
                 self.done[row.name, None] = dict(row.outputs or {})

@@ -136,8 +136,15 @@ def test_what_an_earlier_run_did_is_taken_with_its_outputs_and_its_name() -> Non
     assert (row.phase, row.reused, row.cache) == (Phase.SUCCEEDED, "before", key(one()))
     assert row.message == f"not run: run before did the same at {at(-60)}"
     assert (row.started_at, row.finished_at, row.attempt, row.job) == (at(-69), at(-60), 0, None)
-    (job,) = made.create
-    assert job["spec"]["template"]["spec"]["containers"][0]["args"] == ["7"], "and what follows goes on with them"
+    assert (made.create, made.wake_at) == ((), EPOCH), "it is written down before anything goes by it"
+    (job,) = planned(one(), list(made.rows)).create
+    assert job["spec"]["template"]["spec"]["containers"][0]["args"] == ["7"], "and what follows goes on with it"
+
+
+def test_nothing_begins_beside_what_is_taken() -> None:
+    made = found(one().step("beside"), earlier(key(one()), n=7))
+    assert [str(row.phase) for row in made.rows] == ["Succeeded", "Pending", "Pending"]
+    assert made.create == ()
 
 
 def test_the_run_that_really_did_it_is_named_however_often_it_was_taken_over() -> None:

@@ -124,9 +124,10 @@ class Runs(RuleBasedStateMachine):
 
     cluster: Cluster
 
-    @initialize(pipeline=pipelines())
-    def begin(self, pipeline: PipelineBuilder) -> None:
+    @initialize(pipeline=pipelines(), known=st.booleans())
+    def begin(self, pipeline: PipelineBuilder, known: bool) -> None:
         self.cluster = Cluster(pipeline)
+        self.another_run_did_the_same(known)
         self.cluster.reconcile()
 
     def one_of(self, names: list[str], index: int) -> str:
