@@ -18,7 +18,7 @@ from localcluster.controlplane import ControlPlane
 # A machine makes clusters with nodes in one of two ways; the tests of the other could only be skipped on it.
 collect_ignore = ["test_cluster_node.py" if kind.docker_answers() else "test_cluster_kind.py"]
 
-_LONG = "branches cluster_node history_restart outage own_rights runs targets vault_trouble"
+_LONG = "branches cluster_node fairness history_restart outage own_rights runs targets vault_trouble"
 LONG = frozenset(f"test_{name}.py" for name in _LONG.split())
 """Modules with cases that wait a minute, or that go on one after another."""
 

@@ -20,7 +20,7 @@ AT_ONCE = 50
 
 async def test_a_run_beside_another_tenants_two_thousand_does_not_wait_for_them(world: World) -> None:
     async with world.case("fair-busy") as busy, world.case("fair-other") as other:
-        busy.broken |= {"I2"}  # none of them ends before the namespace goes
+        busy.broken |= {"I2", "I4", "Jobs"}  # none of them ends before it is deleted
         busy.plays("a", Play(outcome=Outcome.HANG))
         await busy.apply(limited())
         await other.apply(spec(step("a"), step("b", "a"), step("c", "b")))
@@ -61,5 +61,4 @@ async def test_a_run_beside_another_tenants_two_thousand_does_not_wait_for_them(
             assert took < 10
         finally:
             operator.kill()
-            for name in (busy, other):
-                await name.api.request("DELETE", RUNS.path(name.namespace))
+            await busy.api.request("DELETE", RUNS.path(busy.namespace))
