@@ -92,12 +92,12 @@ lock: .venv/ready ## Pin the dependencies of pyproject.toml again, with hashes
 
 .PHONY: $(IMAGES:%=image-%) $(IMAGES:%=built-image-%)
 .PHONY: help demo bad-day down cluster images built-images programs packages install kubeconfig env fmt lint types crds lock \
-  test unit chart integration e2e faults bench bench-smoke
+  test unit chart integration e2e faults faults-short bench bench-smoke
 
 ##@ Test it
 
 test: ## Every tier, as CI runs it: lint, types, unit, chart, integration, faults, bench smoke, e2e
-	@$(TIER) --all programs packages lint types built-images e2e integration chart faults bench-smoke unit
+	@$(TIER) --all programs packages lint types built-images e2e integration chart faults-short bench-smoke unit
 
 programs: ## Build the programs of clusters and checks into the cache: once, about 8 minutes
 	@$(CLUSTER) binaries --all >/dev/null
@@ -106,7 +106,7 @@ packages: .venv/ready ## Install what the tests need of Python and Debian
 	@PYTHONPATH=operator:tools:. $(PY) -m tests.harness.prepare
 
 # No test builds programs: it would need longer than a test may.
-unit chart integration faults e2e bench-smoke bench: programs
+unit chart integration faults faults-short e2e bench-smoke bench: programs
 
 unit: .venv/ready ## Decisions, models and rooms alone; no cluster
 	$(PY) -m pytest tests/unit -q --numprocesses logical --dist worksteal
@@ -117,8 +117,11 @@ chart: .venv/ready ## Lint the chart and hold what it makes against the API serv
 integration: .venv/ready ## Controllers against a real API server and Job controller, pods played
 	$(PY) -m pytest tests/integration -q --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
-faults: .venv/ready ## The operator killed at every write and request, API server and Vault failing: short form
-	$(PY) -m pytest tests/faults -q --numprocesses 2 --dist worksteal
+faults: .venv/ready ## The operator killed at every write and request, API server and Vault failing: every fault, every kind of run
+	FAULTS=long HYPOTHESIS_PROFILE=thorough $(PY) -m pytest tests/faults tests/unit/core/test_planner_machine.py -q -n 2 --dist worksteal
+
+faults-short: .venv/ready ## The same as CI has it: each fault with one kind of run
+	$(PY) -m pytest tests/faults -q -n 2 --dist worksteal
 
 e2e: .venv/ready ## The chart on a real node: real containers, real data
 	$(PY) -m pytest tests/e2e -q

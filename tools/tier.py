@@ -21,7 +21,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
-TESTED = ("unit", "integration", "faults", "e2e")
+TESTED = ("unit", "integration", "faults-short", "e2e")
 """Tiers that are made of tests."""
 
 _CLUSTER = ("programs", "packages")
@@ -31,14 +31,14 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
     "unit": _CLUSTER,  # it renders the chart by the cluster's own helm
     "chart": _CLUSTER,
     "integration": _CLUSTER,
-    "faults": _CLUSTER,
+    "faults-short": _CLUSTER,
     "bench-smoke": _CLUSTER,
     "e2e": (*_CLUSTER, "built-images"),
 }
 """What must have ended well before a tier begins, where it is asked for at all. Without it a tier would make the same
 itself: at the same time as another, or while a test's time runs."""
 SIDE_BY_SIDE = 2
-ALONE = frozenset({"unit", "integration", "faults"})
+ALONE = frozenset({"unit", "integration", "faults-short"})
 """Tiers of which each keeps two cores busy by itself: two of them beside each other are late, and lose their leases.
 e2e is none of them: mostly it waits for containers to start and to end; nor is bench-smoke, of which counts are
 asserted and no times."""

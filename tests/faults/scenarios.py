@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,8 @@ from tests.harness.history import Cluster, attempt_key, pod_phase
 from tests.harness.kinds import JOBS, PODS, RUNS
 from tests.harness.script import Script, fail, succeed
 
+LONG = os.environ.get("FAULTS") == "long"
+"""Whether every fault hits every kind of run, as `make faults` has it, or one each, as CI has it."""
 START, END = 0.05, 0.15
 """Seconds from a pod's creation to its start and end."""
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from tests.faults.case import Bench, Result, ended, judge, untouched
-from tests.faults.scenarios import DIAMOND, RETRY, Scenario, script
+from tests.faults.scenarios import DIAMOND, FAN, LONG, RETRY, SHARED, Scenario, script
 from tests.harness.api import Api
 from tests.harness.faults import (
     AnswerWith,
@@ -28,8 +28,18 @@ from localcluster.controlplane import ControlPlane
 
 AtWrite = Callable[[int], Fault]
 
+SCENARIOS = [DIAMOND, FAN, SHARED] if LONG else [DIAMOND]
+WATCHED = [RETRY, FAN, SHARED] if LONG else [RETRY]
+EVERY = 1 if LONG else 3
+"""Of how many writes one is that the operator dies at before it is shown an old list."""
 
-@pytest.mark.timeout(300)
+
+def _by_name(scenarios: list[Scenario]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("scenario", scenarios, ids=lambda scenario: scenario.name)
+
+
+@pytest.mark.timeout(600)
+@_by_name(SCENARIOS)
 @pytest.mark.parametrize(
     "fault",
     [
@@ -40,13 +50,15 @@ AtWrite = Callable[[int], Fault]
         pytest.param(LoseAnswer, id="lost-answer"),
     ],
 )
-async def test_a_failing_write_is_made_good(plane: ControlPlane, tmp_path: Path, fault: AtWrite) -> None:
+async def test_a_failing_write_is_made_good(
+    plane: ControlPlane, tmp_path: Path, fault: AtWrite, scenario: Scenario
+) -> None:
     async with Api(plane.server, plane.token, plane.ca) as api, Player(api, script()):
         bench = Bench(plane, api, tmp_path)
-        prefix = type(fault(1)).__name__.lower() + str(getattr(fault(1), "status", ""))
-        calm = await bench.run(f"{prefix}-calm", DIAMOND)
+        prefix = f"{type(fault(1)).__name__.lower()}{getattr(fault(1), 'status', '')}-{scenario.name}"
+        calm = await bench.run(f"{prefix}-calm", scenario)
         numbers = range(1, len(calm.writes) + 1)
-        results = await asyncio.gather(*(_run(bench, DIAMOND, f"{prefix}-{k}", fault(k)) for k in numbers))
+        results = await asyncio.gather(*(_run(bench, scenario, f"{prefix}-{k}", fault(k)) for k in numbers))
     failures = judge(results, calm.end)
     assert not failures, failures
     # Two ends that come together may be told in one write instead of two: the last number is then not reached.
@@ -56,7 +68,10 @@ async def test_a_failing_write_is_made_good(plane: ControlPlane, tmp_path: Path,
 
 
 @pytest.mark.timeout(300)
-async def test_watches_that_fail_delay_and_change_nothing(plane: ControlPlane, tmp_path: Path) -> None:
+@_by_name(WATCHED)
+async def test_watches_that_fail_delay_and_change_nothing(
+    plane: ControlPlane, tmp_path: Path, scenario: Scenario
+) -> None:
     faults = {
         "hold-pods": HoldEvents("pods", 2, after=2),
         "hold-jobs": HoldEvents("jobs", 2, after=2),
@@ -69,23 +84,27 @@ async def test_watches_that_fail_delay_and_change_nothing(plane: ControlPlane, t
     }
     async with Api(plane.server, plane.token, plane.ca) as api, Player(api, script()):
         bench = Bench(plane, api, tmp_path)
-        calm = await bench.run("watch-calm", RETRY)
-        results = await asyncio.gather(*(_run(bench, RETRY, name, fault) for name, fault in faults.items()))
+        calm = await bench.run(f"watch-{scenario.name}-calm", scenario)
+        cases = (_run(bench, scenario, f"{name}-{scenario.name}", fault) for name, fault in faults.items())
+        results = await asyncio.gather(*cases)
     failures = judge(results, calm.end)
     assert not failures, failures
     assert not untouched(results), f"no watch failed in {untouched(results)}: these cases prove nothing"
     assert not ended(results), f"the operator ended by itself in {ended(results)}"
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
+@_by_name(WATCHED)
 @pytest.mark.parametrize("kind", ["pipelineruns", "jobs", "pods", "pipelines"])
-async def test_a_restart_into_the_past_changes_nothing(plane: ControlPlane, tmp_path: Path, kind: str) -> None:
+async def test_a_restart_into_the_past_changes_nothing(
+    plane: ControlPlane, tmp_path: Path, kind: str, scenario: Scenario
+) -> None:
     """After its death at write k the operator is shown a list from before its first life, for two seconds."""
     async with Api(plane.server, plane.token, plane.ca) as api, Player(api, script()):
         bench = Bench(plane, api, tmp_path)
-        calm = await bench.run(f"stale-{kind}-calm", RETRY)
-        numbers = range(3, len(calm.writes) + 1, 3)
-        results = await asyncio.gather(*(_stale(bench, kind, k) for k in numbers))
+        calm = await bench.run(f"stale-{kind}-{scenario.name}-calm", scenario)
+        numbers = range(EVERY, len(calm.writes) + 1, EVERY)
+        results = await asyncio.gather(*(_stale(bench, scenario, kind, k) for k in numbers))
     failures = judge(results, calm.end)
     assert not failures, failures
     assert not untouched(results), f"nothing old was shown in {untouched(results)}: these cases prove nothing"
@@ -95,8 +114,8 @@ async def _run(bench: Bench, scenario: Scenario, name: str, fault: Fault) -> Res
     return await bench.run(name, scenario, lambda _: fault)
 
 
-async def _stale(bench: Bench, kind: str, k: int) -> Result:
+async def _stale(bench: Bench, scenario: Scenario, kind: str, k: int) -> Result:
     def fault(operator: OperatorProcess) -> Fault:
         return Together(CrashAt(k, "after", operator.kill), StaleLists(kind, lag=2))
 
-    return await bench.run(f"stale-{kind}-{k}", RETRY, fault)
+    return await bench.run(f"stale-{kind}-{scenario.name}-{k}", scenario, fault)
