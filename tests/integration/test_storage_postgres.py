@@ -14,7 +14,7 @@ from tests.harness.ports import free_port
 from tests.harness.postgres import Postgres as Server
 from tests.integration.storage import OTHER_UID, UID, Object, Site, branch, code, environment, vault
 
-from dataops_operator.api.environment import PostgresTarget
+from dataops_operator.api.target import PostgresTarget
 from dataops_operator.core.storagejob import Action, Code
 from dataops_operator.core.targets import ResolvedTarget
 from dataops_operator.storage.adapter import Login, StorageError

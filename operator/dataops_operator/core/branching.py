@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from ..api.environment import DataMode, DuckdbTarget, PostgresTarget, S3Target, Target, VolumeTarget
+from ..api.environment import DataMode
+from ..api.target import DuckdbTarget, PostgresTarget, S3Target, Target, VolumeTarget
 from .places import Place, place_of, short_hash
 
 _SCHEMA_LIMIT: Final = 63

@@ -17,9 +17,10 @@ from pydantic.alias_generators import to_camel
 
 from ..api.base import parse_duration
 from ..api.conditions import Reason
-from ..api.environment import Egress, EnvironmentSpec, IpBlock, PodDefaults, Selector, Target, VolumeTarget
+from ..api.environment import Egress, EnvironmentSpec, IpBlock, PodDefaults, Selector
 from ..api.secret import Credentials
 from ..api.step import Quantity
+from ..api.target import Target, VolumeTarget
 from .parameters import Problem
 from .podtemplate import policy_problems
 from .quantities import parse_quantity

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Final
 from urllib.parse import quote, urlsplit
 
-from ..api.environment import DuckdbTarget, PostgresTarget, S3Target, Target, VolumeTarget
+from ..api.target import DuckdbTarget, PostgresTarget, S3Target, Target, VolumeTarget
 
 MOUNT: Final = "/dataops/targets"
 """Where volume targets are mounted, each under its name."""

@@ -12,7 +12,8 @@ from typing import Any, Final
 
 from ..api.base import API_VERSION, GROUP
 from ..api.conditions import Type
-from ..api.environment import AccessMode, PodDefaults, VolumeTarget
+from ..api.environment import PodDefaults
+from ..api.target import AccessMode, VolumeTarget
 from .environment import Effective
 from .limits import limit_range, resource_quota
 from .names import (

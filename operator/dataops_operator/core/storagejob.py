@@ -15,7 +15,7 @@ from typing import Any, Final
 import orjson
 
 from ..api.conditions import truncate
-from ..api.environment import Target
+from ..api.target import Target
 from .targets import READ, ResolvedTarget
 
 TASK_VARIABLE: Final = "DATAOPS_STORAGE"

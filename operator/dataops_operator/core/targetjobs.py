@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from ..api.environment import VolumeTarget
+from ..api.target import VolumeTarget
 from . import names
 from .credentials import ENVIRONMENT, Armed, Holder, Order, filled
 from .delivery import DIRECTORY, agent_container, agent_description, agent_volumes, secret_key

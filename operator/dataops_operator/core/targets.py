@@ -9,8 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from ..api.environment import DataMode, EnvironmentSpec, PostgresTarget, S3Target, Target, VolumeTarget
+from ..api.environment import DataMode, EnvironmentSpec
 from ..api.secret import Credentials
+from ..api.target import PostgresTarget, S3Target, Target, VolumeTarget
 from .branching import BranchError, derive, inherit, qualify, source_of
 from .parameters import Problem
 from .places import MOUNT as MOUNT

@@ -12,7 +12,7 @@ from typing import Any, Final
 import psycopg
 from psycopg import errors, sql
 
-from ..api.environment import PostgresTarget
+from ..api.target import PostgresTarget
 from ..core.storagejob import Code
 from .adapter import AUTHORITY, CONNECT_SECONDS, QUERY_SECONDS, WORK_SECONDS, Adapter, Login, Prepared, StorageError
 from .postgres_copy import copy_schema

@@ -16,7 +16,7 @@ import obstore
 import orjson
 from obstore.store import S3Store
 
-from ..api.environment import S3Target
+from ..api.target import S3Target
 from ..core.storagejob import Code
 from .adapter import (
     AUTHORITY,

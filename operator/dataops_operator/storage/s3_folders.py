@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from urllib.parse import quote, urlsplit
 
-from ..api.environment import S3Target
+from ..api.target import S3Target
 from ..core.storagejob import Code
 from .adapter import AUTHORITY, QUERY_SECONDS, Login, StorageError
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from ..api.base import format_duration
-from ..api.environment import DuckdbTarget, PostgresTarget, S3Target, Target
+from ..api.target import DuckdbTarget, PostgresTarget, S3Target, Target
 from ..core.places import place_of
 from ..core.storagejob import Action, Code, Item, Report, Task
 from ..core.targets import READ

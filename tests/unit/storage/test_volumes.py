@@ -86,7 +86,7 @@ def test_a_login_is_what_lies_in_its_folder_and_is_never_shown(tmp_path: Path) -
 def test_a_defect_in_one_target_is_told_without_its_text_and_keeps_no_other_from_its_turn(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from dataops_operator.api.environment import Target
+    from dataops_operator.api.target import Target
 
     def broken(self: Duckdb) -> None:
         raise RuntimeError("canary")
