@@ -29,12 +29,12 @@ FULL = (
     Load("300 at once, fused", 300, fused=True),
     Load("240 a minute", 240, per_minute=240),
     Load("500 at once, a secret each", 500, secrets=True),
-    Load("100 live at once", 100, hold=5),
-    Load("500 live at once", 500, hold=20),
-    Load("2,000 live at once", 2000, hold=60),
+    Load("100 live at once", 100, hold=5, idle=5),
+    Load("500 live at once", 500, hold=20, idle=5),
+    Load("2,000 live at once", 2000, hold=60, idle=5),
 )
 QUICK = (
-    Load("30 live at once", 30, hold=3, idle=10),
+    Load("30 live at once", 30, hold=3),
     Load("30 at once, fused", 30, fused=True, idle=5),
     Load("240 a minute", 60, per_minute=240, idle=5),
     Load("30 at once, a secret each", 30, secrets=True, idle=5),

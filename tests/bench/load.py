@@ -55,7 +55,7 @@ class Load:
     as any other step."""
     within: float = 900
     """Seconds after which the bench gives up."""
-    idle: float = 15
+    idle: float = 10
     """Seconds to watch for writes after all has ended and the operator was restarted."""
 
 

@@ -76,7 +76,6 @@ async def _measure(plane: ControlPlane, finished: int, python: Path, directory: 
             with PlayerProcess(plane.server, plane.token, plane.ca, Script(), directory):
                 await _run(api, first)
                 ended = await api.wait_for(RUNS, NAMESPACE, first, run_ended, timeout=WITHIN)
-                await asyncio.sleep(SETTLE)
             await operator.terminate()
             # The others end as that one did, so that each is as large as a real one.
             await finish(api, NAMESPACE, others, PIPELINE, ended["status"])
