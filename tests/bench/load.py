@@ -12,7 +12,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
 from tests.bench import audit
 from tests.bench.vaulted import SOURCE, USES, VaultCost, a_vault
@@ -22,12 +22,15 @@ from tests.harness.history import run_ended
 from tests.harness.kinds import PIPELINES, RUNS
 from tests.harness.operator import ROOT, OperatorProcess
 from tests.harness.player import PlayerProcess, PodTimes
-from tests.harness.script import Script
+from tests.harness.script import Play, Rule, Script
 
 from localcluster.controlplane import ControlPlane
 
 NAMESPACE = "bench"
-STEPS = 3
+NAMES = ("a", "b", "c")
+"""Of a run's steps, in their order."""
+STEPS = len(NAMES)
+PIPELINE = "chain"
 RUN_NAME = "run-{:05d}"
 SETTLE = 8.0
 """Seconds after the last run's end that still count: the Job controller tells of the last pods late, and a Pipeline is
@@ -47,9 +50,12 @@ class Load:
     """Whether each run reads a secret of a real Vault, in an Environment."""
     fused: bool = False
     """Whether the steps of a run share a pod."""
+    hold: float = 0
+    """Seconds that a run's first step lasts, so that all runs are alive before the first of them ends; 0 for as long
+    as any other step."""
     within: float = 900
     """Seconds after which the bench gives up."""
-    idle: float = 15
+    idle: float = 10
     """Seconds to watch for writes after all has ended and the operator was restarted."""
 
 
@@ -84,6 +90,8 @@ class Cost:
     """Of a load with secrets."""
     fused: bool = False
     """Whether the steps of a run shared a pod."""
+    alive: int = 0
+    """The most runs that were alive at the same time, of a load whose runs should have been; 0 of any other."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +131,8 @@ def measure(load: Load, *, tuned: bool, python: Path, directory: Path) -> Cost:
     """
     directory.mkdir(parents=True, exist_ok=True)
     with ControlPlane.start(f"bench-{os.getpid()}", tuned_jobs=tuned) as plane:
-        player = PlayerProcess(plane.server, plane.token, plane.ca, Script(), directory)
+        rules = [Rule(Play(end=load.hold), step=NAMES[0])] if load.hold else []
+        player = PlayerProcess(plane.server, plane.token, plane.ca, Script(rules), directory)
         return asyncio.run(_measure(plane, player, load, tuned, python, directory))
 
 
@@ -147,7 +156,7 @@ async def _measure(
         words = vault.arguments if vault else []
         operator = OperatorProcess(plane.kubeconfig, log, lease_namespace=NAMESPACE, python=python, arguments=words)
         async with operator:
-            await api.create(PIPELINES, NAMESPACE, _pipeline(secrets=load.secrets, fused=load.fused))
+            await api.create(PIPELINES, NAMESPACE, pipeline(secrets=load.secrets, fused=load.fused))
             if vault:
                 await vault.begin()
             await _calm(server)
@@ -156,7 +165,7 @@ async def _measure(
                 pids = [operator.pid, server, player.pid, os.getpid(), *plane.pids.values()]
                 pids += [vault.pid] if vault else []
                 before, began = Usage.now(pids), time.monotonic()
-                rate, failed = await _drive(api, operator, load)
+                rate, seen = await _drive(api, operator, load)
                 settled = asyncio.create_task(asyncio.sleep(SETTLE))
                 vault_cost = await vault.cost() if vault else None
                 await settled
@@ -178,7 +187,7 @@ async def _measure(
         load=load.name,
         tuned=tuned,
         runs=load.runs,
-        failed=failed,
+        failed=seen.failed,
         runs_per_minute=rate,
         delay_p50=p50,
         delay_p95=p95,
@@ -199,6 +208,7 @@ async def _measure(
         foreign_share=foreign,
         vault=vault_cost,
         fused=load.fused,
+        alive=seen.alive if load.hold else 0,
     )
 
 
@@ -214,11 +224,10 @@ def step_delays(times: Sequence[PodTimes]) -> list[float]:
     return found
 
 
-def _pipeline(*, secrets: bool, fused: bool) -> Object:
+def pipeline(*, secrets: bool = False, fused: bool = False) -> Object:
     """Three one-container steps, one after the other; their names sort in that order."""
-    names = ["a", "b", "c"][:STEPS]
-    steps: list[Object] = [{"name": name, "command": ["work"]} for name in names]
-    for step, need in zip(steps[1:], names, strict=False):
+    steps: list[Object] = [{"name": name, "command": ["work"]} for name in NAMES]
+    for step, need in zip(steps[1:], NAMES, strict=False):
         step["needs"] = [need]
     spec: Object = {"defaults": {"image": "example.test/step:1"}, "steps": steps}
     if fused:
@@ -227,55 +236,70 @@ def _pipeline(*, secrets: bool, fused: bool) -> Object:
         spec["secrets"] = [SOURCE]
         for step in steps:
             step["secrets"] = USES
-    return {"metadata": {"name": "chain"}, "spec": spec}
+    return {"metadata": {"name": PIPELINE}, "spec": spec}
 
 
-async def _drive(api: Api, operator: OperatorProcess, load: Load) -> tuple[float, int]:
-    """Create the runs and wait for the last one's end: runs a minute, and how many failed.
+class _Watched(NamedTuple):
+    """What became of the runs: when each ended, in order; how many failed; the most that were alive at once."""
+
+    ends: list[float]
+    failed: int
+    alive: int
+
+
+async def _drive(api: Api, operator: OperatorProcess, load: Load) -> tuple[float, _Watched]:
+    """Create the runs and wait for the last one's end: runs a minute, and what became of them.
 
     At once: from the first creation to the last end. At a pace: between the first end and the last, since the time that
     the first run takes is no part of the rate.
     """
     synced = asyncio.Event()
-    watcher = asyncio.create_task(_ended(api, load.runs, synced))
+    watcher = asyncio.create_task(_watch(api, load.runs, synced))
     await synced.wait()
     began = time.monotonic()
     gate = asyncio.Semaphore(CREATORS)
     try:
         async with asyncio.timeout(load.within):
             await asyncio.gather(*(_create(api, gate, load, n) for n in range(load.runs)))
-            ends, failed = await watcher
+            seen = await watcher
     except TimeoutError:
         raise AssertionError(f"{load.name}: not ended in {load.within} s\n{operator.tail()}") from None
     finally:
         watcher.cancel()
     assert operator.alive, f"the operator died:\n{operator.tail()}"
     if load.per_minute:
-        return (load.runs - 1) / (ends[-1] - ends[0]) * 60, failed
-    return load.runs / (ends[-1] - began) * 60, failed
+        return (load.runs - 1) / (seen.ends[-1] - seen.ends[0]) * 60, seen
+    return load.runs / (seen.ends[-1] - began) * 60, seen
 
 
 async def _create(api: Api, gate: asyncio.Semaphore, load: Load, number: int) -> None:
     if load.per_minute:
         await asyncio.sleep(number * 60 / load.per_minute)
     async with gate:
-        run = {"metadata": {"name": RUN_NAME.format(number)}, "spec": {"pipeline": "chain"}}
+        run = {"metadata": {"name": RUN_NAME.format(number)}, "spec": {"pipeline": PIPELINE}}
         await api.create(RUNS, NAMESPACE, run)
 
 
-async def _ended(api: Api, runs: int, synced: asyncio.Event) -> tuple[list[float], int]:
-    """When each run was seen to have ended, in order, and how many of them did not succeed."""
+async def _watch(api: Api, runs: int, synced: asyncio.Event) -> _Watched:
+    """Follow the runs until so many have ended. One is alive from the Job of its first step on."""
     ends: dict[str, float] = {}
-    failed = 0
+    alive: set[str] = set()
+    failed = most = 0
     async for type_, run in api.list_then_watch(RUNS, NAMESPACE):
         if type_ == "SYNCED":
             synced.set()
-        elif run_ended(run) and run["metadata"]["name"] not in ends:
-            ends[run["metadata"]["name"]] = time.monotonic()
-            failed += run["status"]["phase"] != "Succeeded"
+            continue
+        name, phase = run["metadata"]["name"], run.get("status", {}).get("phase")
+        if run_ended(run) and name not in ends:
+            ends[name] = time.monotonic()
+            failed += phase != "Succeeded"
+            alive.discard(name)
             if len(ends) == runs:
                 break
-    return list(ends.values()), failed
+        elif phase == "Running":
+            alive.add(name)
+            most = max(most, len(alive))
+    return _Watched(list(ends.values()), failed, most)
 
 
 async def _calm(server: int) -> None:

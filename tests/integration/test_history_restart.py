@@ -7,6 +7,7 @@ import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from tests.harness.finished import finish, outcome
 from tests.harness.kinds import PIPELINES, RUNS
 from tests.harness.script import Play
 from tests.integration.beside import side_by_side
@@ -30,15 +31,10 @@ MANY = 300
 CHAIN = (step("a"), step("b", "a"), step("c", "b"))
 
 
-async def finished(case: Case, name: str, ago: float, phase: str = "Succeeded") -> None:
+async def finished(case: Case, name: str, ago: float) -> None:
     """A run that ended so many seconds ago, as an operator would have left it."""
-    await case.run(name)
     ended = (datetime.now(UTC) - timedelta(seconds=ago)).strftime("%Y-%m-%dT%H:%M:%SZ")
-    word = "True" if phase == "Succeeded" else "False"
-    told = {"type": "Succeeded", "status": word, "reason": "Succeeded" if word == "True" else "StepFailed"}
-    told |= {"message": "", "lastTransitionTime": ended, "observedGeneration": 1}  # type: ignore[dict-item]
-    status = {"observedGeneration": 1, "phase": phase, "conditions": [told], "finishedAt": ended}
-    await case.api.patch(RUNS, case.namespace, name, {"status": status}, subresource="status")
+    await finish(case.api, case.namespace, [name], "p", outcome(ended))
 
 
 async def names(case: Case) -> list[str]:

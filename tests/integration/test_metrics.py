@@ -7,7 +7,7 @@ import re
 import subprocess
 
 import pytest
-from tests.harness.api import Api
+from tests.harness.finished import finish, outcome
 from tests.harness.kinds import RUNS
 from tests.harness.script import fail
 from tests.integration.beside import side_by_side
@@ -100,7 +100,8 @@ async def test_runs_are_counted_and_measured_and_promtool_accepts_it(case: Case)
 async def test_two_thousand_finished_runs_take_no_more_room_than_twenty(case: Case) -> None:
     operator, sizes = case.operator(), []
     for first, last in ((0, 20), (20, 2000)):
-        await finished(case.api, case.namespace, first, last)
+        names = (f"finished-{number}" for number in range(first, last))
+        await finish(case.api, case.namespace, names, "gone", outcome(ENDED))
         async with operator:
 
             async def counted(expected: int = last) -> bool:
@@ -117,23 +118,3 @@ async def test_two_thousand_finished_runs_take_no_more_room_than_twenty(case: Ca
     print(f"{few} lines with 20 runs, {many} with 2,000")
     # The one difference: a list of 2,000 or a watch may be told by one more series of requests.
     assert abs(many - few) <= 3
-
-
-async def finished(api: Api, namespace: str, first: int, last: int) -> None:
-    """Runs that have ended, as their status says; nobody ran them."""
-    gate = asyncio.Semaphore(16)
-    outcome = {"type": "Succeeded", "status": "True", "reason": "Succeeded", "message": "", "lastTransitionTime": ENDED}
-    status = {
-        "observedGeneration": 1,
-        "phase": "Succeeded",
-        "startedAt": ENDED,
-        "finishedAt": ENDED,
-        "conditions": [outcome],
-    }
-
-    async def one(name: str) -> None:
-        async with gate:
-            await api.create(RUNS, namespace, {"metadata": {"name": name}, "spec": {"pipeline": "gone"}})
-            await api.patch(RUNS, namespace, name, {"status": status}, "status")
-
-    await asyncio.gather(*(one(f"finished-{number}") for number in range(first, last)))

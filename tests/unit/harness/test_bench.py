@@ -8,8 +8,11 @@ from pathlib import Path
 
 import orjson
 import pytest
-from tests.bench import audit, bench, report
+from tests.bench import audit, bench, budgets, fanout, report, restart
+from tests.bench.budgets import Figures
+from tests.bench.fanout import FanOutCost
 from tests.bench.load import Cost, step_delays
+from tests.bench.restart import RestartCost
 from tests.bench.vaulted import VaultCost
 from tests.harness.player import PodTimes
 
@@ -88,7 +91,7 @@ def test_a_delay_lasts_from_an_end_to_the_next_pod_of_that_run() -> None:
 
 
 def test_the_table_sets_the_rival_beside() -> None:
-    text = report.table([COST])
+    text = report.table(Figures([COST]))
     assert "| 100 at once | **DataOps operator**, Job controller tuned | 1,044 | 14 ms / 900 ms / 1.1 s |" in text
     assert (
         "| 100 at once | Argo Workflows v4.1.2, default | 122 | 10.7 s / - / 14.2 s | 73 ms | 300 ms | 11 (10) |"
@@ -106,7 +109,7 @@ def test_the_table_sets_the_rival_beside() -> None:
     ],
 )
 def test_a_broken_promise_is_told(cost: Cost, words: str) -> None:
-    assert words in report.missed([cost])[0]
+    assert words in budgets.missed(Figures([cost]))[0]
 
 
 VAULT = VaultCost(
@@ -116,11 +119,11 @@ WITH_SECRETS = replace(COST, load="100 at once, a secret each", writes_max=12, v
 
 
 def test_secrets_are_told_in_figures_of_a_run() -> None:
-    text = " ".join(report.table([COST, WITH_SECRETS]).split())
+    text = " ".join(report.table(Figures([COST, WITH_SECRETS])).split())
     assert "1.00 logins and 3.01 requests to Vault a run" in text
     assert "1.5 s after the last run's end there were 0 tokens, Secrets and records left" in text
     assert "80 MB at the peak of 100 at once (" in text, "the memory of plain runs is told of plain runs"
-    assert report.missed([WITH_SECRETS]) == []
+    assert budgets.missed(Figures([WITH_SECRETS])) == []
 
 
 @pytest.mark.parametrize(
@@ -132,23 +135,88 @@ def test_secrets_are_told_in_figures_of_a_run() -> None:
     ],
 )
 def test_a_broken_promise_about_secrets_is_told(vault: VaultCost, words: str) -> None:
-    assert words in report.missed([replace(WITH_SECRETS, vault=vault)])[0]
+    assert words in budgets.missed(Figures([replace(WITH_SECRETS, vault=vault)]))[0]
 
 
 def test_memory_a_run_is_what_more_runs_add() -> None:
-    more = replace(COST, load="300 at once", runs=300, rss_peak_mb=100)
-    assert "102 kB a live run" in " ".join(report.table([COST, more]).split())
-    assert "a live run" not in report.table([COST])
+    few, more = replace(COST, alive=100), replace(COST, load="300 live at once", runs=300, alive=300, rss_peak_mb=100)
+    assert "102 kB a live run" in " ".join(report.table(Figures([more, few])).split())
+    assert "kB a live run" not in report.table(Figures([few]))
+    assert Figures([COST, more]).memory_a_run() == [], "runs that need not be alive at once tell nothing of that"
+
+
+LIVE = [
+    replace(COST, load="100 live at once", runs=100, alive=100, rss_peak_mb=90, operator_cpu_ms=20),
+    replace(COST, load="500 live at once", runs=500, alive=500, rss_peak_mb=110, operator_cpu_ms=16),
+    replace(COST, load="2,000 live at once", runs=2000, alive=2000, rss_peak_mb=185, operator_cpu_ms=32),
+]
+
+
+def test_what_a_run_costs_among_few_and_among_many_is_held_against_each_other() -> None:
+    text = report.table(Figures(LIVE))
+    runs = "a run of 100 / 500 / 2,000 live runs, most over least"
+    assert f"| CPU of the operator, {runs} | ≤ 1.5 | 2 | missed by 33% |" in text
+    assert f"| API writes, {runs} | ≤ 1.5 | 1 | kept |" in text
+    assert "| memory, a further run of 100 / 500 / 2,000 live runs, most over least | ≤ 1.5 | 1 | kept |" in text
+    assert "| memory, a further live run | ≤ 60 kB | 51.2 kB | kept |" in text
+    assert "takes 20.0 / 16.0 / 32.0 ms of the operator's CPU" in " ".join(text.split())
+    assert "| 2,000 live at once | **DataOps operator**, Job controller tuned | - |" in text, "they are held: no rate"
+    assert budgets.missed(Figures(LIVE)) == [], "times and sizes break no promise"
+
+
+def test_runs_that_were_not_all_alive_at_once_are_told() -> None:
+    assert "only 1990 of 2000 runs were alive at once" in budgets.missed(Figures([replace(LIVE[2], alive=1990)]))[0]
+
+
+FAN_OUT = FanOutCost(
+    items=5000,
+    parallelism=500,
+    succeeded=True,
+    seconds=60,
+    writes=40,
+    status_bytes=757,
+    cpu_seconds=2.5,
+    rss_idle_mb=78,
+    rss_peak_mb=81,
+)
+RESTART = RestartCost(finished=10_000, ready_seconds=4.21, first_job_seconds=12, rss_mb=110, rss_peak_mb=140, writes=0)
+
+
+def test_a_fan_out_and_a_restart_are_told_beside_the_loads() -> None:
+    figures = Figures([COST], FAN_OUT, RESTART)
+    text = report.table(figures)
+    assert "| size of the status, a fan-out of 5,000 | ≤ 4,096 bytes | 757 bytes | kept |" in text
+    assert "| API writes, a fan-out of 5,000 in 60 s | ≤ 160 | 40 | kept |" in text
+    assert "| restart with 10,000 finished runs, until ready | ≤ 10 s | 4.21 s | kept |" in text
+    assert (
+        "| restart with 10,000 finished runs, until the first Job of a new one | ≤ 10 s | 12 s | missed by 20% |"
+        in text
+    )
+    assert "5,000 items, 500 at once, by one Indexed Job: 60 s, 40 writes" in " ".join(text.split())
+    assert budgets.missed(figures) == [], "a restart that is slow breaks no promise that is a count"
+
+
+@pytest.mark.parametrize(
+    ("figures", "words"),
+    [
+        (Figures([], replace(FAN_OUT, succeeded=False)), "a fan-out of 5,000: the run failed"),
+        (Figures([], replace(FAN_OUT, status_bytes=5000)), "its status has 5,000 bytes, at most 4,096 are allowed"),
+        (Figures([], replace(FAN_OUT, writes=161)), "161 writes in 60 s, at most 160 are allowed"),
+        (Figures([], None, replace(RESTART, writes=2)), "2 writes on 10,000 runs that had ended"),
+    ],
+)
+def test_a_broken_promise_about_size_is_told(figures: Figures, words: str) -> None:
+    assert words in budgets.missed(figures)[0]
 
 
 def test_a_disturbed_measurement_says_so() -> None:
-    assert "Disturbed" not in report.table([COST])
-    assert "Disturbed: other processes took up to 40%" in report.table([replace(COST, foreign_share=0.4)])
+    assert "Disturbed" not in report.table(Figures([COST]))
+    assert "Disturbed: other processes took up to 40%" in report.table(Figures([replace(COST, foreign_share=0.4)]))
 
 
 def test_budgets_are_told_with_what_was_seen_and_by_how_much_one_was_missed() -> None:
     slow = replace(COST, load="300 at once", runs=300, runs_per_minute=900, operator_cpu_ms=18)
-    text = report.table([slow, replace(COST, load="300 at once, fused", fused=True, writes_max=5)])
+    text = report.table(Figures([slow, replace(COST, load="300 at once, fused", fused=True, writes_max=5)]))
     assert "| API writes, a run of 3 steps | ≤ 9 | 9 | kept |" in text
     assert "| API writes, the same in one pod | ≤ 6 | 5 | kept |" in text
     assert "| runs a minute, 300 at once, Job controller tuned | ≥ 1,200 | 900 | missed by 25% |" in text
@@ -157,7 +225,7 @@ def test_budgets_are_told_with_what_was_seen_and_by_how_much_one_was_missed() ->
 
 
 def test_slowness_breaks_no_promise() -> None:
-    assert report.missed([replace(COST, runs_per_minute=1, delay_p50=60)]) == []
+    assert budgets.missed(Figures([replace(COST, runs_per_minute=1, delay_p50=60)])) == []
 
 
 def test_the_readme_is_replaced_between_its_markers_alone(tmp_path: Path) -> None:
@@ -192,11 +260,15 @@ def test_the_whole_bench_takes_every_load_with_both_job_controllers(
     monkeypatch.setattr(
         bench, "measure", lambda load, tuned, **_: replace(COST, load=load.name, tuned=tuned, runs=load.runs)
     )
+    monkeypatch.setattr(fanout, "measure", lambda items, parallelism, **_: replace(FAN_OUT, items=items))
+    monkeypatch.setattr(restart, "measure", lambda finished, **_: replace(RESTART, finished=finished))
     assert bench.main(["--write-readme"]) == 0
     rows = [line.split("|")[1:3] for line in readme.read_text().splitlines() if "DataOps" in line]
     assert [(load.strip(), who.split()[-1]) for load, who in rows] == [
         (load.name, world)
         for load in bench.FULL
         for world in ("stock", "tuned")
-        if world == "tuned" or not load.secrets
+        if world == "tuned" or not (load.secrets or load.hold)
     ]
+    assert "a fan-out of 5,000" in readme.read_text()
+    assert "restart with 10,000 finished runs" in readme.read_text()

@@ -1,0 +1,215 @@
+"""What was measured, held against what is promised."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import os
+import textwrap
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from tests.bench.fanout import FanOutCost
+from tests.bench.load import STEPS, Cost
+from tests.bench.restart import RestartCost
+from tests.bench.vaulted import VaultCost
+
+WRITES_ALLOWED = 2 * STEPS + 3
+WRITES_FUSED = 6
+"""For a run whose steps share one pod, however many they are."""
+WRITES_FOR_SECRETS = 3
+"""The run's Secret, and its record twice: before the credential is used, and when it is at hand."""
+REQUESTS_ALLOWED = 3
+"""To Vault for a run with one secret: login, read, revoke."""
+OWN_REQUESTS = 2
+"""The operator's own logins in the time that a load takes."""
+ASKED_AGAIN = 0.01
+"""Share of the runs of which one request may be made again: Vault answered too late, and the first may not count."""
+RATES = (
+    ("300 at once", True, 1200),
+    ("300 at once, fused", True, 2400),
+    ("300 at once", False, 80),
+    ("300 at once, fused", False, 240),
+)
+"""Runs a minute that are budgeted, by load and whether the Job controller is tuned."""
+FLAT = 1.5
+"""How many times what a run costs among few runs that are alive it may cost among many, and the other way round."""
+STATUS_LIMIT = 4096
+"""Bytes of the status of a run whose one step is a fan-out, without outputs."""
+FAN_OUT_WRITES = 10
+FAN_OUT_WRITES_A_SECOND = 2.5
+"""Status writes: each tells of the ends within half a second."""
+WIDTH = 120
+
+
+@dataclass(frozen=True)
+class Figures:
+    """All that was measured."""
+
+    costs: Sequence[Cost]
+    fan_out: FanOutCost | None = None
+    restart: RestartCost | None = None
+
+    @property
+    def alive(self) -> list[Cost]:
+        """The loads whose runs were all alive at once, the smallest first."""
+        return sorted((cost for cost in self.costs if cost.alive), key=lambda cost: cost.runs)
+
+    def memory_a_run(self) -> list[float]:
+        """Memory that each further live run takes, kB: from the peak of one load of live runs to that of the next."""
+        return [
+            (many.rss_peak_mb - few.rss_peak_mb) * 1024 / (many.runs - few.runs)
+            for few, many in itertools.pairwise(self.alive)
+        ]
+
+
+def lines(figures: Figures) -> list[str]:
+    """The budgets of what was measured, what was seen, and by how much one was missed; Markdown."""
+    costs = figures.costs
+    by_load = {(cost.load, cost.tuned): cost for cost in costs}
+    found = [row("budget", "at most / at least", "seen", ""), "|---|---|---|---|"]
+    if plain := [cost for cost in costs if not cost.vault and not cost.fused]:
+        found.append(_line(f"API writes, a run of {STEPS} steps", WRITES_ALLOWED, "", max(c.writes_max for c in plain)))
+    if fused := [cost for cost in costs if cost.fused]:
+        found.append(_line("API writes, the same in one pod", WRITES_FUSED, "", max(c.writes_max for c in fused)))
+    if (paced := by_load.get(("240 a minute", True))) is not None and not math.isnan(paced.delay_p50):
+        found.append(_line("step delay at 240 a minute, p50", 30, " ms", paced.delay_p50 * 1000))
+        found.append(_line("step delay at 240 a minute, p99", 100, " ms", paced.delay_p99 * 1000))
+    for load, tuned, least in RATES:
+        if (cost := by_load.get((load, tuned))) is not None:
+            what = f"runs a minute, {load}, {world(cost)}"
+            found.append(_line(what, least, "", cost.runs_per_minute, least=True))
+    if (cost := by_load.get(("300 at once", True))) is not None:
+        found.append(_line("CPU of the operator, a run", 15, " ms", cost.operator_cpu_ms))
+        found.append(_line("CPU of the API server, a run: half of the rival's", 90, " ms", cost.api_cpu_ms))
+    if plain:
+        found.append(_line("memory of the operator, idle", 80, " MB", max(cost.rss_idle_mb for cost in plain)))
+    found += [*_of_live_runs(figures), *_of_a_fan_out(figures.fan_out), *_of_a_restart(figures.restart)]
+    for_nothing = sum(sum(cost.idle_writes.values()) for cost in costs)
+    found.append(_line("writes after a restart, nothing having changed", 0, "", for_nothing))
+    return [*found, *_bounded_by(by_load.get(("300 at once", True)))]
+
+
+def _of_live_runs(figures: Figures) -> Iterator[str]:
+    """What a run costs among few others and among many: the most over the least."""
+    if len(figures.alive) < 2:
+        return
+    many = f"{' / '.join(f'{cost.runs:,}' for cost in figures.alive)} live runs, most over least"
+    yield _line(f"CPU of the operator, a run of {many}", FLAT, "", _spread([c.operator_cpu_ms for c in figures.alive]))
+    yield _line(f"API writes, a run of {many}", FLAT, "", _spread([cost.writes_mean for cost in figures.alive]))
+    memory = figures.memory_a_run()
+    if len(memory) > 1:
+        yield _line(f"memory, a further run of {many}", FLAT, "", _spread(memory))
+    yield _line("memory, a further live run", 60, " kB", max(memory))
+
+
+def _of_a_fan_out(cost: FanOutCost | None) -> Iterator[str]:
+    if cost is not None:
+        what = f"a fan-out of {cost.items:,}"
+        yield _line(f"size of the status, {what}", STATUS_LIMIT, " bytes", cost.status_bytes)
+        yield _line(f"API writes, {what} in {cost.seconds:.0f} s", int(_fan_out_writes(cost)), "", cost.writes)
+
+
+def _of_a_restart(cost: RestartCost | None) -> Iterator[str]:
+    if cost is not None:
+        what = f"restart with {cost.finished:,} finished runs"
+        yield _line(f"{what}, until ready", 10, " s", cost.ready_seconds)
+        yield _line(f"{what}, until the first Job of a new one", 10, " s", cost.first_job_seconds)
+        yield _line(f"{what}, memory of the operator", 250, " MB", cost.rss_peak_mb)
+        yield _line(f"{what}, API writes on them", 0, "", cost.writes)
+
+
+def _spread(values: Sequence[float]) -> float:
+    """The most over the least; infinity where the least is nothing."""
+    return max(values) / min(values) if min(values) > 0 else math.inf
+
+
+def _line(what: str, bound: float, unit: str, seen: float, *, least: bool = False) -> str:
+    missed = seen < bound if least else seen > bound
+    by = abs(seen - bound) / bound if bound else 0
+    told = f"missed by {by:.0%}" if missed else "kept"
+    return row(what, f"{'≥' if least else '≤'} {bound:,g}{unit}", f"{seen:,.{_digits(seen)}f}{unit}", told)
+
+
+def _digits(value: float) -> int:
+    if not 0 < value < 100 or value == int(value):
+        return 0
+    return 2 if value < 10 else 1
+
+
+def _bounded_by(cost: Cost | None) -> list[str]:
+    """Why so many runs a minute are no more: what they would take of the machine."""
+    if cost is None or cost.runs_per_minute >= RATES[0][2]:
+        return []
+    cores = RATES[0][2] / 60 * (cost.api_cpu_ms + cost.operator_cpu_ms) / 1000
+    text = (
+        f"Runs a minute are bounded by the processors here: at {RATES[0][2]:,} a minute the API server and the operator"
+        f" alone would take {cores:.1f} of the {os.cpu_count()} cores, which etcd, the Job controller and the player "
+        "need, too."
+    )
+    return ["", textwrap.fill(text, WIDTH, break_on_hyphens=False)]
+
+
+def missed(figures: Figures) -> list[str]:
+    """The promises that are counts and were broken; times and sizes of processes are reported alone."""
+    found = []
+    for cost in figures.costs:
+        where = f"{cost.load}, {world(cost)}"
+        if cost.failed:
+            found.append(f"{where}: {cost.failed} of {cost.runs} runs failed")
+        allowed = (WRITES_FUSED if cost.fused else WRITES_ALLOWED) + (WRITES_FOR_SECRETS if cost.vault else 0)
+        if cost.writes_max > allowed:
+            said = f"{cost.writes_max} writes for one run of {STEPS} steps"
+            found.append(f"{where}: {said}, at most {allowed} are allowed")
+        if cost.vault:
+            found += [f"{where}: {said}" for said in _missed_in_vault(cost.runs, cost.vault)]
+        if cost.alive not in (0, cost.runs):
+            said = f"only {cost.alive} of {cost.runs} runs were alive at once"
+            found.append(f"{where}: {said}, so that this is no measure of so many: hold them longer")
+        if cost.idle_writes:
+            said = f"written in {cost.idle_seconds:.0f} s after a restart: {cost.idle_writes}"
+            found.append(f"{where}: {said}, though nothing had changed")
+    return [*found, *_missed_by_a_fan_out(figures.fan_out), *_missed_by_a_restart(figures.restart)]
+
+
+def _missed_in_vault(runs: int, vault: VaultCost) -> list[str]:
+    found = []
+    if vault.logins != runs:
+        found.append(f"{vault.logins} logins for {runs} runs, one each is promised")
+    if vault.requests > REQUESTS_ALLOWED * runs + OWN_REQUESTS + int(ASKED_AGAIN * runs):
+        asked = f"{vault.requests} requests to Vault for {runs} runs"
+        found.append(f"{asked}, {REQUESTS_ALLOWED} each are promised: {vault.by_path}")
+    if left := {what: count for what, count in vault.left.items() if count}:
+        found.append(f"left after {vault.taken_back_seconds:.0f} s: {left}")
+    return found
+
+
+def _missed_by_a_fan_out(cost: FanOutCost | None) -> Iterator[str]:
+    if cost is None:
+        return
+    where = f"a fan-out of {cost.items:,}"
+    if not cost.succeeded:
+        yield f"{where}: the run failed"
+    if cost.status_bytes > STATUS_LIMIT:
+        yield f"{where}: its status has {cost.status_bytes:,} bytes, at most {STATUS_LIMIT:,} are allowed"
+    if cost.writes > (allowed := _fan_out_writes(cost)):
+        yield f"{where}: {cost.writes} writes in {cost.seconds:.0f} s, at most {allowed:.0f} are allowed"
+
+
+def _missed_by_a_restart(cost: RestartCost | None) -> Iterator[str]:
+    if cost is not None and cost.writes:
+        yield f"restart: {cost.writes} writes on {cost.finished:,} runs that had ended"
+
+
+def _fan_out_writes(cost: FanOutCost) -> float:
+    return FAN_OUT_WRITES + FAN_OUT_WRITES_A_SECOND * cost.seconds
+
+
+def world(cost: Cost) -> str:
+    """The Job controller that a load had."""
+    return "Job controller tuned" if cost.tuned else "Job controller stock"
+
+
+def row(*cells: str) -> str:
+    """One row of a Markdown table."""
+    return f"| {' | '.join(cells)} |"
