@@ -24,7 +24,7 @@ from tests.e2e.room import Room
 from tests.e2e.site import Site, bring_up, take_down
 from tests.harness.canary import canary
 
-from localcluster import state
+from localcluster import kind, state
 
 KEEP = bool(os.environ.get("E2E_KEEP"))
 SETTLED_WITHIN = 60.0
@@ -36,10 +36,13 @@ FAILED = pytest.StashKey[bool]()
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "begins(function): starts the test's runs, beside those of its module")
+    config.addinivalue_line("markers", "crashes: the machine dies; left out where kind has the API server on it, too")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Modules that kill or replace the operator come last; a first build of the cluster counts for no test."""
+    """Modules that disturb others come last: operator, chart, node; a first build of the cluster counts for no test."""
+    if kind.docker_answers():
+        items[:] = [item for item in items if item.get_closest_marker("crashes") is None]
     items.sort(key=lambda item: getattr(item.getparent(pytest.Module).obj, "DISTURBS", 0))  # type: ignore[union-attr]
     for item in items:
         item.add_marker(pytest.mark.timeout(LONGEST_TEST, func_only=True))

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from tests.e2e.observer import Observer
 from tests.e2e.site import OPERATOR_IMAGE, Site
-from tests.harness.api import Object, condition
+from tests.harness.api import ApiError, Object, condition
 from tests.harness.history import attempt_key, run_ended
 from tests.harness.invariants import check_all
-from tests.harness.kinds import CLAIMS, ENVIRONMENTS, JOBS, NAMESPACES, PIPELINES, RUN, RUNS, STEP
+from tests.harness.kinds import CLAIMS, ENVIRONMENTS, JOBS, NAMESPACES, PIPELINES, PODS, RUN, RUNS, STEP
 
 RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
 PATIENCE = 240.0
@@ -75,6 +75,22 @@ class Room:
         self.define(name, steps, **spec)
         return self.launch(name)
 
+    def cancel(self, how: str = "Graceful", run: str = "x") -> None:
+        """Have a run end."""
+        self._observer.do(self._observer.api.patch(RUNS, self.namespace, run, {"spec": {"cancel": how}}))
+
+    def evict(self, pod: Object, grace: int = 30) -> None:
+        """End a pod through the API of evictions, as a drain of its node does; seconds until it is killed."""
+        name = pod["metadata"]["name"]
+        body = {
+            "apiVersion": "policy/v1",
+            "kind": "Eviction",
+            "metadata": {"name": name, "namespace": self.namespace},
+            "deleteOptions": {"gracePeriodSeconds": grace},
+        }
+        path = PODS.path(self.namespace, name, "eviction")
+        self._observer.do(self._observer.api.request("POST", path, body))
+
     def environment(self, name: str = "prod", **spec: Any) -> Object:
         """Create an Environment of this namespace, and wait until it is ready; it."""
         self._observer.do(
@@ -134,6 +150,40 @@ class Room:
         found = [changes[0].obj for changes in self._recorder.history.by_object(JOBS).values()]
         mine = [job for job in found if job["metadata"]["labels"].get(RUN) == run]
         return [(key[1], key[3]) for key in map(attempt_key, mine)]
+
+    def pods(self, step: str, run: str = "x") -> list[Object]:
+        """Every pod that was ever there for a step, in order of creation, as it was seen last."""
+        found = [changes[-1].obj for changes in self._recorder.history.by_object(PODS).values()]
+        mine = {RUN: run, STEP: step}
+        return [pod for pod in found if mine.items() <= pod["metadata"].get("labels", {}).items()]
+
+    def at_work(self, step: str, run: str = "x", *, behind: str = "", within: float = PATIENCE) -> Object:
+        """Wait until a step's container has printed something; its pod.
+
+        Args:
+            step: which step, at its first attempt.
+            run: of which run.
+            behind: the first step of the pod, where several share it.
+            within: seconds.
+
+        Raises:
+            AssertionError: it did not in time.
+        """
+        selector = f"{RUN}={run},{STEP}={behind or step}"
+        deadline = time.monotonic() + within
+        while time.monotonic() < deadline:
+            for pod in self._observer.do(self._observer.api.list(PODS, self.namespace, selector)):
+                if pod["status"].get("phase") in ("Pending", "Running") and self._printed(pod, step):
+                    return pod
+            time.sleep(0.3)
+        raise AssertionError(f"step {step} of run {run} printed nothing within {within:.0f} s")
+
+    def _printed(self, pod: Object, container: str) -> bool:
+        path = PODS.path(self.namespace, pod["metadata"]["name"], "log")
+        try:
+            return bool(self._observer.do(self._observer.api.raw("GET", path, query={"container": container})))
+        except ApiError:  # it has not started
+            return False
 
     def log(self, step: str, run: str = "x", attempt: int | None = None) -> str:
         """What a step's attempt (the only one unless told) printed."""

@@ -184,6 +184,26 @@ def test_a_step_that_uses_more_memory_than_its_limit_is_told_so(room: Room) -> N
     assert row(room.ended(), "only")["reason"] == "OutOfMemory"
 
 
+EAT_LESS = "held = [bytearray(b'x' * 1_000_000) for _ in range(80)]"
+RAISED: dict[str, Any] = {
+    "limit": 2,
+    "on": ["OutOfMemory"],
+    "memory": {"factor": 2, "max": "1Gi"},
+    "backoff": {"initial": "1s"},
+}
+
+
+@begins(lambda room: room.start(python("only", EAT_LESS, retry=RAISED, **SMALL)))
+def test_a_step_that_is_killed_for_its_memory_gets_more_until_it_is_enough(room: Room) -> None:
+    run = room.succeeded()
+    assert (row(run, "only")["attempt"], row(run, "only")["outOfMemory"]) == (3, 2)
+    given = [pod["spec"]["containers"][0]["resources"] for pod in room.pods("only")]
+    assert [one["limits"]["memory"] for one in given] == ["32Mi", "64Mi", "128Mi"]
+    retries = [message for _, reason, message in room.events() if reason == "StepRetrying"]
+    assert len(retries) == 2
+    assert all("used more memory than its limit" in message for message in retries)
+
+
 @begins(lambda room: room.start(shell("only", "sleep 600", timeout="3s")))
 def test_a_step_that_runs_longer_than_its_timeout_is_ended(room: Room) -> None:
     assert "ran longer than its timeout of 3 s; raise the step's timeout" in room.failed()

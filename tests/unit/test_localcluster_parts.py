@@ -56,6 +56,8 @@ def test_a_process_that_only_has_the_recorded_number_is_not_ours(tmp_path: Path)
     own = {**record, "start": processes.start_time(os.getpid())}
     (tmp_path / "run" / "x.json").write_text(json.dumps({**own, "boot": "another boot"}))
     assert supervisor.pid("x") is None
+    (tmp_path / "run" / "x.json").write_text(json.dumps({**own, "start": None}))  # it ended before that could be read
+    assert supervisor.pid("x") is None
 
 
 def test_a_part_that_ends_shows_its_last_lines_at_once(tmp_path: Path) -> None:
@@ -69,6 +71,25 @@ def test_a_part_that_ends_shows_its_last_lines_at_once(tmp_path: Path) -> None:
     assert time.monotonic() - began < 10
     assert "line 19" in str(error.value)
     assert "first" not in str(error.value)
+
+
+def test_a_part_that_ends_since_what_it_needs_comes_late_is_started_again(tmp_path: Path) -> None:
+    tries, mark = tmp_path / "tries", tmp_path / "mark"
+    script = (
+        f"import pathlib, sys, time; tries = pathlib.Path({str(tries)!r}); tries.open('a').write('x'); "
+        f"len(tries.read_text()) < 3 and sys.exit('it is not there yet'); pathlib.Path({str(mark)!r}).touch(); "
+        "time.sleep(60)"
+    )
+    part = Part("late", [sys.executable, "-c", script], mark.exists, again=30)
+    supervisor = Supervisor(tmp_path)
+    supervisor.start(part)
+    supervisor.wait(part)
+    assert tries.read_text() == "xxx"
+    supervisor.stop("late")
+    hopeless = Part("hopeless", [sys.executable, "-c", "raise SystemExit(3)"], lambda: False, again=0.5)
+    supervisor.start(hopeless)
+    with pytest.raises(ClusterError, match="hopeless ended right after its start"):
+        supervisor.wait(hopeless)
 
 
 def test_a_part_that_never_gets_healthy_is_told_as_such(tmp_path: Path) -> None:

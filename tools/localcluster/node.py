@@ -198,7 +198,9 @@ def _kubelet(cluster: Cluster, authority: Authority) -> Part:
         f"--hostname-override={cluster.node_name}",
         f"--node-ip={address}",
     ]
-    return Part("kubelet", command, lambda: http_ok(f"http://{address}:10248/healthz"), {"PATH": _NFT_PATH})
+    url = f"http://{address}:10248/healthz"
+    # It ends by itself where containerd answers and has not looked through all of its containers yet.
+    return Part("kubelet", command, lambda: http_ok(url), {"PATH": _NFT_PATH}, again=30)
 
 
 def _proxy(cluster: Cluster, authority: Authority) -> Part:

@@ -32,12 +32,14 @@ class Part:
         command: The program and its arguments.
         healthy: Answers whether it works now; may raise OSError for "not yet".
         environment: Variables beside PATH and HOME.
+        again: Seconds for which it is started again where it ends before it is healthy, as what it needs may come late.
     """
 
     name: str
     command: Sequence[str]
     healthy: Callable[[], bool]
     environment: Mapping[str, str] | None = None
+    again: float = 0
 
 
 class Supervisor:
@@ -56,7 +58,7 @@ class Supervisor:
         try:
             record = json.loads((self._records / f"{name}.json").read_text())
             pid, start, boot = int(record["pid"]), int(record["start"]), record["boot"]
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, KeyError, TypeError):  # TypeError: it ended before its start time could be read
             return None
         return pid if boot == boot_id() and start_time(pid) == start else None
 
@@ -101,11 +103,13 @@ class Supervisor:
         Raises:
             ClusterError: It ended or did not become healthy; the message carries its last lines.
         """
-        deadline = time.monotonic() + seconds
+        began = time.monotonic()
         while not probe(part.healthy):
-            alive = self.pid(part.name) is not None
-            if alive and time.monotonic() < deadline:
+            alive, waited = self.pid(part.name) is not None, time.monotonic() - began
+            if waited < (seconds if alive else part.again):
                 time.sleep(_POLL_SECONDS)
+                if not alive:
+                    self.start(part)
                 continue
             what = f"is not healthy after {seconds:.0f} s" if alive else "ended right after its start"
             raise ClusterError(f"{part.name} {what}; the last lines of {self.log(part.name)}:\n{self.tail(part.name)}")

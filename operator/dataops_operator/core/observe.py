@@ -81,6 +81,9 @@ _WAITING: Final[dict[str, Reason]] = {
     "RunContainerError": Reason.CONTAINER_CONFIG,
 }
 _DISRUPTION_REASONS: Final = frozenset({"Evicted", "NodeLost", "NodeShutdown", "Terminated", "Shutdown", "Preempting"})
+_LOST: Final = frozenset({"Unknown", "ContainerStatusUnknown"})
+"""How a container ended that was found to be gone when its node came back, with a code that no process gave: 255 from
+containerd (internal/cri/server/restart.go), 137 from the kubelet (pkg/kubelet/kubelet_pods.go)."""
 
 
 def observe(
@@ -172,6 +175,9 @@ def _failed(step: Step, pod: Object) -> Observation:
     if ended.get("reason") == "OOMKilled":
         message = "used more memory than its limit; raise resources.limits.memory"
         return Observation(State.FAILED, FailureClass.OUT_OF_MEMORY, Reason.OUT_OF_MEMORY, message, **times)
+    if ended.get("reason") in _LOST:
+        message = f"its node died or started anew while it ran ({ended['reason']})"
+        return Observation(State.FAILED, FailureClass.INFRASTRUCTURE, Reason.DISRUPTED, message, **times)
     told = read_message(ended.get("message") or "")
     if not ended:
         why = truncate(": ".join(filter(None, (status.get("reason"), status.get("message")))), 400)
