@@ -244,3 +244,9 @@ def find_condition(obj: Mapping[str, Any], type_: Type) -> Mapping[str, Any] | N
     """The named condition of an object's status, or None."""
     conditions = (obj.get("status") or {}).get("conditions") or ()
     return next((c for c in conditions if c.get("type") == type_), None)
+
+
+def terminal_condition(status: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The condition of a run's status that says how it has ended; None while it goes on."""
+    found = find_condition({"status": status}, Type.SUCCEEDED)
+    return found if found is not None and found.get("status") in ("True", "False") else None

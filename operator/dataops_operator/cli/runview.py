@@ -9,7 +9,7 @@ from typing import Any, Final
 import orjson
 
 from ..api.base import format_duration
-from ..api.conditions import Type, find_condition
+from ..api.conditions import Type, find_condition, terminal_condition
 from ..api.run import Phase
 from ..core.rows import Row
 from ..core.times import from_rfc3339, to_rfc3339
@@ -114,7 +114,7 @@ def view(run: Object, now: float) -> RunView:
 
 def has_ended(run: Object) -> bool:
     """Whether a run has its one terminal condition."""
-    return (find_condition(run, Type.SUCCEEDED) or {}).get("status") in ("True", "False")
+    return terminal_condition(run.get("status") or {}) is not None
 
 
 def _step(raw: Object, now: float) -> StepView:

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from ..api.base import API_VERSION, parse_duration
-from ..api.conditions import Reason, Type, find_condition, truncate
+from ..api.conditions import Reason, terminal_condition, truncate
 from ..api.run import Cancel, Phase
 from ..api.step import FailureClass, Step
 from .concurrency import first_hidden
@@ -25,6 +25,7 @@ from .parameters import coerce
 from .progress import ended_badly, taken_up
 from .rows import Row
 from .starting import not_taken, rests
+from .status import is_final
 from .stopping import Stop, cut_short
 from .templating import TemplateError, fill_deep
 from .times import from_rfc3339, to_rfc3339
@@ -52,7 +53,7 @@ def call_observed(turn: Turn, row: Row, *, stopping: bool) -> Row:
         return row
     assert row.run is not None  # noqa: S101 - it is under way
     step, child = turn.inputs.revision.steps[row.name], turn.view.runs.get(row.run)
-    if child is not None and not _ended(child):
+    if child is not None and not is_final(child["status"]):
         return row if stopping else _active(turn, row, step, child)
     # Its end, and that it is gone, are read live; and only so it has its outputs.
     about = ObjectRef(API_VERSION, "PipelineRun", turn.inputs.identity.namespace, row.run, own=True)
@@ -62,7 +63,7 @@ def call_observed(turn: Turn, row: Row, *, stopping: bool) -> Row:
     if seen.content is None:
         text = f"run {row.run} was deleted"
         return ended_badly(turn, row, FailureClass.INFRASTRUCTURE, Reason.RUN_DELETED, text, stopping=stopping)
-    if not (condition := _ended(seen.content)):
+    if not (condition := terminal_condition(seen.content["status"])):
         return row if stopping else _active(turn, row, step, seen.content)
     if condition["status"] == "True":
         return _succeeded(turn, row, step, seen.content, stopping=stopping)
@@ -77,12 +78,6 @@ def call_observed(turn: Turn, row: Row, *, stopping: bool) -> Row:
         return ended_badly(turn, row, FailureClass.FAILURE, Reason.RUN_CANCELLED, text, stopping=True)
     kind = FailureClass.DEADLINE if reason == Reason.RUN_DEADLINE_EXCEEDED else FailureClass.FAILURE
     return ended_badly(turn, row, kind, _OF_THE_RUN.get(reason, reason), text, stopping=stopping)
-
-
-def _ended(run: Object) -> Mapping[str, Any] | None:
-    """The condition that says how a run has ended; None while it goes on."""
-    found = find_condition(run, Type.SUCCEEDED)
-    return found if found is not None and found.get("status") in ("True", "False") else None
 
 
 def _succeeded(turn: Turn, row: Row, step: Step, run: Object, *, stopping: bool) -> Row:
@@ -212,7 +207,7 @@ def call_stopped(turn: Turn, before: Row, row: Row, stop: Stop) -> Row:
     if before.final or row.phase is Phase.SUCCEEDED:
         return row
     child = turn.view.runs.get(row.run or "") if row.under_way else None
-    if child is None or _ended(child) is not None:
+    if child is None or is_final(child["status"]):
         return cut_short(turn, row, stop)
     assert row.run is not None  # noqa: S101
     _cancel(turn, row.run, child, Cancel.IMMEDIATE if stop.kill else Cancel.GRACEFUL)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from ..api.base import format_duration
-from ..api.conditions import Reason, Type, truncate
+from ..api.conditions import Reason, terminal_condition, truncate
 from ..api.run import Phase
 from .rows import Row
 from .times import since
@@ -49,12 +49,12 @@ def of(before: Status, after: Status, *, edited: bool = False) -> Iterator[Trans
         yield Transition(str(Reason.STARTED), f"runs revision {after['revision']}")
     for old, new in _changed(before, after):
         yield from _step(old, new)
-    begun = before.get("revision") or _outcome(before) is not None
+    begun = before.get("revision") or terminal_condition(before) is not None
     if edited and begun and before.get("observedGeneration") != after.get("observedGeneration"):
         text = "the spec was changed after the start and the change is ignored; start another run for it"
         yield Transition("ChangeIgnored", text, True, str(after.get("observedGeneration")))
-    outcome = _outcome(after)
-    if outcome is not None and _outcome(before) is None:
+    outcome = terminal_condition(after)
+    if outcome is not None and terminal_condition(before) is None:
         took = since(after.get("startedAt"), after.get("finishedAt"))
         good = outcome["status"] == "True"
         text = truncate(outcome["message"], 200) + (f" (after {format_duration(took)})" if took is not None else "")
@@ -102,13 +102,6 @@ def _changed(before: Status, after: Status) -> Iterator[tuple[Row, Row]]:
         known = old.get(raw["name"])
         if known != raw:
             yield Row.from_status(known or {"name": raw["name"]}), Row.from_status(raw)
-
-
-def _outcome(status: Status) -> Mapping[str, Any] | None:
-    for one in status.get("conditions") or ():
-        if one.get("type") == Type.SUCCEEDED and one.get("status") in ("True", "False"):
-            return dict(one)
-    return None
 
 
 def step_durations(before: Status, after: Status) -> Iterator[tuple[str, float]]:

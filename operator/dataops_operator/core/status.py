@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from ..api.conditions import Reason, Type, drop_condition, set_condition, truncate
+from ..api.conditions import Reason, Type, drop_condition, set_condition, terminal_condition, truncate
 from ..api.run import Phase
 from .accept import Pinned, Refused, Waiting
 from .credentials import Version
@@ -27,10 +27,7 @@ IMAGES_LIMIT: Final = 64
 
 def is_final(status: Mapping[str, Any]) -> bool:
     """Whether a run has ended, by its one terminal condition."""
-    return any(
-        one.get("type") == Type.SUCCEEDED and one.get("status") in ("True", "False")
-        for one in status.get("conditions") or ()
-    )
+    return terminal_condition(status) is not None
 
 
 class _Conditions:
