@@ -192,10 +192,18 @@ class Room:
             selector += f",dataops.dev/attempt={attempt}"
         return self.kubectl("logs", "-l", selector, "--tail=-1")
 
-    def events(self, run: str = "x") -> list[tuple[str, str, str]]:
-        """Type, reason and message of a run's events."""
-        items = self.site.read("events", "-n", self.namespace, f"--field-selector=involvedObject.name={run}")["items"]
-        return [(one["type"], one["reason"], one["message"]) for one in items]
+    def events(self, run: str = "x", last: str = "") -> list[tuple[str, str, str]]:
+        """Type, reason and message of a run's events; one of the reason `last` is waited for.
+
+        The operator tells them in the background, a moment after the status.
+        """
+        deadline = time.monotonic() + 15
+        while True:
+            about = f"--field-selector=involvedObject.name={run}"
+            items = self.site.read("events", "-n", self.namespace, about)["items"]
+            if not last or last in {one["reason"] for one in items} or time.monotonic() > deadline:
+                return [(one["type"], one["reason"], one["message"]) for one in items]
+            time.sleep(0.5)
 
     def column(self, run: str = "x") -> dict[str, str]:
         """The line of `kubectl get drun` for a run, by its column heads."""
