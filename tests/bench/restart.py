@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from tests.bench import audit
-from tests.bench.load import NAMESPACE, PIPELINE, RUN_NAME, SETTLE, pipeline
+from tests.bench.load import NAMESPACE, PIPELINE, RUN_NAME, pipeline
 from tests.harness.api import Api
 from tests.harness.finished import finish
 from tests.harness.history import run_ended
@@ -23,6 +23,9 @@ from localcluster.controlplane import ControlPlane
 
 WITHIN = 60.0
 """Seconds after which the bench gives up on a run's end, the operator's readiness or the first Job."""
+
+QUIET = 5.0
+"""Seconds after the first Job in which nothing may be written on the runs that have ended."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,7 @@ async def _measure(plane: ControlPlane, finished: int, python: Path, directory: 
             await operator.start(WITHIN)
             ready = time.monotonic() - began
             first_job = await job - began
-            await asyncio.sleep(SETTLE)
+            await asyncio.sleep(QUIET)
             rss, peak = operator.rss_bytes(), operator.peak_rss_bytes()
     written = audit.count(plane.audit_log, len(new), since).per_run
     return RestartCost(
