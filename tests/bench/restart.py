@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from tests.bench import audit
-from tests.bench.load import NAMESPACE, PIPELINE, RUN_NAME, pipeline
+from tests.bench.load import NAMESPACE, PIPELINE, RUN_NAME, fresh, pipeline
 from tests.harness.api import Api
 from tests.harness.finished import finish
 from tests.harness.history import run_ended
@@ -55,12 +55,12 @@ def measure(finished: int, *, python: Path, directory: Path) -> RestartCost:
     Args:
         finished: how many runs have ended before, at least 1.
         python: the operator's interpreter.
-        directory: for logs.
+        directory: for logs; what an earlier measurement left there goes.
 
     Raises:
         AssertionError: something was not done in time, or the operator died.
     """
-    directory.mkdir(parents=True, exist_ok=True)
+    fresh(directory)
     with ControlPlane.start(f"bench-{os.getpid()}", tuned_jobs=True) as plane:
         return asyncio.run(_measure(plane, finished, python, directory))
 
@@ -68,7 +68,6 @@ def measure(finished: int, *, python: Path, directory: Path) -> RestartCost:
 async def _measure(plane: ControlPlane, finished: int, python: Path, directory: Path) -> RestartCost:
     assert plane.audit_log, "the control plane was started without an audit log"
     log = directory / "operator.log"
-    log.unlink(missing_ok=True)
     operator = OperatorProcess(plane.kubeconfig, log, lease_namespace=NAMESPACE, python=python)
     first, *others, new = (RUN_NAME.format(number) for number in range(finished + 1))
     async with Api(plane.server, plane.token, plane.ca, "bench") as api:
