@@ -34,7 +34,7 @@ FULL = (
     Load("2,000 live at once", 2000, hold=60, idle=5),
 )
 QUICK = (
-    Load("30 live at once", 30, hold=3),
+    Load("30 live at once", 30, hold=2),
     Load("30 at once, fused", 30, fused=True, idle=5),
     Load("240 a minute", 60, per_minute=240, idle=5),
     Load("30 at once, a secret each", 30, secrets=True, idle=5),

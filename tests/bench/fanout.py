@@ -14,7 +14,7 @@ from pathlib import Path
 
 import orjson
 from tests.bench import audit
-from tests.bench.load import NAMESPACE
+from tests.bench.load import NAMESPACE, fresh
 from tests.harness import process
 from tests.harness.api import Api, Object
 from tests.harness.history import run_ended
@@ -62,12 +62,12 @@ def measure(items: int, parallelism: int, *, python: Path, directory: Path) -> F
         items: how many.
         parallelism: how many at once.
         python: the operator's interpreter.
-        directory: for logs.
+        directory: for logs; what an earlier measurement left there goes.
 
     Raises:
         AssertionError: the run did not end in time, or the operator died.
     """
-    directory.mkdir(parents=True, exist_ok=True)
+    fresh(directory)
     with ControlPlane.start(f"bench-{os.getpid()}", tuned_jobs=True) as plane:
         return asyncio.run(_measure(plane, items, parallelism, python, directory))
 
@@ -77,7 +77,6 @@ async def _measure(plane: ControlPlane, items: int, parallelism: int, python: Pa
     script = Script(default=Play(start=0.05, end=0.3))
     player = PlayerProcess(plane.server, plane.token, plane.ca, script, directory)
     log = directory / "operator.log"
-    log.unlink(missing_ok=True)
     operator = OperatorProcess(plane.kubeconfig, log, lease_namespace=NAMESPACE, python=python)
     each = {"range": {"to": items - 1}, "mode": "Indexed", "parallelism": parallelism}
     step: Object = {"name": "part", "command": ["work"], "forEach": each}

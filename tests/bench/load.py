@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+import shutil
 import statistics
 import time
 from collections.abc import Sequence
@@ -124,16 +125,22 @@ def measure(load: Load, *, tuned: bool, python: Path, directory: Path) -> Cost:
         load: the load.
         tuned: whether the Job controller's stock limits are lifted.
         python: the operator's interpreter.
-        directory: for logs.
+        directory: for logs; what an earlier measurement left there goes.
 
     Raises:
         AssertionError: the runs did not end in time, or the operator died.
     """
-    directory.mkdir(parents=True, exist_ok=True)
+    fresh(directory)
     with ControlPlane.start(f"bench-{os.getpid()}", tuned_jobs=tuned) as plane:
         rules = [Rule(Play(end=load.hold), step=NAMES[0])] if load.hold else []
         player = PlayerProcess(plane.server, plane.token, plane.ca, Script(rules), directory)
         return asyncio.run(_measure(plane, player, load, tuned, python, directory))
+
+
+def fresh(directory: Path) -> None:
+    """Have an empty directory: a Vault would take up there what it was when it was last measured."""
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir(parents=True)
 
 
 async def _measure(
@@ -147,7 +154,6 @@ async def _measure(
     assert plane.audit_log, "the control plane was started without an audit log"
     server = plane.pids["kube-apiserver"]
     log = directory / "operator.log"
-    log.unlink(missing_ok=True)
     async with AsyncExitStack() as stack:
         api = await stack.enter_async_context(Api(plane.server, plane.token, plane.ca, "bench"))
         await api.install_crds(ROOT / "crds")

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from tests.bench import audit
-from tests.bench.load import NAMESPACE, PIPELINE, RUN_NAME, SETTLE, pipeline
+from tests.bench.load import NAMESPACE, PIPELINE, RUN_NAME, fresh, pipeline
 from tests.harness.api import Api
 from tests.harness.finished import finish
 from tests.harness.history import run_ended
@@ -23,6 +23,9 @@ from localcluster.controlplane import ControlPlane
 
 WITHIN = 60.0
 """Seconds after which the bench gives up on a run's end, the operator's readiness or the first Job."""
+
+QUIET = 5.0
+"""Seconds after the first Job in which nothing may be written on the runs that have ended."""
 
 
 @dataclass(frozen=True)
@@ -52,12 +55,12 @@ def measure(finished: int, *, python: Path, directory: Path) -> RestartCost:
     Args:
         finished: how many runs have ended before, at least 1.
         python: the operator's interpreter.
-        directory: for logs.
+        directory: for logs; what an earlier measurement left there goes.
 
     Raises:
         AssertionError: something was not done in time, or the operator died.
     """
-    directory.mkdir(parents=True, exist_ok=True)
+    fresh(directory)
     with ControlPlane.start(f"bench-{os.getpid()}", tuned_jobs=True) as plane:
         return asyncio.run(_measure(plane, finished, python, directory))
 
@@ -65,7 +68,6 @@ def measure(finished: int, *, python: Path, directory: Path) -> RestartCost:
 async def _measure(plane: ControlPlane, finished: int, python: Path, directory: Path) -> RestartCost:
     assert plane.audit_log, "the control plane was started without an audit log"
     log = directory / "operator.log"
-    log.unlink(missing_ok=True)
     operator = OperatorProcess(plane.kubeconfig, log, lease_namespace=NAMESPACE, python=python)
     first, *others, new = (RUN_NAME.format(number) for number in range(finished + 1))
     async with Api(plane.server, plane.token, plane.ca, "bench") as api:
@@ -85,7 +87,7 @@ async def _measure(plane: ControlPlane, finished: int, python: Path, directory: 
             await operator.start(WITHIN)
             ready = time.monotonic() - began
             first_job = await job - began
-            await asyncio.sleep(SETTLE)
+            await asyncio.sleep(QUIET)
             rss, peak = operator.rss_bytes(), operator.peak_rss_bytes()
     written = audit.count(plane.audit_log, len(new), since).per_run
     return RestartCost(

@@ -11,7 +11,7 @@ import pytest
 from tests.bench import audit, bench, budgets, fanout, report, restart
 from tests.bench.budgets import Figures
 from tests.bench.fanout import FanOutCost
-from tests.bench.load import Cost, step_delays
+from tests.bench.load import Cost, fresh, step_delays
 from tests.bench.restart import RestartCost
 from tests.bench.vaulted import VaultCost
 from tests.harness.player import PodTimes
@@ -88,6 +88,15 @@ def test_a_delay_lasts_from_an_end_to_the_next_pod_of_that_run() -> None:
         PodTimes("r", "c", 1, added=3.0, ended=4.0),
     ]
     assert step_delays(times) == [0.25, 0.5]
+
+
+def test_a_measurement_finds_nothing_of_an_earlier_one(tmp_path: Path) -> None:
+    folder = tmp_path / "bench" / "load"
+    for _ in range(2):
+        fresh(folder)
+        assert list(folder.iterdir()) == []
+        (folder / "data").mkdir()
+        (folder / "data" / "raft.db").write_text("a Vault that was initialized")
 
 
 def test_the_table_sets_the_rival_beside() -> None:
