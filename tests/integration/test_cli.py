@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from tests.harness.api import condition
 from tests.harness.faults import DropWatches, ExpireWatch
-from tests.harness.kinds import RUNS
+from tests.harness.kinds import ENVIRONMENTS, PIPELINES, RUNS
 from tests.harness.operator import ROOT
 from tests.harness.proxy import Proxy
 from tests.harness.script import Outcome, Play, fail, succeed
@@ -262,11 +263,39 @@ async def test_a_run_is_done_again_from_what_failed(case: Case) -> None:
     await case.ended("r")
     both = await dataops(case, "rerun", "r", "--all", "--step", "audit")
     assert both.code == 2, both
+    for words, told in (
+        (("--step", "adit"), "no step 'adit'; did you mean 'audit'"),
+        (("-p", "dya=2013-02-09"), "'dya'"),
+        (("-p", "day=monday"), '"monday" is not a date'),
+    ):
+        wrong = await dataops(case, "rerun", "r", *words)
+        assert (wrong.code, told in " ".join(wrong.err.replace("│", " ").split())) == (2, True), wrong
+    assert len(await case.api.list(RUNS, case.namespace)) == 2, "nothing was created"
     again = await dataops(case, "rerun", "r", "--name", "r2", "--refresh", "--watch")
     assert again.code == 0, again
     assert "taken over from run r" in (await dataops(case, "get", "r2")).out
     asked = (await case.api.get(RUNS, case.namespace, "r2"))["spec"]
     assert (asked["rerun"], asked["cache"]) == ({"of": "r", "mode": "FromFailed"}, "Refresh")
+
+
+@side_by_side
+async def test_what_would_be_refused_is_not_created(case: Case) -> None:
+    await case.ready(FLIGHTS, "flights")
+    old = await dataops(case, "run", "flights", "-p", "day=2013-02-09", "--revision", "flights-0")
+    assert (old.code, "no revision 'flights-0'" in old.err) == (3, True), old
+    await case.apply(spec(step("a", "b"), step("b", "a")), "circle")
+    await case.until(PIPELINES, "circle", lambda found: condition(found, "Ready").get("reason") == "Invalid")
+    circle = await dataops(case, "run", "circle")
+    assert (circle.code, "pipeline circle cannot run: spec.steps" in circle.err) == (3, True), circle
+    await case.ready(spec(step("a", args=["$(targets.lake.path)"])), "placed")
+    prod = {"metadata": {"name": "prod"}, "spec": {"namespace": f"{case.namespace[:50]}-prod"}}
+    await case.api.create(ENVIRONMENTS, case.namespace, prod)
+    await case.until(ENVIRONMENTS, "prod", lambda found: "namespace" in found.get("status", {}))
+    here = await dataops(case, "run", "placed")
+    assert (here.code, f"run in: {case.namespace[:50]}-prod" in here.err) == (3, True), here
+    assert not await case.api.list(RUNS, case.namespace)
+    await case.api.delete(ENVIRONMENTS, case.namespace, "prod")
+    await case.none_left(ENVIRONMENTS)
 
 
 @side_by_side

@@ -319,7 +319,7 @@ async def test_five_runs_share_two_places_in_the_order_of_their_creation(case: C
     first = (await case.waits("RunQuota", names[-1]))["status"]["waitingFor"][0]
     assert first["position"] > 1
     assert first["holder"] in names[:3]
-    assert "has 2 runs at once (spec.quota.runs); place" in first["message"]
+    assert "runs at most 2 at once (spec.quota.runs); place" in first["message"]
     ended = [await case.ended(name) for name in names]
     assert all(succeeded(run) for run in ended)
     began = [run["status"]["startedAt"] for run in ended]

@@ -113,6 +113,18 @@ async def test_a_run_that_is_cancelled_at_once_waits_for_nothing(case: Case) -> 
 
 
 @side_by_side
+async def test_a_failure_that_was_answered_is_not_said_to_be_why_a_run_failed(case: Case) -> None:
+    case.plays("load", fail(4))
+    case.plays("last", fail(3))
+    mend = step("mend", after=[{"step": "load", "on": "Failed"}])
+    await case.ready(spec(step("load"), mend, step("last", "mend")))
+    await case.run()
+    run = await case.ended()
+    assert verdict(run) == ("False", "StepFailed")
+    assert said(run).startswith("step last: exit code 3")
+
+
+@side_by_side
 async def test_a_run_that_has_not_begun_is_cancelled_as_well(case: Case) -> None:
     await case.run(pipeline="nowhere")
     await case.waits("PipelineNotFound")

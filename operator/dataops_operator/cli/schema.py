@@ -92,7 +92,7 @@ def _rules(path: str, value: Any, schema: Schema) -> Iterator[Problem]:
                 yield from _rules(where, inner, found)
     elif isinstance(value, list):
         for index, item in enumerate(value):
-            yield from _rules(f"{path}[{index}]", item, schema["items"])
+            yield from _rules(f"{path}[{index}]", item, schema.get("items", {}))
 
 
 def _rule(path: str, value: Any, rule: Mapping[str, str]) -> Iterator[Problem]:

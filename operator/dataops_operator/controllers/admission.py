@@ -58,7 +58,7 @@ class Admission:
             text = self._bound_in_words(run)
         else:
             assert home is not None and quota is not None  # noqa: S101, PT018 - nothing else bounds runs
-            text = f"environment {home.effective.key} has {quota.runs} runs at once (spec.quota.runs)"
+            text = f"environment {home.effective.key} runs at most {quota.runs} at once (spec.quota.runs)"
         if turn.refused:
             text = f"{text}, and refuses more while run {turn.holder} goes on"
             cure = "start it again when that has ended, or give the pipeline the policy Wait"

@@ -326,22 +326,23 @@ class Children:
             kill: whether their pods get no time to end.
         """
         meta, view = run["metadata"], self.view(run)
-
-        name_of = partial(job_name, meta["name"], meta["uid"])
-
+        namespace, name_of = meta["namespace"], partial(job_name, meta["name"], meta["uid"])
         if rows is None and overstayed((), view):
             try:
-                live = await self._world.client.get(PIPELINE_RUNS, meta["namespace"], meta["name"])
+                live = await self._world.client.get(PIPELINE_RUNS, namespace, meta["name"])
             except NotFound:
                 return
             rows = [Row.from_status(one) for one in live["status"].get("steps") or ()]
-        names = overstayed(tuple(flat(rows or (), name_of)), view)
-        still = await asyncio.gather(*(self._overstays(meta["namespace"], name) for name in names))
-        for name, at_work in zip(names, still, strict=True):
-            if at_work:
-                await self._delete_job(meta["namespace"], view.jobs[name])
-                if kill:
-                    await self._kill(meta["namespace"], view.pods.get(view.jobs[name]["metadata"]["uid"], ()))
+            kill = live["spec"].get("cancel") == Cancel.IMMEDIATE  # an operator that ended in the middle of it
+        names = overstayed(tuple(flat(rows or (), name_of)), view, kill=kill)
+        still = await asyncio.gather(*(self._overstaying(namespace, name, kill=kill) for name in names))
+        for name, pods in zip(names, still, strict=True):
+            if pods is None:
+                continue
+            if kill:  # before the Job, with which they would get the time that they ask for
+                await self._kill(namespace, pods)
+            if "deletionTimestamp" not in view.jobs[name]["metadata"]:
+                await self._delete_job(namespace, view.jobs[name])
 
     async def _kill(self, namespace: str, pods: Sequence[Object]) -> None:
         for pod in pods:
@@ -350,12 +351,13 @@ class Children:
                 uid, name = pod["metadata"]["uid"], pod["metadata"]["name"]
                 await self._world.client.delete(PODS, namespace, name, uid=uid, grace=1)
 
-    async def _overstays(self, namespace: str, name: str) -> bool:
+    async def _overstaying(self, namespace: str, name: str, *, kill: bool) -> list[Object] | None:
+        """The pods of a Job that overstays, as the API server has them now; None where it does not."""
         live = await self._live(namespace, name)
         if live is None:
-            return False
+            return None
         job, pods = live
-        return bool(overstayed((), View({name: job}, {job["metadata"]["uid"]: pods})))
+        return list(pods) if overstayed((), View({name: job}, {job["metadata"]["uid"]: pods}), kill=kill) else None
 
 
 def refuses(error: ApiError) -> bool:

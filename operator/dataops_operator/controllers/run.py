@@ -14,6 +14,7 @@ from ..core import status as statuses
 from ..core.accept import Pinned, Refused, Waiting
 from ..core.attempts import ended_well
 from ..core.concurrency import key_of
+from ..core.course import answered
 from ..core.credentials import Armed
 from ..core.inputs import Identity, Inputs
 from ..core.names import CREATED_BY_ANNOTATION
@@ -191,6 +192,7 @@ class RunController:
             place=self._admission.place(run),
             suspended=asked.suspend and asked.cancel is None,
             outputs=next_step.outputs,
+            answered=answered(inputs.revision, {row.name: row for row in next_step.rows}),
         )
         after |= self._also(run, inputs, fixed)
         if next_step.rests:

@@ -10,6 +10,7 @@ from ..api.pipeline import PipelineSpec
 from ..api.step import Step
 from .images import ImageError, parse_image
 from .parameters import Problem
+from .stepfields import kind_of
 from .templating import references
 
 LEAVES: Final = (
@@ -73,4 +74,5 @@ def leaves_with_run(spec: PipelineSpec, step: Step) -> bool:
         spec: of the pipeline.
         step: its template filled in.
     """
-    return spec.workspace is not None and spec.workspace.size is not None and step.workspace != "None"
+    own = spec.workspace is not None and spec.workspace.size is not None
+    return own and step.workspace != "None" and kind_of(step) is None

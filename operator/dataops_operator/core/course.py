@@ -83,19 +83,24 @@ def _ended(row: Row) -> str:
 
 def unanswered(revision: Revision, rows: Rows) -> str | None:
     """The first step that failed and whose failure no step answers, or may still answer; None where there is none."""
-    answered = {
-        one.step
-        for name, before in revision.follows.items()
-        for one in before
-        if one.on is On.FAILED and (not rows[name].final or rows[name].phase is Phase.SUCCEEDED)
-    }
+    met = answered(revision, rows)
     return next(
         (
             name
             for name in revision.follows
-            if rows[name].phase is Phase.FAILED and name not in answered and name not in revision.final
+            if rows[name].phase is Phase.FAILED and name not in met and name not in revision.final
         ),
         None,
+    )
+
+
+def answered(revision: Revision, rows: Rows) -> frozenset[str]:
+    """The steps whose failure, if they fail, another one answers, or may still answer."""
+    return frozenset(
+        one.step
+        for name, before in revision.follows.items()
+        for one in before
+        if one.on is On.FAILED and (not rows[name].final or rows[name].phase is Phase.SUCCEEDED)
     )
 
 

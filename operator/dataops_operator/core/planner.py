@@ -82,15 +82,15 @@ class _Planner:
                 fetch=tuple(turn.fetch),
                 recall=tuple(dict.fromkeys(turn.recall)),
             )
-        ended = verdict(self.revision, rows)
+        ended, kill = verdict(self.revision, rows), stop is not None and stop.kill
         return Plan(
             rows=after,
             create=tuple(turn.create),
             items=tuple(turn.items),
             claim=self._claim(before),
-            delete=overstayed(tuple(flat(after, turn.job_name)), turn.view),
+            delete=overstayed(tuple(flat(after, turn.job_name)), turn.view, kill=kill),
             stop=tuple(turn.stop),
-            kill=stop is not None and stop.kill,
+            kill=kill,
             verdict=ended,
             wake_at=min(turn.wakes, default=None),
             short=turn.short,

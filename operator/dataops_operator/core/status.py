@@ -126,6 +126,7 @@ def running(
     place: int | None = None,
     suspended: bool = False,
     outputs: Mapping[str, Any] | None = None,
+    answered: Collection[str] = (),
 ) -> Status:
     """The status of an accepted run.
 
@@ -141,6 +142,7 @@ def running(
         place: where the run stands in line for Jobs, from 1; None where it stands in none.
         suspended: whether nothing new of it may begin.
         outputs: what the run tells, once it has succeeded.
+        answered: names of the steps whose failure another one has answered.
     """
     if hidden:
         rows = [replace(row, message=hide(row.message, hidden)) if row.message else row for row in rows]
@@ -158,7 +160,7 @@ def running(
         blocked = []
         phase = verdict
         conditions.drop(Type.RECONCILING)
-        reason, message = ending(rows, verdict)
+        reason, message = ending(rows, verdict, answered)
         conditions.set(Type.SUCCEEDED, verdict is Phase.SUCCEEDED, reason, message)
         if verdict is Phase.FAILED:
             conditions.set(Type.STALLED, True, reason, message)
@@ -194,19 +196,20 @@ def running(
     return out
 
 
-def ending(rows: Sequence[Row], verdict: Phase) -> tuple[Reason, str]:
+def ending(rows: Sequence[Row], verdict: Phase, answered: Collection[str] = ()) -> tuple[Reason, str]:
     """Why a run has ended as it did, for its condition.
 
     Args:
         rows: where its steps ended.
         verdict: how the run has.
+        answered: names of the steps whose failure another one has answered: it is not why the run failed.
     """
     if verdict is Phase.SUCCEEDED:
         done, left = sum(row.phase is Phase.SUCCEEDED for row in rows), sum(row.phase is Phase.SKIPPED for row in rows)
         skipped = f", {left} skipped" if left else ""
-        answered = len(rows) - done - left
+        more = len(rows) - done - left
         return Reason.SUCCEEDED, f"{done} of {len(rows)} steps succeeded{skipped}" + (
-            f", {answered} failed and answered" if answered else ""
+            f", {more} failed and answered" if more else ""
         )
     ended = Reason.CANCELLED if verdict is Phase.CANCELLED else Reason.RUN_DEADLINE_EXCEEDED
     cut = [row for row in rows if row.reason == ended]
@@ -214,8 +217,8 @@ def ending(rows: Sequence[Row], verdict: Phase) -> tuple[Reason, str]:
         text = (cut[0].message or "").removeprefix("not run: ")
         running = [row.name for row in cut if row.attempt]
         return ended, text + (f"; ended in the middle: {', '.join(running[:5])}" if running else "")
-    failed = "; ".join(f"step {row.name}: {row.message}" for row in rows if row.phase is Phase.FAILED)
-    return Reason.STEP_FAILED, failed
+    failed = [row for row in rows if row.phase is Phase.FAILED and row.name not in answered]
+    return Reason.STEP_FAILED, "; ".join(f"step {row.name}: {row.message}" for row in failed)
 
 
 def _suspended(status: Mapping[str, Any], now: str) -> dict[str, Any]:

@@ -351,6 +351,19 @@ def test_every_rule_of_every_kind_can_be_evaluated_here() -> None:
     assert left == ["isCIDR(self.cidr)"]  # which core/environment_rules.py holds in its own words
 
 
+@pytest.mark.parametrize(
+    ("kind", "spec"),
+    [
+        ("Pipeline", {"parameters": [{"name": "a", "type": "Array", "default": ["AA", ["DL"]]}]}),
+        ("Pipeline", {"steps": [{"name": "a", "image": "i", "forEach": {"items": [1, {"x": [2]}]}}]}),
+        ("Pipeline", {"steps": [{"name": "a", "template": {"name": "t"}, "with": [{"name": "c", "value": [1]}]}]}),
+        ("PipelineRun", {"pipeline": "p", "parameters": [{"name": "a", "value": [1, 2]}]}),
+    ],
+)
+def test_a_list_where_any_json_may_stand_has_no_rules(kind: str, spec: dict[str, Any]) -> None:
+    assert list(schema.rule_problems(kind, {"metadata": {"name": "x"}, "spec": spec})) == []
+
+
 def test_a_rule_about_a_field_with_a_reserved_name() -> None:
     (found,) = schema.rule_problems("Environment", environment(kind="User", namespace="a"))
     assert found.path == "spec.access[0].subjects[0].namespace"

@@ -229,3 +229,16 @@ def test_another_revision_may_be_run_with_everything_anew() -> None:
     settled = rerun.settled(asked, asked.rerun, whole)
     assert not isinstance(settled, Refused)
     assert settled[0].revision == "flights-0"
+
+
+def test_a_workspace_of_its_own_runs_nothing_again_that_has_no_container() -> None:
+    child = {"pipeline": {"name": "other"}}
+    pipeline = (
+        a_pipeline()
+        .having(workspace={"size": "1Gi"})
+        .jobless("go", approval={})
+        .jobless("rest", wait={"duration": "1s"})
+        .jobless("child", **child)
+        .step("c", needs=["go", "rest", "child"], workspace="None")
+    )
+    assert runs_again(again(ended(pipeline, "go rest child", "c", parameters=[]), pipeline)) == "c"

@@ -285,3 +285,10 @@ def test_a_step_whose_job_has_ended_well_has_succeeded_even_where_its_run_cannot
     assert "reason" not in steps["b"]
     assert steps["b"]["message"] == "ended well; its outputs were not read, since the run could not go on"
     assert status["progress"] == "2/3"
+
+
+def test_a_failure_that_was_answered_is_not_why_a_run_failed() -> None:
+    rows = (FAILED, Row("g", Phase.FAILED, "Error", "exit code 1", 1, at(1), at(9), job="o"))
+    status = running({}, FIXED, rows, Phase.FAILED, 1, EPOCH, answered={"e"})
+    (told,) = [one for one in status["conditions"] if one["type"] == "Succeeded"]
+    assert told["message"] == "step g: exit code 1"

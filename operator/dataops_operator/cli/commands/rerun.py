@@ -12,6 +12,7 @@ from ..app import command
 from ..cluster import RUNS, Object
 from ..errors import CliError, Exit
 from ..kubeconfig import connect
+from ..lookahead import look_again
 from ..options import Context, Kubeconfig, Namespace, Output, RunName, Timeout, seconds
 from ..output import Format
 from ..runview import has_ended
@@ -60,6 +61,7 @@ def rerun(
     old = cluster.get(RUNS, cluster.namespace, run)
     if not has_ended(old):
         raise CliError(f"run {run} has not ended; wait for it, or: dataops cancel {run}")
+    look_again(cluster, old, given, step or ())
     mode = RerunMode.ALL if everything else RerunMode.STEPS if step else RerunMode.FROM_FAILED
     again: Object = {"of": run, "mode": str(mode)}
     spec: Object = {"pipeline": old["spec"]["pipeline"], "rerun": again | ({"steps": step} if step else {})}

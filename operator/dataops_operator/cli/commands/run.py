@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import typer
 
@@ -11,15 +11,13 @@ from ...api.base import API_VERSION
 from ...api.concurrency import Priority
 from ...api.run import PipelineRunSpec
 from ...core.accept import logical_date as checked_date
-from ...core.parameters import RunContext, resolve
-from ...core.steptemplates import parse_pipeline
 from ..app import command
-from ..cluster import PIPELINES, RUNS, Cluster, Object
-from ..errors import CliError, Exit
+from ..cluster import RUNS, Cluster, Object
+from ..errors import Exit
 from ..kubeconfig import connect
+from ..lookahead import look_ahead
 from ..options import Context, Kubeconfig, Namespace, Output, PipelineName, Timeout, seconds
 from ..output import Format, note, plain, print_object
-from ..projects import project_of
 from ..watching import watch
 
 _LETTERS: Final = "bcdfghjklmnpqrstvwxz2456789"
@@ -75,7 +73,7 @@ def run(
         "spec": spec,
     }
     cluster = connect(kubeconfig, context, namespace)
-    _look_ahead(cluster, pipeline, given, revision)
+    look_ahead(cluster, pipeline, given, revision)
     made = cluster.create(RUNS, cluster.namespace, body)
     return tell_started(cluster, made, output, namespace, watch_it=watch_it, limit=limit)
 
@@ -128,36 +126,3 @@ def name_for(pipeline: str, date: str | None) -> str:
     tail = "".join(secrets.choice(_LETTERS) for _ in range(5))
     day = f"-{date[:10].replace('-', '')}" if date else ""
     return f"{pipeline[: _NAME_LIMIT - len(day) - 6].rstrip('-')}{day}-{tail}"
-
-
-def _look_ahead(cluster: Cluster, pipeline: str, given: dict[str, str], revision: str | None) -> None:
-    """Refuse at once what the operator would refuse, as far as this person may read the pipeline.
-
-    Raises:
-        CliError: there is no such pipeline, or a value does not fit its parameter.
-    """
-    try:
-        project = project_of(cluster)
-        found = cluster.find(PIPELINES, project, pipeline)
-    except CliError as error:
-        if error.status == 403:
-            return
-        raise
-    if found is None:
-        known = sorted(
-            row["object"]["metadata"]["name"]
-            for page in cluster.pages(PIPELINES, project, table=True)
-            for row in page["rows"]
-        )
-        names = f"; there are: {', '.join(known[:10])}" if known else ""
-        raise CliError(f"there is no pipeline {pipeline!r} in namespace {project}{names}", status=404)
-    spec, problems = parse_pipeline(found["spec"])
-    if revision is not None or spec is None or problems:
-        return  # what stands in another revision is the operator's to say; so is what is wrong with the pipeline
-    values: dict[str, Any] = dict(given)
-    context = RunContext("run", "0", "2013-02-09T00:00:00Z")
-    _, problems = resolve(tuple(spec.parameters or ()), values, context)
-    # Others concern what nobody gave, which the environment may.
-    wrong = [one.message for one in problems if one.path.startswith("spec.parameters[")]
-    if wrong:
-        raise typer.BadParameter("; ".join(wrong), param_hint="--param")

@@ -1,0 +1,119 @@
+"""What the operator would refuse of a run, said before the run is there, as far as this person may read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, TypeVar
+
+import typer
+from pydantic import ValidationError
+
+from ..api.conditions import Reason, Type, find_condition
+from ..api.parameter import Parameter
+from ..api.pipeline import PipelineSpec
+from ..core.graph import placed, step_references
+from ..core.names import PROJECT_LABEL
+from ..core.parameters import RunContext, resolve
+from ..core.references import nearest
+from ..core.steptemplates import parse_pipeline
+from .cluster import ENVIRONMENTS, NAMESPACES, PIPELINES, REVISIONS, Cluster, Object
+from .errors import CliError
+from .projects import project_of
+
+_ANY_RUN = RunContext("run", "0", "2013-02-09T00:00:00Z")
+_OF_ENVIRONMENTS = ("env", "targets")
+Found = TypeVar("Found")
+
+
+def look_ahead(cluster: Cluster, pipeline: str, given: Mapping[str, str], revision: str | None) -> None:
+    """Refuse a run that would be refused.
+
+    Raises:
+        CliError: there is no such pipeline or revision, or it cannot run, or not here.
+        typer.BadParameter: a value does not fit its parameter.
+    """
+    project = project_of(cluster)
+    found = _readable(lambda: _pipeline(cluster, project, pipeline))
+    if found is None:
+        return
+    if revision is not None:
+        if _readable(lambda: cluster.find(REVISIONS, project, revision) or {}) == {}:
+            text = f"pipeline {pipeline} has no revision {revision!r}; there are those of: dataops revisions {pipeline}"
+            raise CliError(text, status=404)
+        return  # what stands in another revision is the operator's to say
+    ready = find_condition(found, Type.READY) or {}
+    if ready.get("reason") == Reason.INVALID and ready.get("observedGeneration") == found["metadata"]["generation"]:
+        raise CliError(f"pipeline {pipeline} cannot run: {ready.get('message')}")
+    spec, problems = parse_pipeline(found["spec"])
+    if spec is None or problems:
+        return
+    _values(spec.parameters or (), given)
+    _home(cluster, spec)
+
+
+def look_again(cluster: Cluster, old: Object, given: Mapping[str, str], steps: Sequence[str]) -> None:
+    """Refuse a rerun that would be refused.
+
+    Raises:
+        typer.BadParameter: the pipeline has no such step or parameter, or a value does not fit.
+    """
+    status: Object = old.get("status") or {}
+    known = [one["name"] for one in status.get("steps") or ()]
+    for name in steps:
+        if known and name not in known:
+            text = f"pipeline {old['spec']['pipeline']} has no step {name!r}{nearest(name, known)}"
+            raise typer.BadParameter(text, param_hint="--step")
+    kept = status.get("revision")
+    if not given or not kept:
+        return
+    found = _readable(lambda: cluster.find(REVISIONS, project_of(cluster), kept))
+    if found is not None:
+        try:
+            declared = [Parameter.model_validate(one) for one in found["data"]["spec"].get("parameters") or ()]
+        except ValidationError:
+            return  # written by another release
+        _values(declared, given)
+
+
+def _readable(read: Callable[[], Found]) -> Found | None:
+    """What is read; None where this person may not read it."""
+    try:
+        return read()
+    except CliError as error:
+        if error.status == 403:
+            return None
+        raise
+
+
+def _pipeline(cluster: Cluster, project: str, name: str) -> Object:
+    found = cluster.find(PIPELINES, project, name)
+    if found is None:
+        rows = [row for page in cluster.pages(PIPELINES, project, table=True) for row in page["rows"]]
+        known = sorted(row["object"]["metadata"]["name"] for row in rows)
+        names = f"; there are: {', '.join(known[:10])}" if known else ""
+        raise CliError(f"there is no pipeline {name!r} in namespace {project}{names}", status=404)
+    return found
+
+
+def _values(declared: Collection[Parameter], given: Mapping[str, str]) -> None:
+    values: dict[str, Any] = dict(given)
+    _, problems = resolve(tuple(declared), values, _ANY_RUN)
+    # Others concern what nobody gave, which the environment may, or which the run before has.
+    wrong = [one.message for one in problems if one.path.startswith("spec.parameters[")]
+    if wrong:
+        raise typer.BadParameter("; ".join(wrong), param_hint="--param")
+
+
+def _home(cluster: Cluster, spec: PipelineSpec) -> None:
+    """Refuse a run outside of any environment whose steps use what an environment has."""
+    roots = {reference.path[0] for _, step in placed(spec) for _, reference in step_references(step)}
+    if not (spec.secrets or roots.intersection(_OF_ENVIRONMENTS)):
+        return
+    namespace = _readable(lambda: cluster.find(NAMESPACES, None, cluster.namespace))
+    if namespace is None or PROJECT_LABEL in (namespace["metadata"].get("labels") or {}):
+        return
+    held = _readable(lambda: cluster.list(ENVIRONMENTS, cluster.namespace)) or []
+    places = sorted({one["status"]["namespace"] for one in held if (one.get("status") or {}).get("namespace")})
+    if places and cluster.namespace not in places:
+        text = f"namespace {cluster.namespace} belongs to no environment, and the pipeline uses what one has"
+        raise CliError(f"{text}; its environments run in: {', '.join(places[:10])} (give one by -n)")
