@@ -110,9 +110,9 @@ class World:
     jobs: Store = field(init=False)
     pods: Store = field(init=False)
     pod_ends: dict[Key, float] = field(default_factory=dict)
+    """When the news came that a run's pod has ended, in monotonic seconds; for the transition metric."""
     edited: set[str] = field(default_factory=set)
     """Uids of runs of which somebody changed what is fixed when a run begins."""
-    """When the news came that a run's pod has ended, in monotonic seconds; for the transition metric."""
     lines: Lines = field(init=False)
     """Whose turn it is to begin."""
     job_line: dict[str, Line[Key]] = field(default_factory=dict)
@@ -266,7 +266,8 @@ class World:
         self.metrics.runs.moved(_kind(before), _kind(after))
         self.metrics.waiting.moved(_waits(before), _waits(after))
         self.lines.run_changed(before, after)
-        if before is not None and after is not None and _fixed(before) != _fixed(after):
+        goes_on = after is not None and not statuses.is_final(after["status"])  # of one that has ended less is kept
+        if before is not None and after is not None and goes_on and _fixed(before) != _fixed(after):
             self.edited.add(after["metadata"]["uid"])
         if after is not None:
             self.queue.add(run_key(after))

@@ -174,8 +174,12 @@ class Inputs:
         values |= {"targets": self._target_values(), **(named or {})}
 
         def resolve(reference: Reference) -> Any:
-            if reference.path[0] not in values:
+            root, *rest = reference.path
+            if root not in values:
                 raise TemplateError(f"{reference.text}: no such name here")
+            if root == "steps" and rest and rest[0] not in values[root]:
+                text = f"step {rest[0]!r} has not succeeded, so it has no outputs; have a `when` ask for them first"
+                raise TemplateError(f"{reference.text}: {text}")
             return descend(values, reference.path, reference.text)
 
         return resolve

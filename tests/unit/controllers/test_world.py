@@ -504,3 +504,13 @@ def test_the_ends_of_an_indexed_jobs_pods_are_looked_at_together_and_its_own_at_
     done = {**job, "status": {**status, "conditions": [{"type": "Complete", "status": "True"}]}}
     world.child_changed(job, done)
     assert queue(world).taken() == ["r"]
+
+
+def test_a_run_that_ends_is_not_said_to_have_been_edited_since_less_of_it_is_kept(world: World) -> None:
+    live = run("r", phase="Running")
+    live["spec"]["parameters"] = [{"name": "day", "value": "mon"}]
+    put(world, live)
+    over = run("r", phase="Cancelled", conditions=[{"type": "Succeeded", "status": "False", "reason": "Cancelled"}])
+    over["spec"] = {**live["spec"], "cancel": "Immediate"}
+    put(world, over)
+    assert world.edited == set()
