@@ -428,3 +428,11 @@ def test_a_job_of_the_largest_inputs_fits_the_api_servers_limits() -> None:
     annotations = job["spec"]["template"]["metadata"]["annotations"]
     assert sum(len(key) + len(value) for key, value in annotations.items()) < 256 * 1024
     assert len(orjson.dumps(job)) < 1_500_000
+
+
+def test_an_output_of_a_step_that_has_not_succeeded_is_told_as_that() -> None:
+    pipeline = a_pipeline().step("a", outputs=[{"name": "n"}])
+    last = {"name": "z", "image": "img", "args": ["$(steps.a.outputs.n)"]}
+    inputs = a_run().inputs(pipeline.having(**{"finally": [last]}))
+    with pytest.raises(TemplateError, match="step 'a' has not succeeded, so it has no outputs; have a `when`"):
+        build_job(inputs, (inputs.revision.steps["z"],), 1, {}, outcome="Failed")
