@@ -53,7 +53,7 @@ def key_of(inputs: Inputs, step: Step, outputs: Any) -> str:
         raise CacheError(f"{hidden[0]} is masked and would be part of the key, which is shown; remove cache")
     if leaves_with_run(inputs.revision.spec, step):
         raise CacheError(LEAVES)
-    resolve, given = inputs.resolver(outputs), inputs.parameters
+    resolve, given, workspace = inputs.resolver(outputs), inputs.parameters, inputs.revision.spec.workspace
     if (scope := inputs.scope(step, outputs)) is not None:
         resolve, given = scope.resolve, (*given, *scope.values())
 
@@ -70,6 +70,7 @@ def key_of(inputs: Inputs, step: Step, outputs: Any) -> str:
         "outputs": [[one.name, str(one.type)] for one in step.outputs or ()],
         "secrets": [one.model_dump(mode="json", by_alias=True, exclude_none=True) for one in step.secrets or ()],
         "claims": [[one.name, one.claim] for one in inputs.targets(step)],
+        "workspace": workspace.claim if workspace is not None and step.workspace != "None" else None,
         "environment": inputs.environment.key if inputs.environment is not None else None,
         "inputs": filled(step.cache.inputs),
         "salt": step.cache.salt,

@@ -69,6 +69,7 @@ def landed(**fields: Any) -> PipelineBuilder:
         pytest.param(one(cache=HOUR | {"salt": "2"}), id="salt"),
         pytest.param(one(cache=HOUR | {"inputs": ["v2"]}), id="input"),
         pytest.param(one().parameter("limit", default="3"), id="parameter"),
+        pytest.param(one().having(workspace={"claim": "shared"}), id="claim of the workspace"),
         pytest.param(one(args=["$(run.logicalDate)"]), id="the time, where it is named"),
     ],
 )
