@@ -234,6 +234,7 @@ class Operator:
     async def _caches(self) -> None:
         """List our kinds, follow Jobs and pods, and list all again from time to time."""
         world, namespaces = self._world, self._world.settings.namespaces or (None,)
+        await self._elector.look_for_vacancy()
         # The runs come first: which of their Jobs and pods are worth memory depends on them.
         await self._list_definitions()
         async with asyncio.TaskGroup() as group:
@@ -301,9 +302,10 @@ class Operator:
             renewals = group.create_task(self._elector.run(started.set))
             waiter = group.create_task(started.wait())
             await asyncio.wait({renewals, waiter}, return_when=asyncio.FIRST_COMPLETED)
-            # The watches may lag behind what the last leader wrote; nothing is decided on less than it did.
-            await self._list_definitions()
-            await self._list_children()
+            if not self._elector.was_vacant:
+                # The watches may lag behind what the last leader wrote; nothing is decided on less than it did.
+                await self._list_definitions()
+                await self._list_children()
             if self._keeper is not None:
                 await self._keeper.load()
             self._world.metrics.leader.set(1)

@@ -71,12 +71,28 @@ class LeaderElector:
         self._seen_at = 0.0  # when its record last changed, on our clock
         self._renewed_at = 0.0  # start of the last successful renewal
         self._leading = False
+        self._vacancy: str | None = None
+        self._taken: str | None = None
         self.lost = asyncio.Event()
 
     @property
     def is_leader(self) -> bool:
         """Whether we lead; false too when the process stood still for longer than the lease lasts."""
         return self._leading and self._clock() < self._renewed_at + self._lease_duration
+
+    async def look_for_vacancy(self) -> None:
+        """Note whether nobody holds the lease now: what is read after this is then all that an earlier leader wrote."""
+        try:
+            self._vacancy = _vacancy(await self._client.get(LEASES, self._namespace, self._name))
+        except NotFound:
+            self._vacancy = ""
+        except ApiError:
+            self._vacancy = None
+
+    @property
+    def was_vacant(self) -> bool:
+        """Whether we lead, and nobody did between the look for a vacancy and that."""
+        return self._vacancy is not None and self._vacancy == self._taken
 
     async def run(self, on_started: Callable[[], None]) -> None:
         """Stand by until we lead, call `on_started`, then renew; returns when leadership is lost.
@@ -166,10 +182,12 @@ class LeaderElector:
             return await self._create()
         if self._held_by_another():
             return False
+        before = _vacancy(self._lease or {})
         try:
             self._observe(await self._put())
         except Conflict:
             return False  # another candidate was faster
+        self._taken = before
         return True
 
     async def _create(self) -> bool:
@@ -184,6 +202,7 @@ class LeaderElector:
             self._observe(await self._client.create(LEASES, self._namespace, body))
         except AlreadyExists:
             return False
+        self._taken = ""
         return True
 
     async def _put(self) -> dict[str, Any]:
@@ -222,6 +241,12 @@ class LeaderElector:
         spec = (self._lease or {})["spec"]
         duration = float(spec.get("leaseDurationSeconds") or self._lease_duration)
         return self._clock() < self._seen_at + duration
+
+
+def _vacancy(lease: dict[str, Any]) -> str | None:
+    """The version of a lease that its last holder has given up, its writes done; None of one that has a holder."""
+    given_up = not (lease.get("spec") or {}).get("holderIdentity")
+    return str(lease["metadata"]["resourceVersion"]) if given_up else None
 
 
 def _micro_time() -> str:

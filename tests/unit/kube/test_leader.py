@@ -231,3 +231,53 @@ def test_times_that_cannot_work_are_refused(times: tuple[float, float, float]) -
     client = KubeClient(Credentials("http://127.0.0.1:1"))
     with pytest.raises(ValueError, match="lease duration > renew deadline"):
         LeaderElector(client, "ns", "l", "me", lease_duration=duration, renew_deadline=deadline, retry_period=period)
+
+
+async def test_who_takes_a_lease_that_was_vacant_knows_that_nobody_led_since_it_looked(enter: Enter) -> None:
+    first = enter("one")
+    await first.stop()
+    await first.elector.look_for_vacancy()
+    assert not first.elector.was_vacant, "it does not lead yet"
+    again = asyncio.create_task(first.elector.run(first.started.set))
+    await soon(first.started)
+    assert first.elector.was_vacant, "there was no lease"
+    again.cancel()
+    await asyncio.gather(again, return_exceptions=True)
+    await first.elector.release()
+    second = enter("two")
+    await second.stop()
+    await second.elector.look_for_vacancy()
+    again = asyncio.create_task(second.elector.run(second.started.set))
+    await soon(second.started)
+    assert second.elector.was_vacant, "it was given up"
+    again.cancel()
+    await asyncio.gather(again, return_exceptions=True)
+
+
+async def test_where_somebody_led_in_between_it_was_not_vacant(enter: Enter) -> None:
+    late = enter("late")
+    await late.stop()
+    await late.elector.look_for_vacancy()
+    other = enter("other")
+    await soon(other.started)
+    await other.stop()
+    await other.elector.release()
+    again = asyncio.create_task(late.elector.run(late.started.set))
+    await soon(late.started)
+    assert not late.elector.was_vacant
+    again.cancel()
+    await asyncio.gather(again, return_exceptions=True)
+
+
+async def test_a_lease_that_somebody_holds_is_not_vacant_even_if_it_then_runs_out(enter: Enter) -> None:
+    first = enter("one", lease_duration=0.5, renew_deadline=0.4)
+    await soon(first.started)
+    await first.stop()
+    second = enter("two")
+    await second.stop()
+    await second.elector.look_for_vacancy()
+    again = asyncio.create_task(second.elector.run(second.started.set))
+    await soon(second.started, 8.0)
+    assert not second.elector.was_vacant, "its holder may have written until it ran out"
+    again.cancel()
+    await asyncio.gather(again, return_exceptions=True)
