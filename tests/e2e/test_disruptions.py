@@ -160,28 +160,6 @@ def begin_immediate(room: Room) -> None:
     room.notes["took"] = time.monotonic() - began
 
 
-def begin_impatient(room: Room) -> None:
-    """Somebody asks it to end, and does not wait for it."""
-    room.start(shell("only", DEAF), **LAST)
-    uid = room.at_work("only")["metadata"]["uid"]
-    room.cancel()
-    time.sleep(3)
-    assert processes(uid, "/dataops/script"), "it has its time"
-    began = time.monotonic()
-    room.cancel("Immediate")
-    until_gone(lambda: processes(uid, "/dataops/script"))
-    room.notes["took"] = time.monotonic() - began
-
-
-@begins(begin_impatient)
-def test_a_graceful_cancel_that_becomes_an_immediate_one_waits_no_longer(room: Room) -> None:
-    run = room.ended()
-    assert run["status"]["phase"] == "Cancelled"
-    assert room.jobs() == [("only", 1)]
-    print(f"\n  from Graceful to Immediate: ended after {room.notes['took']:.0f} s")
-    assert room.notes["took"] < AT_MOST, "it got the time that a graceful end has"
-
-
 @begins(begin_immediate)
 def test_an_immediate_cancel_kills_a_step_that_is_deaf_to_sigterm(room: Room) -> None:
     run = room.ended()

@@ -334,15 +334,14 @@ class Children:
                 return
             rows = [Row.from_status(one) for one in live["status"].get("steps") or ()]
             kill = live["spec"].get("cancel") == Cancel.IMMEDIATE  # an operator that ended in the middle of it
-        names = overstayed(tuple(flat(rows or (), name_of)), view, kill=kill)
-        still = await asyncio.gather(*(self._overstaying(namespace, name, kill=kill) for name in names))
+        names = overstayed(tuple(flat(rows or (), name_of)), view)
+        still = await asyncio.gather(*(self._overstaying(namespace, name) for name in names))
         for name, pods in zip(names, still, strict=True):
             if pods is None:
                 continue
-            if kill:  # before the Job, with which they would get the time that they ask for
+            if kill:  # before the Job: a kubelet does not shorten the time that its deletion would give them
                 await self._kill(namespace, pods)
-            if "deletionTimestamp" not in view.jobs[name]["metadata"]:
-                await self._delete_job(namespace, view.jobs[name])
+            await self._delete_job(namespace, view.jobs[name])
 
     async def _kill(self, namespace: str, pods: Sequence[Object]) -> None:
         for pod in pods:
@@ -351,13 +350,13 @@ class Children:
                 uid, name = pod["metadata"]["uid"], pod["metadata"]["name"]
                 await self._world.client.delete(PODS, namespace, name, uid=uid, grace=1)
 
-    async def _overstaying(self, namespace: str, name: str, *, kill: bool) -> list[Object] | None:
+    async def _overstaying(self, namespace: str, name: str) -> list[Object] | None:
         """The pods of a Job that overstays, as the API server has them now; None where it does not."""
         live = await self._live(namespace, name)
         if live is None:
             return None
         job, pods = live
-        return list(pods) if overstayed((), View({name: job}, {job["metadata"]["uid"]: pods}), kill=kill) else None
+        return list(pods) if overstayed((), View({name: job}, {job["metadata"]["uid"]: pods})) else None
 
 
 def refuses(error: ApiError) -> bool:

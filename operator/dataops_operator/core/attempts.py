@@ -37,15 +37,10 @@ _WHILE_SHARED: Final = frozenset(
 _POD_NAME = re.compile(r'pods "[^"]*"')
 
 
-def overstayed(rows: Sequence[Row], view: View, *, kill: bool = False) -> tuple[str, ...]:
+def overstayed(rows: Sequence[Row], view: View) -> tuple[str, ...]:
     """Jobs of attempts that were given up while their pods had not ended: they would start, or go on, for nobody.
 
     Where a row says that the attempt's end was seen, its Job is let be, even if the view shows no pod (any more).
-
-    Args:
-        rows: where the steps stand, those of fan-outs by item.
-        view: the Jobs and pods.
-        kill: whether those that are leaving already, in the time that they were given, are among them.
     """
     needed = {row.job for row in rows if row.under_way}
     spared = {row.job for row in rows if row.phase is Phase.SUCCEEDED or row.reason in SEEN_TO_END}
@@ -57,7 +52,7 @@ def overstayed(rows: Sequence[Row], view: View, *, kill: bool = False) -> tuple[
         if name not in needed
         and (name not in spared or (name in over and _goes_on(job, view)))
         and job_condition(job) is None
-        and (kill or "deletionTimestamp" not in job["metadata"])
+        and "deletionTimestamp" not in job["metadata"]
         and (is_indexed_job(job) or not _a_pod(job, view, "Succeeded", "Failed"))
     )
 

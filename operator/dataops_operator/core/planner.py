@@ -88,7 +88,7 @@ class _Planner:
             create=tuple(turn.create),
             items=tuple(turn.items),
             claim=self._claim(before),
-            delete=overstayed(tuple(flat(after, turn.job_name)), turn.view, kill=kill),
+            delete=overstayed(tuple(flat(after, turn.job_name)), turn.view),
             stop=tuple(turn.stop),
             kill=kill,
             verdict=ended,

@@ -398,12 +398,6 @@ def test_jobs_of_ended_attempts_are_deleted(job: JobBuilder, pods: list[PodBuild
     assert overstayed([replace(running("a"), job="job")], view) == (), "an attempt under way keeps its Job"
 
 
-def test_a_job_that_leaves_in_its_own_time_is_killed_where_nothing_is_waited_for() -> None:
-    view = a_view((a_job().deleting(), [a_pod().running()]))
-    assert overstayed([], view, kill=True) == ("job",)
-    assert overstayed([], a_view((a_job().deleting(), [a_pod().succeeded()])), kill=True) == ()
-
-
 def test_ten_thousand_reads_of_an_unchanged_run_plan_nothing() -> None:
     rows = [done("a"), running("b"), running("c"), *pending("d")]
     view = a_view(
