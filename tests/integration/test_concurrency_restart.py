@@ -55,8 +55,8 @@ async def test_a_pod_that_outlives_its_run_and_the_operator_still_holds_the_plac
         await case.ready(limited())
         await case.run("r1")
         await case.step_is("a", "Running", "r1")
+        pod = await case.a_pod("a", "Running")
         operator.kill()
-        (pod,) = await case.pods()
         name = pod["metadata"]["name"]
         # A finalizer stands for a container that takes its time to end.
         await case.api.patch(PODS, case.namespace, name, {"metadata": {"finalizers": ["example.test/slow"]}})
