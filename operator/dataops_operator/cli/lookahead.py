@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import typer
 from pydantic import ValidationError
@@ -12,17 +12,15 @@ from ..api.conditions import Reason, Type, find_condition
 from ..api.parameter import Parameter
 from ..api.pipeline import PipelineSpec
 from ..core.graph import placed, step_references
-from ..core.names import PROJECT_LABEL
 from ..core.parameters import RunContext, resolve
 from ..core.references import nearest
 from ..core.steptemplates import parse_pipeline
-from .cluster import ENVIRONMENTS, NAMESPACES, PIPELINES, REVISIONS, Cluster, Object
+from .cluster import ENVIRONMENTS, PIPELINES, REVISIONS, Cluster, Object
 from .errors import CliError
-from .projects import project_of
+from .projects import project_label, project_of, readable
 
 _ANY_RUN = RunContext("run", "0", "2013-02-09T00:00:00Z")
 _OF_ENVIRONMENTS = ("env", "targets")
-Found = TypeVar("Found")
 
 
 def look_ahead(cluster: Cluster, pipeline: str, given: Mapping[str, str], revision: str | None) -> None:
@@ -32,12 +30,13 @@ def look_ahead(cluster: Cluster, pipeline: str, given: Mapping[str, str], revisi
         CliError: there is no such pipeline or revision, or it cannot run, or not here.
         typer.BadParameter: a value does not fit its parameter.
     """
-    project = project_of(cluster)
-    found = _readable(lambda: _pipeline(cluster, project, pipeline))
+    told = project_label(cluster)
+    project = told or cluster.namespace
+    found = readable(lambda: _pipeline(cluster, project, pipeline))
     if found is None:
         return
     if revision is not None:
-        if _readable(lambda: cluster.find(REVISIONS, project, revision) or {}) == {}:
+        if readable(lambda: cluster.find(REVISIONS, project, revision) or {}) == {}:
             text = f"pipeline {pipeline} has no revision {revision!r}; there are those of: dataops revisions {pipeline}"
             raise CliError(text, status=404)
         return  # what stands in another revision is the operator's to say
@@ -48,7 +47,8 @@ def look_ahead(cluster: Cluster, pipeline: str, given: Mapping[str, str], revisi
     if spec is None or problems:
         return
     _values(spec.parameters or (), given)
-    _home(cluster, spec)
+    if told == "":
+        _home(cluster, spec)
 
 
 def look_again(cluster: Cluster, old: Object, given: Mapping[str, str], steps: Sequence[str]) -> None:
@@ -66,23 +66,13 @@ def look_again(cluster: Cluster, old: Object, given: Mapping[str, str], steps: S
     kept = status.get("revision")
     if not given or not kept:
         return
-    found = _readable(lambda: cluster.find(REVISIONS, project_of(cluster), kept))
+    found = readable(lambda: cluster.find(REVISIONS, project_of(cluster), kept))
     if found is not None:
         try:
             declared = [Parameter.model_validate(one) for one in found["data"]["spec"].get("parameters") or ()]
         except ValidationError:
             return  # written by another release
         _values(declared, given)
-
-
-def _readable(read: Callable[[], Found]) -> Found | None:
-    """What is read; None where this person may not read it."""
-    try:
-        return read()
-    except CliError as error:
-        if error.status == 403:
-            return None
-        raise
 
 
 def _pipeline(cluster: Cluster, project: str, name: str) -> Object:
@@ -109,10 +99,7 @@ def _home(cluster: Cluster, spec: PipelineSpec) -> None:
     roots = {reference.path[0] for _, step in placed(spec) for _, reference in step_references(step)}
     if not (spec.secrets or roots.intersection(_OF_ENVIRONMENTS)):
         return
-    namespace = _readable(lambda: cluster.find(NAMESPACES, None, cluster.namespace))
-    if namespace is None or PROJECT_LABEL in (namespace["metadata"].get("labels") or {}):
-        return
-    held = _readable(lambda: cluster.list(ENVIRONMENTS, cluster.namespace)) or []
+    held = readable(lambda: cluster.list(ENVIRONMENTS, cluster.namespace)) or []
     places = sorted({one["status"]["namespace"] for one in held if (one.get("status") or {}).get("namespace")})
     if places and cluster.namespace not in places:
         text = f"namespace {cluster.namespace} belongs to no environment, and the pipeline uses what one has"

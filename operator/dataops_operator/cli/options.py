@@ -32,6 +32,9 @@ Output = Annotated[
     Format,
     typer.Option("--output", "-o", help="Form of the result.", case_sensitive=False),
 ]
+Refresh = Annotated[
+    bool, typer.Option("--refresh", help="Run cached steps, too, for later runs to take their outputs.")
+]
 Timeout = Annotated[
     str | None,
     typer.Option(help="Give up waiting after so long, such as 30m, with exit code 4.", metavar="DURATION"),

@@ -25,6 +25,7 @@ from ..kube.errors import AlreadyExists, ApiError, Conflict, NotFound
 from ..kube.resources import ENVIRONMENTS, PIPELINE_RUNS
 from ..vault.errors import Gone, Unavailable, VaultError
 from ..vault.session import Vaults
+from .changes import has_ended
 from .ledger import Entry, Ledger
 from .revocation import Revocation
 from .world import Object, World
@@ -87,7 +88,7 @@ class Keeper:
         entry = self.ledger.get((pod["metadata"].get("labels") or {}).get(RUN_UID_LABEL, ""))
         if entry is not None:
             _note(entry, pod)
-            if entry.dirty or _has_ended(pod):
+            if entry.dirty or has_ended(pod):
                 self.look_at(entry)
 
     async def noted(self, uid: str, pods: Iterable[Object]) -> None:
@@ -266,9 +267,9 @@ class Keeper:
         pods = self._world.pods
         if self._world.runs.by_uid(uid) is not None:
             jobs = self._world.jobs.by_owner(uid)
-            return any(not _has_ended(pod) for job in jobs for pod in pods.by_owner(job["metadata"]["uid"]))
+            return any(not has_ended(pod) for job in jobs for pod in pods.by_owner(job["metadata"]["uid"]))
         # The run was deleted, and its Jobs may be gone before their pods.
-        return any(not _has_ended(pod) for pod in pods if pod["metadata"]["labels"].get(RUN_UID_LABEL) == uid)
+        return any(not has_ended(pod) for pod in pods if pod["metadata"]["labels"].get(RUN_UID_LABEL) == uid)
 
     # Renewing.
 
@@ -294,7 +295,7 @@ class Keeper:
             return grant
         if grant.pod is not None:
             pod = self._world.pods.by_uid(grant.pod)
-            if pod is None or _has_ended(pod):
+            if pod is None or has_ended(pod):
                 await self.revocation.one_of(entry, grant, lease=lease)
                 return grant
         if time.time() < grant.renew_at:
@@ -333,7 +334,3 @@ def _note(entry: Entry, pod: Object) -> None:
 
 def _grants(record: Record) -> tuple[Grant, ...]:
     return (*record.accessors, *record.leases)
-
-
-def _has_ended(pod: Object) -> bool:
-    return pod["status"].get("phase") in ("Succeeded", "Failed")

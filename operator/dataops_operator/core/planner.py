@@ -159,17 +159,17 @@ class _Planner:
                 for name, row in rows.items()
             }
         while True:
-            after = self._begun(rows, stop)
-            if self.turn.taken:
-                self.turn.begin_nothing()
-                self.turn.wakes.append(self.turn.now)
-                return {name: after[name] if after[name].final else row for name, row in rows.items()}
-            if unanswered(self.revision, rows) is not None or unanswered(self.revision, after) is None:
+            after, taken = self._begun(rows, stop), self.turn.taken
+            if not taken and (unanswered(self.revision, rows) is not None or unanswered(self.revision, after) is None):
                 return after
             # A step whose condition or templates cannot be told fails before its Job exists, and what would answer a
-            # failure may turn out to be skipped: nothing begins beside it.
+            # failure may turn out to be skipped; what was taken from another run is written down first: nothing begins
+            # beside these.
             self.turn.begin_nothing()
             rows = {name: after[name] if after[name].final else row for name, row in rows.items()}
+            if taken:
+                self.turn.wakes.append(self.turn.now)
+                return rows
 
     def _stopped(self, before: Row, row: Row, stop: Stop) -> Row:
         if row.name in self.revision.kinds:

@@ -13,7 +13,7 @@ from ..cluster import RUNS, Object
 from ..errors import CliError, Exit
 from ..kubeconfig import connect
 from ..lookahead import look_again
-from ..options import Context, Kubeconfig, Namespace, Output, RunName, Timeout, seconds
+from ..options import Context, Kubeconfig, Namespace, Output, Refresh, RunName, Timeout, seconds
 from ..output import Format
 from ..runview import has_ended
 from .run import date_of, name_for, tell_started, values_of
@@ -42,9 +42,7 @@ def rerun(
         str | None, typer.Option(help="Another time for the run to stand for; then every step is run again.")
     ] = None,
     revision: Annotated[str | None, typer.Option(help="Another revision; with --all.")] = None,
-    refresh: Annotated[
-        bool, typer.Option("--refresh", help="Run cached steps, too, for later runs to take their outputs.")
-    ] = False,
+    refresh: Refresh = False,
     name: Annotated[str | None, typer.Option(help="Name of the new run; made of the pipeline's where unset.")] = None,
     timeout: Timeout = None,
     output: Output = Format.TEXT,

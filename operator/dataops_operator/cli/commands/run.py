@@ -16,7 +16,7 @@ from ..cluster import RUNS, Cluster, Object
 from ..errors import Exit
 from ..kubeconfig import connect
 from ..lookahead import look_ahead
-from ..options import Context, Kubeconfig, Namespace, Output, PipelineName, Timeout, seconds
+from ..options import Context, Kubeconfig, Namespace, Output, PipelineName, Refresh, Timeout, seconds
 from ..output import Format, note, plain, print_object
 from ..watching import watch
 
@@ -47,9 +47,7 @@ def run(
         Priority | None,
         typer.Option(help="Who comes first of those that wait for a place; Normal where unset.", case_sensitive=False),
     ] = None,
-    refresh: Annotated[
-        bool, typer.Option("--refresh", help="Run cached steps, too, for later runs to take their outputs.")
-    ] = False,
+    refresh: Refresh = False,
     name: Annotated[str | None, typer.Option(help="Name of the run; made of the pipeline's where unset.")] = None,
     timeout: Timeout = None,
     output: Output = Format.TEXT,
