@@ -26,6 +26,9 @@ from dataops_operator.core.times import from_rfc3339, to_rfc3339
 
 Object = dict[str, Any]
 
+FUSE = "Never"
+"""Whether steps share pods in pipelines that do not say it: most tests are about a step in its own pod. Those that hold
+in both modes say so by the fixture `both_modes`."""
 EPOCH = from_rfc3339("2026-01-05T06:00:00Z")
 """The moment at which the tests' time begins, in seconds."""
 RUN_UID = "3f0c9f7e-5d5b-4c39-9a51-0f0f5b1f2a11"
@@ -46,6 +49,9 @@ class PipelineBuilder:
         self.raw: Object = {"steps": []}
         self.library: dict[str, Object] = {}
 
+    def __repr__(self) -> str:
+        return f"a_pipeline().having(**{self.raw})"
+
     def template(self, name: str, **fields: Any) -> Self:
         """Have a StepTemplate beside it, of that metadata.name; fields of its spec as on the wire."""
         self.library[name] = fields
@@ -58,9 +64,14 @@ class PipelineBuilder:
         self.raw["steps"].append({key: value for key, value in body.items() if value is not None})
         return self
 
+    def whole(self) -> Object:
+        """Its spec as on the wire. `fuse` is said in any case, but where it was set to None."""
+        fuse = self.raw.get("fuse", FUSE)
+        return {key: value for key, value in {**self.raw, "fuse": fuse}.items() if key != "fuse" or value}
+
     def compiled(self) -> Compiled:
         """With its templates filled in."""
-        return compile_pipeline(self.raw, self.library)
+        return compile_pipeline(self.whole(), self.library)
 
     def step(self, name: str, **fields: Any) -> Self:
         """Add a step; fields as on the wire. `command=None` leaves the command out."""
@@ -93,7 +104,7 @@ class PipelineBuilder:
 
     def spec(self) -> PipelineSpec:
         """The spec as a model."""
-        return PipelineSpec.model_validate(self.raw)
+        return PipelineSpec.model_validate(self.whole())
 
     def revision(self) -> Revision:
         """The revision of this content."""
@@ -109,7 +120,7 @@ class PipelineBuilder:
             "apiVersion": "dataops.dev/v1alpha1",
             "kind": "Pipeline",
             "metadata": {"name": self.name, "namespace": self.namespace},
-            "spec": self.raw,
+            "spec": self.whole(),
         }
 
 
@@ -199,6 +210,11 @@ class JobBuilder:
         )
         return self
 
+    def taken_up(self, seconds: float | None) -> Self:
+        """The Job controller got to it so late; None where it has not yet."""
+        self.body["status"] = {"startTime": at(seconds)} if seconds is not None else {}
+        return self
+
     def complete(self, seconds: float = 60) -> Self:
         """The Job controller says that it is Complete."""
         return self._condition("Complete", seconds, "CompletionsReached", "")
@@ -260,6 +276,15 @@ class PodBuilder:
     ) -> Self:
         """Its container exited with a code that is not 0."""
         return self._ended("Failed", exit_code, reason, message, began, ended)
+
+    def limited(self, seconds: int) -> Self:
+        """Its kubelet ends it so many seconds after its start."""
+        self.body["spec"]["activeDeadlineSeconds"] = seconds
+        return self
+
+    def out_of_time(self, seconds: int) -> Self:
+        """Its kubelet has ended it, as it does so many seconds after its start; containers are left as they were."""
+        return self.limited(seconds).gone_bad("DeadlineExceeded")
 
     def gone_bad(self, reason: str | None = None, message: str | None = None, **spec: Any) -> Self:
         """The pod's own status says Failed; containers are left as they were."""

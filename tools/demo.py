@@ -33,6 +33,8 @@ NAMESPACE = "analytics-prod"
 """Where the runs of the project's environment prod live."""
 PATIENCE = 300.0
 """Seconds that the run may take."""
+KIND_PATIENCE = 30.0
+"""Seconds in which a kind that was just installed can be used."""
 
 
 class DemoError(Exception):
@@ -96,7 +98,7 @@ class Demo:
         say(f"applying examples/flights-daily to the namespace {PROJECT}")
         namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": PROJECT}}
         self.call("kubectl", "apply", "-f", "-", given=json.dumps(namespace))
-        self.call("kubectl", "apply", "-k", str(EXAMPLE), "-n", PROJECT)
+        self._apply_new_kinds("-k", str(EXAMPLE), "-n", PROJECT)
         began = time.monotonic()
         try:
             self.call("kubectl", "wait", "denv/prod", "-n", PROJECT, "--for=condition=Ready", "--timeout=120s")
@@ -107,6 +109,18 @@ class Demo:
         say(f"  environment prod is ready after {time.monotonic() - began:.1f} s")
         found: dict[str, Any] = self.read("denv", "prod", "-n", PROJECT)
         return found
+
+    def _apply_new_kinds(self, *words: str) -> None:
+        """Apply objects of kinds that are new here: admission learns of a kind seconds after it is served."""
+        deadline = time.monotonic() + KIND_PATIENCE
+        while True:
+            try:
+                self.call("kubectl", "apply", *words)
+                return
+            except DemoError as error:
+                if "There can be a delay" not in str(error) or time.monotonic() > deadline:
+                    raise
+            time.sleep(1)
 
     def run(self, file: str) -> dict[str, Any]:
         """Start a run from a file of the example, follow it to its end, and give it back."""
@@ -151,7 +165,7 @@ class Demo:
     def log(self, run: dict[str, Any], step: str) -> str:
         """What a step of a run printed."""
         job = next(row["job"] for row in run["status"]["steps"] if row["name"] == step)
-        return self.call("kubectl", "logs", f"job/{job}", "-n", NAMESPACE)
+        return self.call("kubectl", "logs", f"job/{job}", "-c", step, "-n", NAMESPACE)
 
     def sql(self, statement: str) -> str:
         """What the database says to its administrator."""

@@ -1,4 +1,4 @@
-"""What the operator wrote, counted in the API server's audit log."""
+"""What the operator wrote, or another client, counted in the API server's audit log."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ OPERATOR = "dataops-operator"
 WRITES = frozenset({"create", "update", "patch"})
 RECORD = "vault-"
 """How the names of records begin."""
-OF_A_RUN = frozenset({"pipelineruns", "jobs", "secrets", "configmaps", "persistentvolumeclaims"})
+OF_A_RUN = frozenset({"pipelineruns", "jobs", "pods", "secrets", "configmaps", "persistentvolumeclaims"})
 
 
 @dataclass(frozen=True)
 class Counted:
-    """The operator's requests in a stretch of time.
+    """A client's requests in a stretch of time.
 
     Attributes:
         per_run: writes (create, update, patch) by run, Events and Leases not among them.
@@ -44,20 +44,21 @@ class Counted:
     idle: Counter[str]
 
 
-def count(log: Path, run_name_length: int, since: datetime | None = None) -> Counted:
-    """Count the operator's requests.
+def count(log: Path, run_name_length: int, since: datetime | None = None, agent: str = OPERATOR) -> Counted:
+    """Count a client's requests.
 
     Args:
         log: the audit log; parts that were rotated away beside it are read too.
         run_name_length: all runs' names are this long and begin the names of what they make.
         since: only requests received from then on.
+        agent: how the client's user agent begins.
     """
     per_run: Counter[str] = Counter()
     records: Counter[str] = Counter()
     other: Counter[str] = Counter()
     refused: Counter[str] = Counter()
     idle: Counter[str] = Counter()
-    for entry in _entries(log, since):
+    for entry in _entries(log, since, agent):
         resource, verb = entry["objectRef"]["resource"], entry["verb"]
         if resource in ("events", "leases"):
             other[resource] += 1
@@ -77,11 +78,11 @@ def count(log: Path, run_name_length: int, since: datetime | None = None) -> Cou
     return Counted(per_run, records, definitions, events, leases, deletes, refused, idle)
 
 
-def _entries(log: Path, since: datetime | None) -> Iterator[dict[str, Any]]:
+def _entries(log: Path, since: datetime | None, agent: str) -> Iterator[dict[str, Any]]:
     for file in sorted(log.parent.glob(f"{log.stem}*{log.suffix}")):
         with file.open("rb") as stream:
             for line in stream:
-                if b'"userAgent":"' + OPERATOR.encode() not in line:
+                if b'"userAgent":"' + agent.encode() not in line:
                     continue
                 entry = orjson.loads(line)
                 received = datetime.fromisoformat(entry["requestReceivedTimestamp"])

@@ -9,24 +9,25 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
-from pathlib import Path
+from functools import partial
+from typing import Protocol, TypeVar
 
 import orjson
-from tests.bench import budgets, fanout, report, restart
+from tests.bench import bare, budgets, fanout, load, report, restart
 from tests.bench.budgets import Figures
-from tests.bench.fanout import FanOutCost
-from tests.bench.load import Cost, Load, measure
-from tests.bench.restart import RestartCost
+from tests.bench.driven import Driven
+from tests.bench.load import Cost
+from tests.bench.runs import Load
 from tests.harness.interpreter import interpreter
 from tests.harness.operator import ROOT
 
 FULL = (
     Load("100 at once", 100),
-    Load("300 at once", 300, idle=30),
-    Load("300 at once, fused", 300, fused=True),
+    Load("300 at once", 300, idle=30, yardstick=True),
+    Load("300 at once, fused", 300, fused=True, yardstick=True),
     Load("240 a minute", 240, per_minute=240),
     Load("500 at once, a secret each", 500, secrets=True),
     Load("100 live at once", 100, hold=5, idle=5),
@@ -35,15 +36,25 @@ FULL = (
 )
 QUICK = (
     Load("30 live at once", 30, hold=2),
-    Load("30 at once, fused", 30, fused=True, idle=5),
+    Load("30 at once, fused", 30, fused=True, idle=5, yardstick=True),
     Load("240 a minute", 60, per_minute=240, idle=5),
     Load("30 at once, a secret each", 30, secrets=True, idle=5),
 )
-SIZES, QUICK_SIZES = (5000, 10_000), (50, 200)
-"""Items of a fan-out, and finished runs that a restart finds."""
+SIZES, QUICK_SIZES = (5000, 10_000, 5000), (50, 200, 50)
+"""Items of a fan-out, finished runs that a restart finds, and finished runs whose Jobs and pods it finds as well."""
 PARALLELISM = 500
 """Items at once; more of them do not end sooner."""
 OUT = ROOT / "build" / "bench"
+
+
+class Told(Protocol):
+    """What was measured."""
+
+    def told(self) -> str:
+        """The first figures, for who waits."""
+
+
+C = TypeVar("C", bound=Told)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -58,18 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "--write-readme: the README shows all loads with both Job controllers; leave --quick and --only out"
         )
     worlds = [given.only == "tuned"] if given.only else [True] if given.quick else [False, True]
-    python = interpreter()
-    costs = []
-    for tuned in worlds:
-        for load in QUICK if given.quick else FULL:
-            # Where everything waits for the Job controller's own limit, what secrets add is not told apart, and 2,000
-            # runs take half an hour.
-            if tuned or not (load.secrets or load.hold):
-                costs.append(_measure(load, tuned, python))
-    figures = Figures(costs)
-    if True in worlds:
-        items, finished = QUICK_SIZES if given.quick else SIZES
-        figures = Figures(costs, _fan_out(items, python), _restart(finished, python))
+    figures = _measure(FULL, SIZES, worlds) if not given.quick else _measure(QUICK, QUICK_SIZES, worlds)
     _write(figures)
     text = report.table(figures)
     print(f"\n{text}\n")
@@ -81,42 +81,46 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if broken else 0
 
 
-def _measure(load: Load, tuned: bool, python: Path) -> Cost:
-    world = "tuned" if tuned else "stock"
-    print(f"{load.name}, Job controller {world}: {load.runs} runs ...", flush=True)
-    began = time.monotonic()
-    directory = OUT / f"{load.name.replace(',', '').replace(' ', '-')}-{world}"
-    cost = measure(load, tuned=tuned, python=python, directory=directory)
-    print(
-        f"  {cost.runs_per_minute:,.0f} runs a minute, step delay p50 {cost.delay_p50 * 1000:,.0f} ms, "
-        f"{cost.writes_mean:.1f} writes a run, {cost.operator_cpu_ms:.1f} ms of CPU a run "
-        f"({time.monotonic() - began:.0f} s)",
-        flush=True,
+def _measure(loads: Sequence[Load], sizes: tuple[int, int, int], worlds: Sequence[bool]) -> Figures:
+    python = interpreter()
+    costs: list[Cost] = []
+    bares: list[Driven] = []
+    for tuned in worlds:
+        world = "tuned" if tuned else "stock"
+        for one in loads:
+            # Where everything waits for the Job controller's own limit, what secrets add is not told apart, and 2,000
+            # runs take half an hour.
+            if not tuned and (one.secrets or one.hold):
+                continue
+            what = f"{one.name}, Job controller {world}: {one.runs} runs"
+            operator = partial(load.measure, one, tuned=tuned, python=python)
+            costs.append(_measured(what, f"{one.name} {world}", operator))
+            if tuned and one.yardstick:
+                loop = partial(bare.measure, one, python=python)
+                bares.append(_measured(f"{what}, by a bare loop", f"{one.name} bare", loop))
+    if True not in worlds:
+        return Figures(costs)
+    items, finished, kept = sizes
+    many = partial(fanout.measure, items, PARALLELISM, python=python)
+    without = partial(restart.measure, finished, kept=False, python=python)
+    with_pods = partial(restart.measure, kept, kept=True, python=python)
+    return Figures(
+        costs,
+        _measured(f"a fan-out of {items:,}, Job controller tuned", "fan-out", many),
+        [
+            _measured(f"restart with {finished:,} finished runs", "restart", without),
+            _measured(f"restart with {kept:,} finished runs and their pods", "restart-pods", with_pods),
+        ],
+        bares,
     )
-    return cost
 
 
-def _fan_out(items: int, python: Path) -> FanOutCost:
-    print(f"a fan-out of {items:,}, Job controller tuned ...", flush=True)
+def _measured(what: str, folder: str, measure: Callable[..., C]) -> C:
+    """Measure, and say so: what it is, what was seen, how long it took."""
+    print(f"{what} ...", flush=True)
     began = time.monotonic()
-    cost = fanout.measure(items, PARALLELISM, python=python, directory=OUT / "fan-out")
-    print(
-        f"  {cost.seconds:.0f} s, {cost.writes} writes, {cost.cpu_seconds:.1f} s of CPU, "
-        f"status {cost.status_bytes:,} bytes ({time.monotonic() - began:.0f} s)",
-        flush=True,
-    )
-    return cost
-
-
-def _restart(finished: int, python: Path) -> RestartCost:
-    print(f"restart with {finished:,} finished runs ...", flush=True)
-    began = time.monotonic()
-    cost = restart.measure(finished, python=python, directory=OUT / "restart")
-    print(
-        f"  ready after {cost.ready_seconds:.1f} s, first Job after {cost.first_job_seconds:.1f} s, "
-        f"{cost.rss_peak_mb:.0f} MB, {cost.writes} writes for nothing ({time.monotonic() - began:.0f} s)",
-        flush=True,
-    )
+    cost = measure(directory=OUT / folder.replace(",", "").replace(" ", "-"))
+    print(f"  {cost.told()} ({time.monotonic() - began:.0f} s)", flush=True)
     return cost
 
 

@@ -6,24 +6,18 @@ the Job controller's.
 
 from __future__ import annotations
 
-import asyncio
-import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import orjson
 from tests.bench import audit
-from tests.bench.load import NAMESPACE, fresh
+from tests.bench.stand import NAMESPACE, Stand, on_a_stand
 from tests.harness import process
-from tests.harness.api import Api, Object
+from tests.harness.api import Object
 from tests.harness.history import run_ended
 from tests.harness.kinds import PIPELINES, RUNS
-from tests.harness.operator import ROOT, OperatorProcess
-from tests.harness.player import PlayerProcess
 from tests.harness.script import Play, Script
-
-from localcluster.controlplane import ControlPlane
 
 PIPELINE, RUN = "many", "run"
 WITHIN = 600.0
@@ -54,6 +48,13 @@ class FanOutCost:
     rss_idle_mb: float
     rss_peak_mb: float
 
+    def told(self) -> str:
+        """The first figures, for who waits."""
+        return (
+            f"{self.seconds:.0f} s, {self.writes} writes, {self.cpu_seconds:.1f} s of CPU, "
+            f"status {self.status_bytes:,} bytes"
+        )
+
 
 def measure(items: int, parallelism: int, *, python: Path, directory: Path) -> FanOutCost:
     """Measure one on a control plane of its own, the Job controller tuned.
@@ -67,37 +68,28 @@ def measure(items: int, parallelism: int, *, python: Path, directory: Path) -> F
     Raises:
         AssertionError: the run did not end in time, or the operator died.
     """
-    fresh(directory)
-    with ControlPlane.start(f"bench-{os.getpid()}", tuned_jobs=True) as plane:
-        return asyncio.run(_measure(plane, items, parallelism, python, directory))
+    return on_a_stand(lambda stand: _measure(stand, items, parallelism), python=python, directory=directory)
 
 
-async def _measure(plane: ControlPlane, items: int, parallelism: int, python: Path, directory: Path) -> FanOutCost:
-    assert plane.audit_log, "the control plane was started without an audit log"
-    script = Script(default=Play(start=0.05, end=0.3))
-    player = PlayerProcess(plane.server, plane.token, plane.ca, script, directory)
-    log = directory / "operator.log"
-    operator = OperatorProcess(plane.kubeconfig, log, lease_namespace=NAMESPACE, python=python)
+async def _measure(stand: Stand, items: int, parallelism: int) -> FanOutCost:
+    api = stand.api
     each = {"range": {"to": items - 1}, "mode": "Indexed", "parallelism": parallelism}
     step: Object = {"name": "part", "command": ["work"], "forEach": each}
     spec: Object = {"defaults": {"image": "example.test/step:1"}, "steps": [step]}
-    async with Api(plane.server, plane.token, plane.ca, "bench") as api:
-        await api.install_crds(ROOT / "crds")
-        await api.make_namespace(NAMESPACE)
-        async with operator:
-            await api.create(PIPELINES, NAMESPACE, {"metadata": {"name": PIPELINE}, "spec": spec})
-            with player:
-                idle, cpu, began = operator.rss_bytes(), process.cpu_seconds(operator.pid), time.monotonic()
-                await api.create(RUNS, NAMESPACE, {"metadata": {"name": RUN}, "spec": {"pipeline": PIPELINE}})
-                run = await api.wait_for(RUNS, NAMESPACE, RUN, run_ended, timeout=WITHIN)
-                took = time.monotonic() - began
-            cpu, peak = process.cpu_seconds(operator.pid) - cpu, operator.peak_rss_bytes()
+    async with stand.operator() as operator:
+        await api.create(PIPELINES, NAMESPACE, {"metadata": {"name": PIPELINE}, "spec": spec})
+        with stand.player(Script(default=Play(start=0.05, end=0.3))):
+            idle, cpu, began = operator.rss_bytes(), process.cpu_seconds(operator.pid), time.monotonic()
+            await api.create(RUNS, NAMESPACE, {"metadata": {"name": RUN}, "spec": {"pipeline": PIPELINE}})
+            run = await api.wait_for(RUNS, NAMESPACE, RUN, run_ended, timeout=WITHIN)
+            took = time.monotonic() - began
+        cpu, peak = process.cpu_seconds(operator.pid) - cpu, operator.peak_rss_bytes()
     return FanOutCost(
         items=items,
         parallelism=parallelism,
         succeeded=run["status"]["phase"] == "Succeeded",
         seconds=took,
-        writes=audit.count(plane.audit_log, len(RUN)).per_run.total(),
+        writes=audit.count(stand.audit_log, len(RUN)).per_run.total(),
         status_bytes=len(orjson.dumps(run["status"])),
         cpu_seconds=cpu,
         rss_idle_mb=idle / 2**20,

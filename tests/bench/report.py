@@ -12,13 +12,16 @@ from typing import Any
 import orjson
 from tests.bench import budgets
 from tests.bench.budgets import WIDTH, Figures, row, world
+from tests.bench.driven import Driven
 from tests.bench.fanout import FanOutCost
-from tests.bench.load import STEPS, Cost
+from tests.bench.load import Cost
 from tests.bench.restart import RestartCost
+from tests.bench.runs import STEPS
 from tests.bench.vaulted import VaultCost
 
 ARGO = Path(__file__).with_name("argo.json")
 START, END = "<!-- bench:start -->", "<!-- bench:end -->"
+OPERATOR, BARE = "**DataOps operator**", "a bare loop, the same Jobs"
 FAIR = 0.1
 """The part of the machine that others may take before the table says so."""
 FUSED = ", fused"
@@ -35,12 +38,13 @@ COLUMNS = (
 
 
 def table(figures: Figures) -> str:
-    """The Markdown for these figures, each load followed by the rival's for it."""
+    """The Markdown for these figures, each load followed by a bare loop's and the rival's for it."""
     costs = figures.costs
     argo = orjson.loads(ARGO.read_bytes())
     lines = [row(*COLUMNS), "|" + "---|" * len(COLUMNS)]
     for load in dict.fromkeys(cost.load for cost in costs):
-        lines += [row(load, *_ours(cost)) for cost in costs if cost.load == load]
+        lines += [row(load, *_ours(OPERATOR, cost)) for cost in costs if cost.load == load]
+        lines += [row(load, *_ours(BARE, cost)) for cost in figures.bare if cost.load == load]
         plain = load.removesuffix(FUSED)
         theirs = [one for one in argo["rows"] if one["load"] == plain]
         if plain == load or plain not in {cost.load for cost in costs}:
@@ -62,13 +66,13 @@ def write_readme(readme: Path, text: str) -> None:
     readme.write_text(f"{before}{START}\n{text}\n{END}{after}", encoding="utf-8")
 
 
-def _ours(cost: Cost) -> tuple[str, ...]:
+def _ours(who: str, cost: Driven) -> tuple[str, ...]:
     delays = " / ".join(_seconds(value) for value in (cost.delay_p50, cost.delay_p95, cost.delay_p99))
     return (
-        f"**DataOps operator**, {world(cost)}",
+        f"{who}, {world(cost)}",
         "-" if cost.alive else f"{cost.runs_per_minute:,.0f}",
         delays,
-        f"{cost.operator_cpu_ms:.1f} ms",
+        f"{cost.controller_cpu_ms:.1f} ms",
         f"{cost.api_cpu_ms:.0f} ms",
         f"{cost.writes_mean:.1f} ({cost.events_per_run:.1f})",
     )
@@ -101,17 +105,18 @@ def _notes(figures: Figures, argo: dict[str, Any]) -> list[str]:
         "",
         *_live(figures),
         *_fan_out(figures.fan_out),
-        *_restart(figures.restart),
+        *(line for cost in figures.restarts for line in _restart(cost)),
         *(line for cost in costs if cost.vault for line in _secrets(cost, cost.vault)),
         f"A run is {STEPS} one-container steps in sequence, each pod Succeeded 1.0 s after it was created (so 3.0 s is "
         "the floor); fused, its steps share one pod that lasts the sum of them. Step delay: from the answer to the "
         "write that made a step's pod Succeeded to the ADDED event of the next step's pod. Stock: the Job controller's "
         "own limit of 20 requests a second; tuned: "
         "`--kube-api-qps=500 --kube-api-burst=500 --concurrent-job-syncs=32`. "
-        f"{os.cpu_count()} cores for all: etcd, API server with audit log, controller manager, operator, player.",
+        f"{os.cpu_count()} cores for all: etcd, API server with audit log and the chart's policies, controller "
+        "manager, operator or bare loop, player.",
         "",
         f"{argo['name']}: {argo['source']}.",
-        *_disturbed(costs),
+        *_disturbed([*costs, *figures.bare]),
     ]
 
 
@@ -119,7 +124,7 @@ def _live(figures: Figures) -> list[str]:
     if not figures.alive:
         return []
     runs = _each([cost.runs for cost in figures.alive], ",")
-    cpu = _each([cost.operator_cpu_ms for cost in figures.alive], ".1f")
+    cpu = _each([cost.controller_cpu_ms for cost in figures.alive], ".1f")
     writes = _each([cost.writes_mean for cost in figures.alive], ".1f")
     peaks = _each([cost.rss_peak_mb for cost in figures.alive], ".0f")
     further = _each(figures.memory_a_run(), ".0f")
@@ -142,29 +147,34 @@ def _fan_out(cost: FanOutCost | None) -> list[str]:
     ]
 
 
-def _restart(cost: RestartCost | None) -> list[str]:
-    if cost is None:
-        return []
-    return [
-        f"Restart with {cost.finished:,} finished runs, their Jobs deleted: {cost.ready_seconds:.1f} s from the start "
-        f"of the process until its caches are synced, {cost.first_job_seconds:.1f} s until a run that was created in "
-        f"that moment has its first Job; {cost.rss_mb:.0f} MB then, {cost.rss_peak_mb:.0f} MB at the peak.",
-        "",
-    ]
+def _restart(cost: RestartCost) -> list[str]:
+    first, jobs = cost.orderly, "all their Jobs and pods still there" if cost.kept else "their Jobs deleted"
+    said = (
+        f"Restart with {cost.finished:,} finished runs, {jobs}: {first.ready_seconds:.1f} s from the start of the "
+        f"process until its caches are synced, {first.first_job_seconds:.1f} s until a run that was created in that "
+        f"moment has its first Job; {first.rss_mb:.0f} MB then, {first.rss_peak_mb:.0f} MB at the peak."
+    )
+    if killed := cost.killed:
+        said += (
+            f" After SIGKILL, its Lease not given up: {killed.ready_seconds:.1f} s and {killed.first_job_seconds:.1f} "
+            f"s, {killed.rss_peak_mb:.0f} MB at the peak. A container that starts again in its pod takes its own Lease "
+            "up at once, and reads all again before it decides; another pod waits until the Lease has run out, 15 s."
+        )
+    return [said, ""]
 
 
 def _secrets(cost: Cost, vault: VaultCost) -> list[str]:
     logins, requests, left = vault.logins / cost.runs, vault.requests / cost.runs, sum(vault.left.values())
     return [
         f"Secrets ({cost.load}, a real OpenBao): {logins:.2f} logins and {requests:.2f} requests to Vault a run "
-        f"(login, read, revoke), {cost.operator_cpu_ms:.1f} ms of the operator's CPU a run, {cost.rss_peak_mb:.0f} MB "
-        f"at the peak. {vault.taken_back_seconds:.1f} s after the last run's end there were {left} tokens, Secrets and "
-        "records left.",
+        f"(login, read, revoke), {cost.controller_cpu_ms:.1f} ms of the operator's CPU a run, "
+        f"{cost.rss_peak_mb:.0f} MB at the peak. {vault.taken_back_seconds:.1f} s after the last run's end there were "
+        f"{left} tokens, Secrets and records left.",
         "",
     ]
 
 
-def _disturbed(costs: Sequence[Cost]) -> list[str]:
+def _disturbed(costs: Sequence[Driven]) -> list[str]:
     share = max(cost.foreign_share for cost in costs)
     if share < FAIR:
         return []

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.harness.api import Api, Object, condition
-from tests.harness.kinds import CONFIGMAPS, ENVIRONMENTS, RUN_UID, SECRETS, SERVICE_ACCOUNTS
+from tests.harness.kinds import CONFIGMAPS, ENVIRONMENTS, RUN_UID, SECRETS
 from tests.harness.openbao import OpenBao
 from tests.harness.vaultadmin import OPERATOR, token_of
 
@@ -100,14 +100,13 @@ class Vault:
 
 @asynccontextmanager
 async def a_vault(plane: ControlPlane, api: Api, namespace: str, folder: Path) -> AsyncIterator[Vault]:
-    """A server that the plane's ServiceAccounts log in to, with one secret."""
+    """A server that the plane's ServiceAccounts log in to, the operator's among them, with one secret."""
     async with OpenBao(folder) as bao:
         await bao.kubernetes_auth(plane, api)
         await bao.kv("secret", 2)
         await bao.put(PATH, {"token": "of no use"})
         await bao.policy(ROLE, {PATH: ["read"]})
         await bao.role(ROLE, namespace, [ROLE])
-        await api.create(SERVICE_ACCOUNTS, namespace, {"metadata": {"name": OPERATOR}})
         await bao.operator(namespace)
         token = folder / "operator-token"
         token.write_text(await token_of(api, namespace, OPERATOR, seconds=7200))

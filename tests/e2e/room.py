@@ -14,6 +14,7 @@ from tests.harness.api import ApiError, Object, condition
 from tests.harness.history import attempt_key, run_ended
 from tests.harness.invariants import check_all
 from tests.harness.kinds import CLAIMS, ENVIRONMENTS, JOBS, NAMESPACES, PIPELINES, PODS, RUN, RUNS, STEP
+from tests.harness.stages import began
 
 RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
 PATIENCE = 240.0
@@ -54,7 +55,10 @@ class Room:
         self.kubectl("apply", "-f", "-", given=json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}))
 
     def define(self, name: str, steps: Sequence[Step], **spec: Any) -> None:
-        """Create a Pipeline of these steps, which take the operator's image unless they name one."""
+        """Create a Pipeline of these steps, which take the operator's image unless they name one.
+
+        Its steps share pods where they may, as users' do, unless it says `fuse="Never"`.
+        """
         whole = {"defaults": {"image": OPERATOR_IMAGE}} | spec | {"steps": list(steps)}
         body = {"metadata": {"name": name}, "spec": whole}
         self._observer.do(self._observer.api.create(PIPELINES, self.namespace, body))
@@ -186,11 +190,11 @@ class Room:
             return False
 
     def log(self, step: str, run: str = "x", attempt: int | None = None) -> str:
-        """What a step's attempt (the only one unless told) printed."""
-        selector = f"{RUN}={run},{STEP}={step}"
-        if attempt is not None:
-            selector += f",dataops.dev/attempt={attempt}"
-        return self.kubectl("logs", "-l", selector, "--tail=-1")
+        """What a step's attempt (the only one unless told) printed, in whatever pod it was."""
+        pods = self._observer.do(self._observer.api.list(PODS, self.namespace, f"{RUN}={run}"))
+        tries = [pod["metadata"]["name"] for pod in pods if attempt in (None, *_tries(pod, step)) and began(pod, step)]
+        assert tries, f"no pod has run step {step} of run {run}"
+        return "".join(self.kubectl("logs", pod, "-c", step) for pod in tries)
 
     def events(self, run: str = "x", last: str = "") -> list[tuple[str, str, str]]:
         """Type, reason and message of a run's events; one of the reason `last` is waited for.
@@ -229,6 +233,13 @@ class Room:
             room.close()
         self._observer.forget(self.namespace)
         self._observer.do(self._observer.api.delete(NAMESPACES, None, self.namespace))
+
+
+def _tries(pod: Object, step: str) -> list[int]:
+    """Which attempt at a step a pod is, if it is any."""
+    containers = [*pod["spec"].get("initContainers", []), *pod["spec"]["containers"]]
+    mine = [one.get("env", []) for one in containers if one["name"] == step]
+    return [int(one["value"]) for env in mine for one in env if one["name"] == "DATAOPS_ATTEMPT"]
 
 
 def row(run: Object, step: str) -> Object:

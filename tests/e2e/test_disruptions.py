@@ -120,7 +120,7 @@ def test_an_evicted_item_of_an_indexed_job_gets_another_pod(room: Room) -> None:
     assert len(room.pods("part")) == 4
 
 
-TIDY = "echo got SIGTERM > /dataops/workspace/said; sleep 2; echo tidied up >> /dataops/workspace/said"
+TIDY = "echo got SIGTERM | tee /dataops/workspace/said; sleep 2; echo tidied up | tee -a /dataops/workspace/said"
 SAY = """echo '{"message": "stopped in the middle, all is well"}' > /dataops/result"""
 AT_MOST = 20.0
 """Seconds in which a loaded machine kills what has one second to end; a pod that is asked to has thirty."""
@@ -148,7 +148,41 @@ def test_a_cancelled_step_gets_sigterm_and_the_time_to_tidy_up_and_to_tell_its_r
     assert phases == {"tells": "Succeeded", "mute": "Cancelled", "after": "Skipped", "last": "Succeeded"}
     assert row(run, "tells")["message"] == "stopped in the middle, all is well"
     assert room.log("last") == "Cancelled\ngot SIGTERM\ntidied up\n"
+    assert room.log("tells") == "at work\ngot SIGTERM\ntidied up\n", "its log can be read when it has ended"
+    assert room.log("mute") == "at work\n"
     assert sorted(room.jobs()) == [("last", 1), ("mute", 1), ("tells", 1)]
+    assert ended_for(room, "tells") == ended_for(room, "mute") == "DeadlineExceeded"
+
+
+def ended_for(room: Room, step: str) -> str:
+    """Why the one pod of a step Failed."""
+    (pod,) = room.pods(step)
+    assert "deletionTimestamp" not in pod["metadata"]
+    return str(pod["status"].get("reason"))
+
+
+def begin_late(room: Room) -> None:
+    """A run whose time is over when its steps have been at work for some seconds."""
+    again = {"limit": 3, "on": ["Deadline", "Failure", "Infrastructure"]}
+    told: dict[str, Any] = {"finally": [shell("last", "echo $DATAOPS_RUN_OUTCOME")]}
+    room.start(
+        shell("tidies", until_told("sleep 1; echo tidied up; exit 7"), retry=again),
+        shell("after", "true", needs=["tidies"]),
+        timeout="25s",
+        **told,
+    )
+
+
+@begins(begin_late)
+def test_a_step_of_a_run_out_of_time_can_still_be_read(room: Room) -> None:
+    assert room.failed() == "the run took longer than its timeout of 25s; ended in the middle: tidies"
+    run = room.ended()
+    phases = {one["name"]: one["phase"] for one in run["status"]["steps"]}
+    assert phases == {"tidies": "Failed", "after": "Skipped", "last": "Succeeded"}
+    assert row(run, "tidies")["reason"] == "RunDeadlineExceeded"
+    assert room.log("tidies") == "at work\ntidied up\n"
+    assert room.log("last") == "Failed\n"
+    assert sorted(room.jobs()) == [("last", 1), ("tidies", 1)], "and is not tried again"
 
 
 def begin_immediate(room: Room) -> None:

@@ -50,7 +50,7 @@ def test_the_example_lands_audits_publishes_and_reports_one_real_day(room: Room)
     assert {one["phase"] for one in run["status"]["steps"]} == {"Succeeded"}
     assert row(run, "land")["outputs"] == {"rows": 684, "files": 13}
     assert row(run, "report")["outputs"]["flights"] == 684
-    assert sorted(room.jobs(name)) == sorted((step, 1) for step in STEPS)
+    assert sorted(room.jobs(name)) == sorted((step, 1) for step in STEPS if step != "publish"), "audit's pod publishes"
     assert room.column(name) | {"AGE": ""} == {
         "NAME": name, "PIPELINE": "flights-daily", "PHASE": "Succeeded", "STEPS": "6/6", "REASON": "Succeeded",
         "AGE": "",

@@ -49,7 +49,7 @@ def assert_went_on(room: Room, run: str, attempts: int) -> None:
 
 
 def test_a_run_waits_for_its_drained_node_and_goes_on_when_it_is_back(room: Room) -> None:
-    room.start(*chain(once(WORK), retry=AT_ONCE))
+    room.start(*chain(once(WORK), retry=AT_ONCE), fuse="Never")
     pod = room.at_work("middle")
     name = pod["spec"]["nodeName"]
     mine = f"--pod-selector=dataops.dev/run-uid={pod['metadata']['labels']['dataops.dev/run-uid']}"
@@ -70,7 +70,7 @@ def said(run: Object) -> str:
 
 def test_what_ends_while_the_kubelet_is_away_is_told_when_it_is_back(room: Room) -> None:
     machine = Machine()
-    room.start(*chain("sleep 3"))
+    room.start(*chain("sleep 3"), fuse="Never")
     pod = room.at_work("middle")
     machine.stop_kubelet()
     try:
@@ -87,7 +87,7 @@ def test_what_ends_while_the_kubelet_is_away_is_told_when_it_is_back(room: Room)
 
 def test_a_pod_deleted_by_force_on_a_silent_node_has_no_other_beside_it(room: Room) -> None:
     machine = Machine()
-    room.start(*chain(once(WORK), retry=AT_ONCE))
+    room.start(*chain(once(WORK), retry=AT_ONCE), fuse="Never")
     pod = room.at_work("middle")
     machine.stop_kubelet()
     try:
@@ -101,19 +101,35 @@ def test_a_pod_deleted_by_force_on_a_silent_node_has_no_other_beside_it(room: Ro
     assert not at_work(pod)
 
 
+def test_a_cancelled_run_ends_though_its_node_is_silent(room: Room) -> None:
+    machine = Machine()
+    room.start(*chain(WORK), fuse="Never")
+    pod = room.at_work("middle")
+    machine.stop_kubelet()
+    try:
+        began = time.monotonic()
+        room.cancel()
+        assert room.ended()["status"]["phase"] == "Cancelled"
+        assert 50 < time.monotonic() - began < 90, "a minute, and no longer"
+        assert at_work(pod), "nobody is there to end it"
+    finally:
+        machine.start()
+    until_gone(lambda: at_work(pod))
+    assert room.jobs() == [("before", 1), ("middle", 1)]
+
+
 @pytest.mark.crashes
 def test_a_machine_that_dies_with_the_operator_on_it_costs_what_was_at_work_one_attempt(
     room: Room, replicas: Replicas
 ) -> None:
     machine = Machine()
-    room.start(*chain(once(WORK), retry=AT_ONCE))
-    room.start(*chain(once(WORK), retry={"infrastructure": 0}), name="once")
+    room.start(*chain(once(WORK), retry=AT_ONCE), fuse="Never")
+    room.start(*chain(once(WORK), retry={"infrastructure": 0}), name="once", fuse="Never")
     room.start(
         shell("first", "echo first"),
         shell("second", f"echo at work; {once(WORK)}", needs=["first"], retry=AT_ONCE),
         shell("third", "echo third", needs=["second"]),
         name="shared",
-        fuse="Auto",
     )
     pods = [room.at_work("middle"), room.at_work("middle", "once"), room.at_work("second", "shared", behind="first")]
     machine.crash()

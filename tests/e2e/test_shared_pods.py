@@ -22,7 +22,6 @@ def begin_chain(room: Room) -> None:
             needs=["second"],
             outputs=[{"name": "attempt", "type": "Integer"}],
         ),
-        fuse="Auto",
         workspace={"size": "10Mi"},
     )
 
@@ -53,17 +52,16 @@ def test_a_chain_runs_in_one_pod_and_goes_on_behind_a_failure_where_it_was(room:
 
 def begin_cancelled(room: Room) -> None:
     room.start(
-        shell("first", "true"),
-        shell("second", "trap 'echo told to end; exit 0' TERM; sleep 600 & wait", needs=["first"]),
+        shell("first", "echo first"),
+        shell("second", "trap 'echo told to end; exit 0' TERM; echo at work; sleep 600 & wait", needs=["first"]),
         shell("third", "echo never", needs=["second"]),
-        fuse="Auto",
         **LAST,
     )
 
 
 @begins(begin_cancelled)
 def test_a_cancelled_chain_gets_its_time_to_end_and_begins_nothing_more(room: Room) -> None:
-    room.until("x", lambda run: row(run, "second").get("phase") == "Running")
+    room.at_work("second", behind="first")
     room.kubectl("patch", "drun", "x", "--type=merge", "-p", '{"spec": {"cancel": "Graceful"}}')
     run = room.ended()
     assert [row(run, step)["phase"] for step in ("first", "second", "third", "last")] == [
@@ -73,3 +71,51 @@ def test_a_cancelled_chain_gets_its_time_to_end_and_begins_nothing_more(room: Ro
         "Succeeded",
     ]
     assert room.log("last") == "Cancelled\n"
+    assert logs(room, "first", "second") == ["first\n", "at work\ntold to end\n"]
+
+
+def logs(room: Room, first: str, *others: str) -> list[str]:
+    """What steps printed that share the one pod of the first of them."""
+    (pod,) = room.pods(first)
+    return [room.kubectl("logs", pod["metadata"]["name"], "-c", step) for step in (first, *others)]
+
+
+def begin_overdue(room: Room) -> None:
+    room.start(
+        shell("first", "echo first"),
+        shell("second", "trap 'echo told to end; exit 9' TERM; sleep 600 & wait", needs=["first"], timeout="5s"),
+        shell("third", "echo never", needs=["second"]),
+        fuse="Auto",
+    )
+
+
+@begins(begin_overdue)
+def test_a_step_beyond_its_timeout_takes_no_log_along(room: Room) -> None:
+    assert room.failed().startswith("step second: ran longer than its timeout of 5s")
+    assert row(room.ended(), "second")["reason"] == "DeadlineExceeded"
+    assert logs(room, "first", "second") == ["first\n", "told to end\n"]
+    assert room.jobs() == [("first", 1)]
+
+
+def begin_beside(room: Room) -> None:
+    room.start(
+        shell("bad", "sleep 2; exit 3"),
+        shell("first", "sleep 8; echo first"),
+        shell("second", "echo second", needs=["first"]),
+        fuse="Auto",
+    )
+
+
+@begins(begin_beside)
+def test_in_a_run_that_fails_elsewhere_the_next_step_of_a_pod_does_not_begin(room: Room) -> None:
+    assert room.failed().startswith("step bad: exit code 3")
+    run = room.ended()
+    assert {one["name"]: one["phase"] for one in run["status"]["steps"]} == {
+        "bad": "Failed",
+        "first": "Succeeded",
+        "second": "Skipped",
+    }
+    (pod,) = room.pods("first")
+    (second,) = pod["status"]["containerStatuses"]
+    assert "startedAt" not in second["state"].get("terminated", {}), "it never began"
+    assert logs(room, "first") == ["first\n"]

@@ -21,21 +21,33 @@ def definitions(room: Room) -> list[str]:
 
 
 def under_way(run: Object) -> bool:
-    """Whether the second step's Job is there."""
-    return bool(run.get("status", {}).get("steps")) and "job" in row(run, "two")
+    """Whether the second step has begun."""
+    return bool(run.get("status", {}).get("steps")) and row(run, "two")["phase"] == "Running"
 
 
 def begin(room: Room) -> Object:
-    """A run that has ended, and one in its middle; the ended one."""
+    """A run that has ended, and two in their middle, one of them with a pod for each step; the ended one."""
     room.define("short", [shell("one", "true")])
     room.launch("short", "done")
-    room.define(
-        "long", [shell("one", "true"), shell("two", "sleep 12", needs=["one"]), shell("three", "true", needs=["two"])]
-    )
+    long = [shell("one", "true"), shell("two", "sleep 12", needs=["one"]), shell("three", "true", needs=["two"])]
+    room.define("long", long, fuse="Never")
+    room.define("together", long)
     room.launch("long", "going")
+    room.launch("together")
     done = room.succeeded("done")
-    room.until("going", under_way)
+    for run in ("going", "together"):
+        room.until(run, under_way)
     return done
+
+
+def assert_went_on(room: Room) -> Object:
+    """Both ended well with what they had begun with; the one with a pod for each step."""
+    run = room.succeeded("going")
+    assert room.jobs("going") == [("one", 1), ("two", 1), ("three", 1)]
+    together = room.succeeded("together")
+    assert [one["attempt"] for one in together["status"]["steps"]] == [1, 1, 1]
+    assert room.jobs("together") == [("one", 1)]
+    return run
 
 
 def test_an_upgrade_with_other_values_keeps_definitions_and_runs(room: Room) -> None:
@@ -44,8 +56,7 @@ def test_an_upgrade_with_other_values_keeps_definitions_and_runs(room: Room) -> 
     deployment = room.site.read("deployment", RELEASE, "-n", SYSTEM)
     assert "--log-level=info" in deployment["spec"]["template"]["spec"]["containers"][0]["args"]
     assert definitions(room) == before
-    room.succeeded("going")
-    assert room.jobs("going") == [("one", 1), ("two", 1), ("three", 1)]
+    assert_went_on(room)
     room.launch("nowhere", "early")
     assert "pipeline 'nowhere' did not exist within 3s" in room.failed("early")
     assert room.ended("done") == done, "nobody wrote to a run that had ended"
@@ -58,8 +69,7 @@ def test_without_the_operator_runs_wait_and_go_on_when_it_is_back(room: Room) ->
     assert definitions(room) == before
     assert room.site.read("drun", "going", "-n", room.namespace)["status"]["phase"] == "Running"
     room.site.install()
-    run = room.succeeded("going")
-    assert room.jobs("going") == [("one", 1), ("two", 1), ("three", 1)]
+    run = assert_went_on(room)
     assert definitions(room) == before
     assert run["status"]["progress"] == "3/3"
     assert room.ended("done") == done, "nobody wrote to a run that had ended"
@@ -86,5 +96,5 @@ def test_make_demo_shows_a_published_day_on_a_cluster_that_has_another_release(r
     assert "StepFailed: step audit: exit code 1" in bad
     assert "flights        684, of which 393 cancelled" in bad, "the readers keep what they had"
     assert definitions(room) == before
-    room.succeeded("going")
+    assert_went_on(room)
     assert room.ended("done") == done, "nobody wrote to a run that had ended"

@@ -26,6 +26,7 @@ def test_a_workspace_is_shared_by_the_steps_of_one_run_and_goes_with_it(room: Ro
         room.succeeded(run)
         assert room.log("read", run) == "12\n65532\n", "each run has a claim of its own"
         assert room.log("kept-out", run) == "nothing here\n"
+        assert [step for step, _ in room.jobs(run)] == ["write", "kept-out"], "a pod without the workspace"
     names = room.claims()
     assert len(names) == 2
     room.kubectl("delete", "drun", "x")
@@ -64,4 +65,4 @@ def test_deleting_a_run_in_the_middle_takes_its_jobs_pods_and_claim_along(room: 
     room.until("x", lambda run: bool(run.get("status", {}).get("steps")) and row(run, "long")["phase"] == "Running")
     room.kubectl("delete", "drun", "x")
     until_gone(lambda: room.kubectl("get", "jobs,pods,pvc", "-o", "name").split())
-    assert room.jobs() == [("first", 1), ("long", 1)], "nothing began after the deletion"
+    assert room.jobs() == [("first", 1)], "one pod for both, and nothing began after the deletion"

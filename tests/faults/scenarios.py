@@ -9,7 +9,7 @@ from typing import Any
 from tests.harness.api import Object, condition
 from tests.harness.history import Cluster, attempt_key, pod_phase
 from tests.harness.kinds import JOBS, PODS, RUNS
-from tests.harness.script import Script, fail, succeed
+from tests.harness.script import Outcome, Play, Script, fail, succeed
 
 LONG = os.environ.get("FAULTS") == "long"
 """Whether every fault hits every kind of run, as `make faults` has it, or one each, as CI has it."""
@@ -36,6 +36,8 @@ class Scenario:
     """Pipelines that the run's steps run."""
     environment: Object | None = None
     """What the run belongs to; nothing where None."""
+    stopped: int = 0
+    """How many pods are asked to end before their time."""
 
     @property
     def run(self) -> Object:
@@ -57,7 +59,8 @@ def _diamond(name: str, retry: Object | None = None) -> Object:
         {"name": "c", "command": ["right", "$(steps.a.outputs.rows)"], "outputs": count},
         {"name": "d", "command": ["join", "$(steps.b.outputs.rows)", "$(steps.c.outputs.rows)"]},
     ]
-    return {"metadata": {"name": name}, "spec": {"defaults": {"image": "example.test/step:1"}, "steps": steps}}
+    spec = {"defaults": {"image": "example.test/step:1"}, "fuse": "Never", "steps": steps}
+    return {"metadata": {"name": name}, "spec": spec}
 
 
 DIAMOND = Scenario("diamond", _diamond("diamond"), steps=4, attempts=4)
@@ -91,6 +94,7 @@ _FAN: Object = {
     "metadata": {"name": "fan"},
     "spec": {
         "defaults": {"image": "example.test/step:1"},
+        "fuse": "Never",
         "steps": [
             {"name": "y", "forEach": {"items": [1, 2]}, "command": ["each", "$(item)"], "retry": _AGAIN},
             {
@@ -112,6 +116,7 @@ _PLACED: Object = {
     "metadata": {"name": "placed"},
     "spec": {
         "defaults": {"image": "example.test/step:1"},
+        "fuse": "Never",
         "parameters": [{"name": "own", "masked": True}, {"name": "given"}],
         "steps": [
             {"name": "a", "command": ["$(params.own)", "$(params.given)", "$(env.params.other)"]},
@@ -132,9 +137,31 @@ _PLACE: Object = {
 PLACED = Scenario("placed", _PLACED, steps=2, attempts=2, environment=_PLACE)
 
 
+_LATE: Object = {
+    "metadata": {"name": "late"},
+    "spec": {
+        "defaults": {"image": "example.test/step:1"},
+        "fuse": "Auto",
+        "timeout": "4s",
+        "steps": [
+            {"name": "x", "command": ["first"]},
+            {"name": "s", "needs": ["x"], "command": ["second"]},
+            {"name": "t", "command": ["beside"], "outputs": [{"name": "rows", "type": "Integer"}]},
+        ],
+        "finally": [{"name": "z", "command": ["tidy"]}],
+    },
+}
+LATE = Scenario("late", _LATE, steps=4, attempts=3, stopped=2)
+"""A run out of time: a pod that two steps share and one that tells its result are ended, and stay."""
+
+
 def script() -> Script:
-    """Step b and c pass on what a gave them, one more each; in the run `retry` b fails at first, in others y does."""
+    """Step b and c pass on what a gave them, one more each; in the run `retry` b fails at first, in others y does.
+
+    Step s and t go on until they are ended; t then tells its result.
+    """
     plays = Script().add("b", fail(3), attempt=1, run=RETRY.name).add("y", fail(3), attempt=1)
+    plays.add("s", Play(outcome=Outcome.HANG)).add("t", Play(outcome=Outcome.HANG, tells='{"outputs": {"rows": 3}}'))
     return plays.add("a", succeed(rows=7)).add("b", succeed(rows=8)).add("c", succeed(rows=9)).paced(START, END)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from tests.faults.case import Bench, Result, judge, untouched
-from tests.faults.scenarios import DIAMOND, FAN, PLACED, RETRY, SHARED, Scenario, script
+from tests.faults.scenarios import DIAMOND, FAN, LATE, PLACED, RETRY, SHARED, Scenario, script
 from tests.harness.api import Api
 from tests.harness.faults import CrashAt, When
 from tests.harness.player import Player
@@ -22,7 +22,7 @@ BEYOND = 2
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("scenario", [DIAMOND, RETRY, SHARED, FAN], ids=lambda scenario: scenario.name)
+@pytest.mark.parametrize("scenario", [DIAMOND, RETRY, SHARED, FAN, LATE], ids=lambda scenario: scenario.name)
 async def test_death_at_any_write_changes_nothing(plane: ControlPlane, tmp_path: Path, scenario: Scenario) -> None:
     async with Api(plane.server, plane.token, plane.ca) as api, Player(api, script()):
         bench = Bench(plane, api, tmp_path)
@@ -30,8 +30,11 @@ async def test_death_at_any_write_changes_nothing(plane: ControlPlane, tmp_path:
         assert not calm.problems, str(calm)
         assert calm.restarts == 0, str(calm)
         pipelines = 1 + len(scenario.others)  # each with a run
-        budget = 2 * scenario.attempts + (3 + BEYOND) * pipelines
+        budget = 2 * scenario.attempts + (3 + BEYOND) * pipelines + scenario.stopped
         assert len(calm.writes) <= budget, f"{len(calm.writes)} writes, {budget} allowed: {calm}"
+        if scenario.stopped:
+            left = sum(1 for job in calm.end["jobs"] if not job["complete"])
+            assert left == scenario.stopped, "Jobs of what was ended in the middle stay, and with them the logs"
         numbers = range(1, len(calm.writes) + 1)
         cases = [_crash(bench, scenario, k, when) for k in numbers for when in ("before", "after")]
         results = await asyncio.gather(*cases)

@@ -12,7 +12,7 @@ from tests.faults.scenarios import DIAMOND, START
 from tests.harness.api import Api
 from tests.harness.faults import ExpireWatch
 from tests.harness.history import Cluster
-from tests.harness.kinds import JOBS, PIPELINES, PODS, RUNS
+from tests.harness.kinds import COLLECTED, JOBS, PIPELINES, PODS, RUNS
 from tests.harness.player import Player
 from tests.harness.script import Script, succeed
 
@@ -32,7 +32,7 @@ async def test_a_run_deleted_unseen_leaves_nothing(plane: ControlPlane, tmp_path
                 while not (blind.struck() and await api.list(PODS, ns)):  # noqa: ASYNC110 - two things at once
                     await asyncio.sleep(0.05)
             await api.delete(RUNS, ns, DIAMOND.name)
-            left = await _left(api, ns, within=30)
+            left = await _left(api, ns, within=COLLECTED)
             assert not left, f"left behind: {left}"
             await asyncio.sleep(5)
             assert not await _left(api, ns, within=0), "it came back"

@@ -64,6 +64,7 @@ PIPELINE: Object = {
     "metadata": {"name": "p"},
     "spec": {
         "defaults": {"image": "example.test/step:1"},
+        "fuse": "Never",
         "secrets": [
             {"name": "api", "vault": {"path": "secret/data/$(env.params.lane)"}},
             {"name": "login", "vault": {"path": "database/creds/$(env.params.lane)"}},

@@ -351,7 +351,8 @@ def _row(row: Object, jobs: dict[str, Object], pods: list[Object], there: set[st
     mine = [pod for pod in pods if owner_uid(pod) == uid]
     phases = {pod_phase(pod) for pod in mine}
     complete = condition(job, "Complete").get("status") == "True"
-    if phase == "Succeeded" and "Succeeded" not in phases and not complete:
+    good = [pod for pod in mine if pod_phase(pod) in ENDED and row["name"] in succeeded_steps(pod)]
+    if phase == "Succeeded" and not good and not complete:
         found.append(f"is Succeeded, its pods are {sorted(phases)}")
     if phase in ("Pending", "Waiting", "Running") and phases and phases <= {"Succeeded", "Failed"}:
         found.append(f"is {phase}, its pods have ended as {sorted(phases)}")
@@ -359,7 +360,7 @@ def _row(row: Object, jobs: dict[str, Object], pods: list[Object], there: set[st
     if phase == "Failed" and left == {"Running"} and not job_ended(job):
         found.append("is Failed, its pod runs")
     if phase == "Succeeded":
-        found += _outputs_differ(row, [pod for pod in mine if pod_phase(pod) in ("Succeeded", "Unknown")])
+        found += _outputs_differ(row, [*good, *(pod for pod in mine if pod_phase(pod) == "Unknown")])
     return found
 
 

@@ -14,6 +14,9 @@ INDEX = "batch.kubernetes.io/job-completion-index"
 """On the pods of Indexed Jobs, by the Job controller."""
 INDEX_FAILURES = "batch.kubernetes.io/job-index-failure-count"
 ATTEMPT = "dataops.dev/attempt"
+GOES_ON = "dataops.dev/goes-on"
+COLLECTED = 75.0
+"""Seconds in which the garbage collector has taken what a deleted run owned: it looks for new kinds every 30 s."""
 
 
 @dataclass(frozen=True)

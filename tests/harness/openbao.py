@@ -28,6 +28,7 @@ from typing import Any, Self
 import aiohttp
 import orjson
 from tests.harness.api import Object
+from tests.harness.process import whole_lines
 from tests.harness.vaultadmin import AUDIENCE, OPERATOR, VaultAdmin
 
 from localcluster.certs import Authority, Leaf
@@ -79,7 +80,11 @@ class OpenBao(VaultAdmin):
         super().__init__(f"{scheme}://127.0.0.1:{self.port}", "", ca)
 
     async def __aenter__(self) -> Self:
-        await self.start()
+        try:
+            await self.start()
+        except BaseException:
+            self.kill()  # nobody leaves a context that was not entered
+            raise
         return self
 
     async def __aexit__(
@@ -185,7 +190,7 @@ class OpenBao(VaultAdmin):
             since: how many to pass over.
         """
         log = self.audit_log
-        lines = log.read_bytes().splitlines() if log.exists() else []
+        lines = whole_lines(log) if log.exists() else []
         return [one for one in map(orjson.loads, lines) if one["type"] == "response"][since:]
 
     def logins(self, role: str | None = None) -> int:

@@ -63,7 +63,11 @@ class OperatorProcess:
         self._process: subprocess.Popen[bytes] | preload.Forked | None = None
 
     async def __aenter__(self) -> Self:
-        await self.start()
+        try:
+            await self.start()
+        except BaseException:
+            self.kill()  # nobody leaves a context that was not entered
+            raise
         return self
 
     async def __aexit__(

@@ -9,27 +9,29 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import orjson
+import uvloop
 from tests.harness import podstatus
 from tests.harness.api import Api, ApiError, Object
-from tests.harness.kinds import ATTEMPT, INDEX, INDEX_FAILURES, ITEM, PODS, RUN, RUN_UID, STEP
+from tests.harness.kinds import ATTEMPT, GOES_ON, INDEX, INDEX_FAILURES, ITEM, PODS, RUN, RUN_UID, STEP
+from tests.harness.moduleprocess import ModuleProcess, parser, session
 from tests.harness.script import Outcome, Play, Script
 from tests.harness.stages import steps_of
 
-ROOT = Path(__file__).resolve().parents[2]
 REFUSED = (404, 409)
 """Answers to a status write that mean the pod is gone or another one by that name is there."""
+ENDED = ("Succeeded", "Failed")
+HELD_BACK = {"waiting": {"reason": "CreateContainerConfigError", "message": "missing value for DATAOPS_GOES_ON"}}
+"""What a kubelet says of a container whose pod has lost the label by which it finds its parameters."""
 
 
 @dataclass
@@ -63,6 +65,12 @@ class Player:
     times: dict[str, PodTimes] = field(default_factory=dict)
     """By pod UID, in the order in which the pods were seen."""
     _tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
+    _limits: dict[str, int] = field(default_factory=dict)
+    _held: set[str] = field(default_factory=set)
+    """Pods that several steps share and that begin none that they have not."""
+    """By pod UID, the deadline that it was seen with."""
+    _writing: dict[str, asyncio.Lock] = field(default_factory=dict)
+    """By pod UID, held while its status is written."""
     _watch: asyncio.Task[None] | None = None
     _synced: asyncio.Event = field(default_factory=asyncio.Event)
     _failure: BaseException | None = None
@@ -117,9 +125,25 @@ class Player:
             self._start(uid, self._play(pod, play))
         elif type_ == "DELETED":
             self._stop(uid)
-        elif pod["metadata"].get("deletionTimestamp") and uid in self._tasks and phase not in ("Succeeded", "Failed"):
+            self._stop(f"{uid}/deadline")
+        elif pod["metadata"].get("deletionTimestamp") and uid in self._tasks and phase not in ENDED:
             self._stop(uid)
+            self._stop(f"{uid}/deadline")
             self._start(uid + "/killed", self._kill(pod))
+        elif phase not in ENDED and uid in self.times:
+            if GOES_ON not in pod["metadata"].get("labels", {}):
+                self._held.add(uid)
+            self._limit(pod)
+
+    def _limit(self, pod: Object) -> None:
+        """See to it that a pod ends when its deadline is over, which may be set and lowered while it runs."""
+        uid, seconds = pod["metadata"]["uid"], pod["spec"].get("activeDeadlineSeconds")
+        if seconds is None or "startTime" not in pod["status"] or self._limits.get(uid) == seconds:
+            return
+        self._limits[uid] = seconds
+        deadline = datetime.fromisoformat(pod["status"]["startTime"]).timestamp() + seconds
+        self._stop(f"{uid}/deadline")
+        self._start(f"{uid}/deadline", self._expire(pod, deadline))
 
     def _start(self, key: str, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -164,19 +188,22 @@ class Player:
 
     async def _play_stage(self, pod: Object) -> None:
         """Play a pod that several steps share: one container after the other, each as its own play says."""
-        meta, times = pod["metadata"], self.times[pod["metadata"]["uid"]]
-        every = [*pod["spec"].get("initContainers", []), *pod["spec"]["containers"]]
+        times = self.times[pod["metadata"]["uid"]]
         done: list[Object] = []
-        for container in every:
-            env = {one["name"]: one.get("value") for one in container.get("env", [])}
-            step, attempt = container["name"], int(env.get("DATAOPS_ATTEMPT") or 1)
-            play = self.script.play(meta["namespace"], meta["labels"].get(RUN, ""), step, attempt)
+        for container in _containers(pod):
+            play = self._play_of(pod, container)
             begun = time.monotonic()
+            if done and pod["metadata"]["uid"] in self._held:
+                await self._write(pod, podstatus.sharing(pod, done, HELD_BACK, podstatus.now()))
+                await asyncio.Event().wait()
             await asyncio.sleep(0 if done else play.start)
             started = podstatus.now()
             if play.outcome is Outcome.NEVER_START:
                 stuck = {"waiting": {"reason": play.reason, "message": play.message}}
                 await self._write(pod, podstatus.sharing(pod, done, stuck, started))
+                await asyncio.Event().wait()
+            if play.outcome is Outcome.PENDING and not done:
+                await self._write(pod, podstatus.unschedulable(started))
                 await asyncio.Event().wait()
             if not await self._write(pod, podstatus.sharing(pod, done, {"running": {"startedAt": started}}, started)):
                 return
@@ -193,6 +220,39 @@ class Player:
         if await self._write(pod, last):
             times.ended = time.monotonic()
 
+    async def _expire(self, pod: Object, deadline: float) -> None:
+        """End a pod when its deadline is over: what runs in it is told to end, and has its time for it."""
+        meta = pod["metadata"]
+        await asyncio.sleep(deadline - time.time())
+        async with self._lock(meta["uid"]):
+            self._stop(meta["uid"])
+        found = await self.api.find(PODS, meta["namespace"], meta["name"])
+        if found is None or found["metadata"]["uid"] != meta["uid"] or found["status"]["phase"] in ENDED:
+            return
+        plays = {one["name"]: self._play_of(found, one) for one in _containers(found)}
+        status = found["status"]
+        states = [*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])]
+        at_work = [plays[one["name"]] for one in states if "running" in one["state"]]
+        await self._write(found, podstatus.ending(found, podstatus.now()))
+        await asyncio.sleep(max((play.grace for play in at_work), default=0))
+        at = podstatus.now()
+        if untold := max((play.untold for play in at_work), default=0):
+            await self._write(found, podstatus.out_of_time(found, plays, at, told=False))
+            await asyncio.sleep(untold)
+        if await self._write(found, podstatus.out_of_time(found, plays, at)):
+            self.times[meta["uid"]].ended = time.monotonic()
+
+    def _play_of(self, pod: Object, container: Object) -> Play:
+        """What a container of a pod does, which several steps may share."""
+        labels = pod["metadata"].get("labels", {})
+        env = {one["name"]: one.get("value") for one in container.get("env", [])}
+        item, attempt = labels.get(INDEX, labels.get(ITEM)), int(env.get("DATAOPS_ATTEMPT") or 1)
+        number = None if item is None else int(item)
+        return self.script.play(pod["metadata"]["namespace"], labels.get(RUN, ""), container["name"], attempt, number)
+
+    def _lock(self, uid: str) -> asyncio.Lock:
+        return self._writing.setdefault(uid, asyncio.Lock())
+
     async def _kill(self, pod: Object) -> None:
         await self._write(pod, podstatus.killed(pod, podstatus.now()))
 
@@ -201,7 +261,8 @@ class Player:
         meta = pod["metadata"]
         body = {"metadata": {"uid": meta["uid"]}, "status": status}
         try:
-            await self.api.patch(PODS, meta["namespace"], meta["name"], body, "status")
+            async with self._lock(meta["uid"]):
+                await self.api.patch(PODS, meta["namespace"], meta["name"], body, "status")
         except ApiError as error:
             if error.status in REFUSED:
                 return False
@@ -209,7 +270,12 @@ class Player:
         return True
 
 
-class PlayerProcess:
+def _containers(pod: Object) -> list[Object]:
+    """A pod's containers in the order in which they run."""
+    return [*pod["spec"].get("initContainers", []), *pod["spec"]["containers"]]
+
+
+class PlayerProcess(ModuleProcess):
     """The player as a process of its own; a context manager.
 
     Args:
@@ -219,46 +285,12 @@ class PlayerProcess:
     """
 
     def __init__(self, server: str, token: str, ca: str | Path, script: Script, directory: Path) -> None:
-        directory.mkdir(parents=True, exist_ok=True)
-        self._script = directory / "script.json"
-        self._script.write_bytes(script.to_json())
         self._out = directory / "times.json"
-        self._ready = directory / "ready"
-        self._ready.unlink(missing_ok=True)
-        self._log = directory / "player.log"
-        self._arguments = ["--server", server, "--ca", str(ca), "--script", str(self._script)]
-        self._arguments += ["--out", str(self._out), "--ready", str(self._ready)]
-        self._token = token
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def __enter__(self) -> Self:
-        with self._log.open("wb") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "tests.harness.player", *self._arguments],
-                cwd=ROOT,
-                env={**os.environ, "PLAYER_TOKEN": self._token},
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
-        deadline = time.monotonic() + 20
-        while not self._ready.exists():
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"the player did not start: {self._log.read_text()[-2000:]}")
-            time.sleep(0.05)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._process:
-            self._process.send_signal(signal.SIGTERM)
-            self._process.wait(20)
-
-    @property
-    def pid(self) -> int:
-        """The process's id."""
-        assert self._process, "not started"
-        return self._process.pid
+        told = directory / "script.json"
+        super().__init__(
+            "tests.harness.player", server, token, ca, directory, ["--script", str(told), "--out", str(self._out)]
+        )
+        told.write_bytes(script.to_json())
 
     def times(self) -> list[PodTimes]:
         """What it saw and did; to be called after the context has ended.
@@ -266,8 +298,7 @@ class PlayerProcess:
         Raises:
             RuntimeError: it failed on the way; the message carries its log.
         """
-        if not self._process or self._process.returncode != 0:
-            raise RuntimeError(f"the player failed: {self._log.read_text()[-2000:]}")
+        self.check()
         return [PodTimes(**row) for row in orjson.loads(self._out.read_bytes())]
 
 
@@ -275,17 +306,14 @@ async def _main(arguments: argparse.Namespace) -> None:
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     script = Script.from_json(arguments.script.read_bytes())
-    token = os.environ.get("PLAYER_TOKEN")
-    async with Api(arguments.server, token, arguments.ca, "player") as api, Player(api, script) as player:
+    async with session(arguments, "player") as api, Player(api, script) as player:
         arguments.ready.touch()
         await stop.wait()
     arguments.out.write_bytes(orjson.dumps(list(player.times.values())))
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--server", required=True)
-    parser.add_argument("--ca", type=Path)
-    for name in ("--script", "--out", "--ready"):
-        parser.add_argument(name, type=Path, required=True)
-    asyncio.run(_main(parser.parse_args()))
+    words = parser(__doc__)
+    for name in ("--script", "--out"):
+        words.add_argument(name, type=Path, required=True)
+    uvloop.run(_main(words.parse_args()))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from tests.harness.api import Object
@@ -53,6 +54,61 @@ def killed(pod: Object, at: str) -> Object:
     play = Play(outcome=Outcome.FAIL, exit_code=EXIT_SIGTERM, reason="Error")
     started = pod.get("status", {}).get("startTime") or at
     return ended(pod, play, started, at)
+
+
+def out_of_time(pod: Object, plays: Mapping[str, Play], at: str, *, told: bool = True) -> Object:
+    """The kubelet has ended a pod whose deadline was over.
+
+    As recorded of a kubelet of Kubernetes 1.37: a container that ran has ended by the signal, or with 0 where it makes
+    that of it, and the pod has Failed all the same; one behind it goes on waiting.
+
+    Args:
+        pod: as it was.
+        plays: what its containers do, by name.
+        at: when.
+        told: whether it is said already how the container ended, which may come a moment later.
+    """
+    before = pod["status"]
+    states: dict[str, list[Object]] = {"initContainerStatuses": [], "containerStatuses": []}
+    for key, found in states.items():
+        for one in before.get(key, []):
+            state = _at_the_end(one, plays, at) if told else one["state"]
+            found.append({**one, "ready": False, "started": False, "state": state})
+    begun = all(one["state"].get("terminated", {}).get("exitCode") == 0 for one in states["initContainerStatuses"])
+    conditions = [
+        _false("PodReadyToStartContainers", "PodSandboxNotReady", at),
+        _true("Initialized", at) if begun else _false("Initialized", "ContainersNotInitialized", at),
+        *(_false(kind, "PodFailed", at) for kind in ("Ready", "ContainersReady")),
+        _true("PodScheduled", at),
+    ]
+    message = "Pod was active on the node longer than the specified deadline"
+    return _status("Failed", conditions, states["containerStatuses"], states["initContainerStatuses"]) | {
+        "reason": "DeadlineExceeded",
+        "message": message,
+    }
+
+
+def _at_the_end(container: Object, plays: Mapping[str, Play], at: str) -> Object:
+    """The state of a container once its kubelet has ended its pod."""
+    state: Object = container["state"]
+    if state.get("waiting", {}).get("reason", "PodInitializing") != "PodInitializing":
+        text = "The container could not be located when the pod was terminated"
+        return {"terminated": {"exitCode": 137, "reason": "ContainerStatusUnknown", "message": text}}
+    if "running" not in state:
+        return state
+    play = plays[container["name"]]
+    if play.tells is None:
+        told = Play(outcome=Outcome.FAIL, exit_code=EXIT_SIGTERM, reason="Error")
+    else:
+        told = replace(play, outcome=Outcome.SUCCEED, message=play.tells)
+    return terminated(told, state["running"]["startedAt"], at)
+
+
+def ending(pod: Object, at: str) -> Object:
+    """The kubelet ends the containers of a pod whose deadline is over: its phase stays, it is not ready any more."""
+    told = [_false(kind, "PodFailed", at) for kind in ("Ready", "ContainersReady")]
+    kept = [one for one in pod["status"].get("conditions", []) if one["type"] not in ("Ready", "ContainersReady")]
+    return {"conditions": [*kept, *told]}
 
 
 def node_lost(at: str) -> Object:
@@ -139,3 +195,7 @@ def _inits(pod: Object, at: str) -> list[Object]:
 
 def _true(type_: str, at: str) -> Object:
     return {"type": type_, "status": "True", "lastTransitionTime": at}
+
+
+def _false(type_: str, reason: str, at: str) -> Object:
+    return {"type": type_, "status": "False", "reason": reason, "lastTransitionTime": at}

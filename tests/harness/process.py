@@ -1,4 +1,4 @@
-"""CPU time and memory of a process, from /proc."""
+"""What /proc tells of a process, and what it has logged so far."""
 
 from __future__ import annotations
 
@@ -39,3 +39,8 @@ def machine_cpu_seconds() -> float:
     times = Path("/proc/stat").read_text(encoding="utf-8").split("\n", 1)[0].split()[1:9]
     user, nice, system, _idle, _wait, irq, softirq, steal = map(int, times)
     return (user + nice + system + irq + softirq + steal) / TICKS
+
+
+def whole_lines(log: Path) -> list[bytes]:
+    """The lines of a file that another process appends to, without the last one where it is half written."""
+    return log.read_bytes().split(b"\n")[:-1]

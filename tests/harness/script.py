@@ -25,7 +25,7 @@ class Outcome(StrEnum):
     PENDING = "Pending"
     """Nobody schedules it: condition PodScheduled=False, reason Unschedulable."""
     HANG = "Hang"
-    """It runs until somebody deletes it."""
+    """It runs until somebody deletes it, or its deadline is over."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,12 @@ class Play:
     """The termination message (for Fail and Succeed), or the waiting container's message."""
     delete: bool = False
     """Delete the pod as soon as it has ended, as an impatient pod collector would."""
+    grace: float = 0.1
+    """Seconds that a container takes to end when it is told to, since its pod's deadline is over."""
+    tells: str | None = None
+    """What it then writes as its termination message before it exits with 0; where None it dies of the signal."""
+    untold: float = 0.0
+    """Seconds between the word that such a pod has Failed and the one how its containers ended."""
 
     def scaled(self, start: float, end: float) -> Play:
         """The same play at other times."""

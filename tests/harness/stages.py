@@ -42,12 +42,17 @@ def step_label(obj: Object) -> str:
 
 
 def succeeded_steps(pod: Object) -> list[str]:
-    """The steps of a pod that have ended well."""
+    """The steps of a pod that have ended well.
+
+    One that is told to end, since its pod's deadline is over, has where it tells its result before it exits with 0.
+    """
     if pod_phase(pod) == "Succeeded":
         return steps_of(pod)
-    if len(names := steps_of(pod)) == 1:
+    names, told = steps_of(pod), pod.get("status", {}).get("reason") == "DeadlineExceeded"
+    if len(names) == 1 and not told:
         return []
-    return [name for name in names if _terminated(pod, name).get("exitCode") == 0]
+    ended = [name for name in names if _terminated(pod, name).get("exitCode") == 0]
+    return [name for name in ended if len(names) > 1 or _terminated(pod, name).get("message")]
 
 
 def began(pod: Object, container: str) -> bool:

@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from tests.integration.support import World
+from tests.integration.support import FUSE, World
 
 AT_ONCE = 10
 """Cases of a module that go on at the same time."""
@@ -40,6 +40,22 @@ def side_by_side(scenario: Scenario) -> Scenario:
     setattr(test, SCENARIO, scenario)
     test.pytestmark = getattr(scenario, "pytestmark", [])  # type: ignore[attr-defined]
     return test
+
+
+def in_both_modes(scenario: Scenario) -> Scenario:
+    """Make two cases of one: with a pod for each step, and with steps that share pods where they may."""
+    asked = inspect.signature(scenario).parameters.values()
+
+    async def both(case: Any, fuse: str, **given: Any) -> None:
+        FUSE.set(fuse)
+        await scenario(case, **given)
+
+    both.__name__, both.__doc__, both.__module__ = scenario.__name__, scenario.__doc__, scenario.__module__
+    fuse = inspect.Parameter("fuse", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    both.__signature__ = inspect.Signature([*asked, fuse])  # type: ignore[attr-defined]
+    both.pytestmark = list(getattr(scenario, "pytestmark", []))  # type: ignore[attr-defined]
+    twice: Scenario = pytest.mark.parametrize("fuse", ["Never", "Auto"], ids=["own-pods", "shared-pods"])(both)
+    return twice
 
 
 @asynccontextmanager

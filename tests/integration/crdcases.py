@@ -34,6 +34,35 @@ from tests.integration.crdobjects import (
 )
 
 
+def of_exit_codes(kind: str, path: str, make: Callable[..., Object]) -> dict[tuple[str, str], list[Any]]:
+    """The rules on exit codes: they hold in pipelines and in step templates."""
+    codes: Object = {"retry": [75], "never": [2]}
+    return {
+        (kind, "an exit code is either worth another attempt or never"): [
+            (
+                f"{path}.exitCodes.never",
+                make(retry={"limit": 1, "exitCodes": {"retry": [75, 2], "never": [1, 2]}}),
+                make(retry={"limit": 1, "exitCodes": codes}),
+            ),
+        ],
+        (kind, "exit codes are of the class Failure, which is not tried again"): [
+            (
+                f"{path}.exitCodes",
+                make(retry={"limit": 1, "on": ["Infrastructure", "Deadline"], "exitCodes": codes}),
+                make(retry={"limit": 1, "on": ["Failure"], "exitCodes": codes}),
+            ),
+        ],
+        (kind, "no attempt follows a Failure where limit is 0"): [
+            (f"{path}.exitCodes", make(retry={"exitCodes": codes}), make(retry={"limit": 1, "exitCodes": codes})),
+            (
+                f"{path}.exitCodes",
+                make(retry={"limit": 0, "exitCodes": codes}),
+                make(retry={"limit": 0, "on": ["Failure"]}),
+            ),
+        ],
+    }
+
+
 def of_secrets(kind: str, path: str, make: Callable[..., Object]) -> dict[tuple[str, str], list[Any]]:
     """The rules on where a secret comes from: they hold in pipelines and in targets."""
     there = f"{path}.path"
@@ -150,6 +179,8 @@ CREATED: dict[tuple[str, str], list[tuple[str, Object, Object]]] = {
             environment(podPolicy={"priorityClasses": ["batch-system"]}),
         ),
     ],
+    **of_exit_codes(P, "spec.steps[0].retry", pipeline),
+    **of_exit_codes(T, "spec.retry", template),
     **of_secrets(P, "spec.secrets[0].vault", with_secret),
     **of_secrets(E, "spec.targets[0].postgres.credentials.vault", with_credentials),
     (E, "an environment's name is a DNS label of at most 40 characters"): [

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import orjson
 from tests.harness.api import Api, Object
-from tests.harness.chart import ACCOUNT, FULLNAME, install_rights
-from tests.harness.kinds import BINDINGS, NAMESPACES, SERVICE_ACCOUNTS
+from tests.harness.chart import ACCOUNT, install_rights
+from tests.harness.kinds import BINDINGS, NAMESPACES
 from tests.harness.operator import ROOT
+from tests.harness.process import whole_lines
 
-from chartcheck import NAMESPACE
 from localcluster.controlplane import ControlPlane
 
 PROJECT, OTHER = "analytics", "sales"
@@ -85,26 +83,9 @@ async def give(api: Api, namespace: str, user: str, role: str) -> None:
     await api.create(BINDINGS, namespace, body)
 
 
-async def login(site: Site, path: Path) -> Path:
-    """A kubeconfig with a token of the chart's ServiceAccount, as its pod has one."""
-    body = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
-    answer = await site.api.request("POST", SERVICE_ACCOUNTS.path(NAMESPACE, FULLNAME, "token"), body)
-    server = {"server": site.plane.server, "certificate-authority": str(site.plane.ca)}
-    whole = {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "current-context": "own",
-        "clusters": [{"name": "own", "cluster": server}],
-        "users": [{"name": "own", "user": {"token": answer["status"]["token"]}}],
-        "contexts": [{"name": "own", "context": {"cluster": "own", "user": "own"}}],
-    }
-    await asyncio.to_thread(path.write_bytes, orjson.dumps(whole))
-    return path
-
-
 def audited(plane: ControlPlane) -> list[Object]:
     """What the operator asked of the API server, as the audit log has it."""
     assert plane.audit_log
-    lines = plane.audit_log.read_bytes().splitlines()
+    lines = whole_lines(plane.audit_log)
     entries = (orjson.loads(line) for line in lines if ACCOUNT.encode() in line)
     return [one for one in entries if one["user"]["username"] == ACCOUNT and "impersonatedUser" not in one]

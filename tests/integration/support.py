@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from tests.harness.invariants import check_all
 from tests.harness.kinds import EVENTS, JOBS, PIPELINES, PODS, REVISIONS, RUN_UID, RUNS, Kind
 from tests.harness.operator import OperatorProcess
 from tests.harness.player import Player
+from tests.harness.process import whole_lines
 from tests.harness.script import Play, Rule, Script
 from tests.harness.storagepods import LABEL as STORAGE_PODS
 
@@ -29,6 +31,11 @@ BY_THE_API_SERVER = ("dataops.dev/created-by", "dataops.dev/changed-by")
 """Annotations that the chart's policies write, where they are installed."""
 PIPELINE_WAIT = 8
 """Seconds that the operators of these tests let a run wait for its Pipeline; by default two minutes."""
+
+
+FUSE = ContextVar("fuse", default="Never")
+"""Whether steps share pods in pipelines that do not say it: most cases are about a step in its own pod. Those that hold
+in both modes are marked `in_both_modes`."""
 
 
 class Operator(OperatorProcess):
@@ -157,12 +164,14 @@ class Case:
         return [pod for pod in found if job is None or owner_uid(pod) == job["metadata"]["uid"]]
 
     async def a_pod(self, step: str, phase: str, attempt: int = 1) -> Object:
-        """Wait for a step's pod in a phase."""
+        """Wait for a step's pod in a phase; Running is also one of several steps, Pending until its last, that runs."""
         async with asyncio.timeout(30):
             while True:
                 selector = f"dataops.dev/step={step},dataops.dev/attempt={attempt}"
                 for pod in await self.api.list(PODS, self.namespace, selector):
-                    if pod["status"].get("phase") == phase:
+                    earlier = pod["status"].get("initContainerStatuses") or ()
+                    runs = phase == "Running" and any("running" in one["state"] for one in earlier)
+                    if runs or pod["status"].get("phase") == phase:
                         return pod
                 await asyncio.sleep(0.05)
 
@@ -265,8 +274,9 @@ def step(name: str, *needs: str, **more: Any) -> Object:
 
 
 def spec(*steps: Object, **more: Any) -> Object:
-    """A Pipeline's spec."""
-    return {"defaults": {"image": "example.test/step:1", **more.pop("defaults", {})}, "steps": list(steps), **more}
+    """A Pipeline's spec; whether its steps share pods is said in any case."""
+    defaults = {"image": "example.test/step:1", **more.pop("defaults", {})}
+    return {"defaults": defaults, "fuse": FUSE.get(), "steps": list(steps), **more}
 
 
 def row(run: Object, name: str) -> Object:
@@ -328,21 +338,24 @@ async def refused(call: Awaitable[Any]) -> str:
 # The audit log.
 
 
-def writes(plane: ControlPlane, namespace: str, since: int = 0) -> list[str]:
-    """What operators wrote in a namespace, as `verb resource/name code`, Events and Leases left out.
+def requests(plane: ControlPlane, namespace: str, since: int = 0) -> list[Object]:
+    """What operators asked of a namespace, as the audit log has it.
 
     Args:
         since: how many lines of the audit log to pass over; `audit_lines` counts them.
     """
     assert plane.audit_log
+    lines = whole_lines(plane.audit_log)[since:]
+    entries = (orjson.loads(line) for line in lines if b'"userAgent":"dataops-operator' in line)
+    return [entry for entry in entries if (entry.get("objectRef") or {}).get("namespace") == namespace]
+
+
+def writes(plane: ControlPlane, namespace: str, since: int = 0) -> list[str]:
+    """What operators wrote in a namespace, as `verb resource/name code`, Events and Leases left out; see `requests`."""
     found = []
-    for line in plane.audit_log.read_bytes().splitlines()[since:]:
-        if b'"userAgent":"dataops-operator' not in line:
-            continue
-        entry = orjson.loads(line)
+    for entry in requests(plane, namespace, since):
         about = entry["objectRef"]
-        counts = entry["verb"] in ("create", "update", "patch", "delete")
-        if counts and about.get("namespace") == namespace and about["resource"] not in ("events", "leases"):
+        if entry["verb"] in ("create", "update", "patch", "delete") and about["resource"] not in ("events", "leases"):
             parts = [about["resource"], about.get("name", ""), about.get("subresource", "")]
             found.append(f"{entry['verb']} {'/'.join(filter(None, parts))} {entry['responseStatus']['code']}")
     return found
@@ -351,4 +364,4 @@ def writes(plane: ControlPlane, namespace: str, since: int = 0) -> list[str]:
 def audit_lines(plane: ControlPlane) -> int:
     """How many lines the audit log has."""
     assert plane.audit_log
-    return len(plane.audit_log.read_bytes().splitlines())
+    return len(whole_lines(plane.audit_log))

@@ -239,13 +239,16 @@ async def test_a_run_is_suspended_resumed_and_cancelled(case: Case) -> None:
     assert (suspended.code, suspended.out) == (0, "r is suspended; go on with: dataops resume r\n")
     await case.waits("Suspended")
     assert (await dataops(case, "resume", "r")).out == "r goes on\n"
+    written = json.loads((await dataops(case, "suspend", "r", "-o", "json")).out)
+    assert (written["kind"], written["spec"]["suspend"]) == ("PipelineRun", True)
+    assert "  suspend: false" in (await dataops(case, "resume", "r", "-o", "yaml")).lines
     await case.step_is("audit", "Running")
     cancelled = await dataops(case, "cancel", "r", "--watch")
     assert cancelled.code == 0, cancelled
     assert cancelled.lines[0] == "r is being cancelled"
     assert "run r  Cancelled" in cancelled.lines[-1]
     assert (await case.api.get(RUNS, case.namespace, "r"))["spec"]["cancel"] == "Graceful"
-    again = await dataops(case, "cancel", "r", "--now")
+    again = await dataops(case, "cancel", "r", "--now", "-o", "name")
     assert (again.code, again.err) == (3, "dataops: run r has ended: it is Cancelled\n")
 
 
@@ -259,7 +262,9 @@ async def test_a_run_is_done_again_from_what_failed(case: Case) -> None:
         await case.run(name, "flights", parameters=[{"name": "day", "value": "2013-02-09"}])
     early = await dataops(case, "rerun", "hangs")
     assert (early.code, "has not ended" in early.err) == (3, True), early
-    await dataops(case, "cancel", "hangs", "--now", "--watch")
+    hangs = await dataops(case, "cancel", "hangs", "--now", "-o", "name")
+    assert hangs.out == "pipelinerun.dataops.dev/hangs\n"
+    await case.ended("hangs")
     await case.ended("r")
     both = await dataops(case, "rerun", "r", "--all", "--step", "audit")
     assert both.code == 2, both
@@ -267,6 +272,7 @@ async def test_a_run_is_done_again_from_what_failed(case: Case) -> None:
         (("--step", "adit"), "no step 'adit'; did you mean 'audit'"),
         (("-p", "dya=2013-02-09"), "'dya'"),
         (("-p", "day=monday"), '"monday" is not a date'),
+        (("--revision", "flights-0"), "is not that of another one; add --all, or leave it out"),
     ):
         wrong = await dataops(case, "rerun", "r", *words)
         assert (wrong.code, told in " ".join(wrong.err.replace("│", " ").split())) == (2, True), wrong

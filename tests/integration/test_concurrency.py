@@ -8,7 +8,7 @@ import re
 
 import pytest
 import yaml
-from tests.harness.kinds import JOBS, PIPELINES, PODS, RUNS
+from tests.harness.kinds import COLLECTED, JOBS, PIPELINES, PODS, RUNS
 from tests.harness.operator import ROOT
 from tests.harness.script import Outcome, Play
 from tests.integration.beside import side_by_side
@@ -107,9 +107,8 @@ async def test_a_pipeline_that_refuses_fails_a_run_at_once_while_another_goes_on
     assert "refuses more while run r1 goes on; start it again when that has ended" in said(refused)
     assert await case.jobs(run="r2") == []
     await case.api.delete(RUNS, case.namespace, "r1")
-    await case.none_left(PODS)
-    await case.run("r3")
-    assert succeeded(await case.ended("r3"))
+    await case.run("r3")  # whose predecessor's pod is yet to end: that is waited for
+    assert succeeded(await case.ended("r3", within=COLLECTED))
 
 
 @side_by_side
@@ -137,8 +136,9 @@ async def test_a_holder_that_is_deleted_frees_its_place_when_its_pod_has_ended(c
         most = max(most, sum(pod["status"].get("phase") not in ("Succeeded", "Failed") for pod in pods))
         return bool(await case.jobs(run="r2"))
 
+    await both_seen()
     await case.api.delete(RUNS, case.namespace, "r1")
-    await until(both_seen)
+    await until(both_seen, COLLECTED)
     assert succeeded(await case.ended("r2"))
     assert most == 1, "at no time did pods of both run"
 
@@ -154,7 +154,7 @@ async def test_a_limit_that_is_lowered_counts_for_those_that_have_not_begun(case
     await position(case, 1, "r3")
     await case.ready(limited(1))
     await case.api.delete(RUNS, case.namespace, "r1")
-    await case.until(RUNS, "r3", lambda run: [one.get("holder") for one in waits(run)] == ["r2"])
+    await case.until(RUNS, "r3", lambda run: [one.get("holder") for one in waits(run)] == ["r2"], COLLECTED)
     await asyncio.sleep(2)
     assert await case.jobs(run="r3") == [], "two were under way; that one of them ended makes no place of one"
     await case.ready(limited(2))

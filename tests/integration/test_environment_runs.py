@@ -17,7 +17,6 @@ from tests.integration.support import (
     Case,
     command,
     failed_because,
-    row,
     said,
     spec,
     step,
@@ -171,13 +170,13 @@ async def test_a_masked_value_is_shown_nowhere_but_to_the_pod(case: Case) -> Non
 
 @side_by_side
 async def test_a_refusal_that_repeats_a_masked_value_is_told_without_it(case: Case) -> None:
-    """The API server says which image it does not take."""
+    """Whose value is no image."""
     await stands(case, parameters=[{"name": "token", "value": f" {CANARY} ", "masked": True}])
     await case.ready(spec(step("a", image="$(env.params.token)", startTimeout="5s")))
     await case.run()
     run = await case.ended()
-    assert failed_because(run, "a") == "PodRefused"
-    assert "***" in row(run, "a")["message"]
+    assert verdict(run) == ("False", "ImageNotAllowed")
+    assert "'***' is no image reference" in said(run)
     assert CANARY not in orjson.dumps(run["status"]).decode()
 
 

@@ -15,8 +15,9 @@ from tests.integration.support import Case, audit_lines, row, spec, step, succee
 
 from dataops_operator.controllers.events import Recorder
 from dataops_operator.controllers.history import HistoryController
+from dataops_operator.controllers.keys import Key
 from dataops_operator.controllers.revisions import Revisions
-from dataops_operator.controllers.world import Key, Settings
+from dataops_operator.controllers.world import Settings
 from dataops_operator.controllers.world import World as Caches
 from dataops_operator.kube.client import KubeClient
 from dataops_operator.kube.config import load_credentials

@@ -14,8 +14,10 @@ from tests.harness.kinds import (
     BINDINGS,
     CONFIGMAPS,
     ENVIRONMENTS,
+    GOES_ON,
     JOBS,
     NAMESPACES,
+    PODS,
     QUOTAS,
     REVISIONS,
     RUNS,
@@ -161,8 +163,8 @@ async def test_the_operators_finalizer_leaves_the_names_as_they_are_and_lets_the
 
 async def foreign_quota(site: Site, name: str) -> Object:
     """The operator changes a quota that nobody gave it."""
-    await site.api.create(QUOTAS, PROJECT, {"metadata": {"name": name}, "spec": {"hard": {"pods": "7"}}})
-    return await patch(site, ACCOUNT, QUOTAS, name, {"spec": {"hard": {"pods": "1"}}})
+    await site.api.create(QUOTAS, PROJECT, {"metadata": {"name": name}, "spec": {"hard": {"pods": "70"}}})
+    return await patch(site, ACCOUNT, QUOTAS, name, {"spec": {"hard": {"pods": "71"}}})  # it stays where it was taken
 
 
 async def delete(site: Site, kind: Kind, namespace: str | None, name: str) -> None:
@@ -284,6 +286,40 @@ async def test_records_are_changed_and_removed_and_other_config_is_left_alone(si
         await api.patch(CONFIGMAPS, home, "vault-1", {"data": {"record": "{}"}})
         await api.delete(CONFIGMAPS, home, "vault-1")
         assert "only what it made" in await refused(api.delete(CONFIGMAPS, home, "settings"))
+
+
+async def test_of_a_pod_the_operator_changes_nothing_but_when_it_ends(site: Site) -> None:
+    """The right to change a pod would else be one to have anything run in it."""
+    containers = [{"name": "a", "image": "b"}]
+    labels = {"app.kubernetes.io/managed-by": "dataops-operator", GOES_ON: "params"}
+    for name, meta in (("mine", {"labels": labels}), ("foreign", {})):
+        spec = {"containers": containers, "initContainers": [{"name": "i", "image": "b"}]}
+        pod = await site.api.create(PODS, PROJECT, {"metadata": {"name": name, **meta}, "spec": spec})
+    end: Object = {"spec": {"activeDeadlineSeconds": 60}}
+    changes: list[Object] = [
+        {"spec": {"tolerations": [*pod["spec"]["tolerations"], {"key": "x", "operator": "Exists"}]}},
+        {"metadata": {"labels": {"more": "x"}}},
+        {"metadata": {"annotations": {"more": "x"}}},
+        {"metadata": {"finalizers": ["example.test/x"]}},
+    ]
+    async with site.as_user(ACCOUNT) as api:
+        for change in changes:
+            assert "but when it ends" in await refused(api.patch(PODS, PROJECT, "mine", change))
+        for kind in ("containers", "initContainers"):
+            other = [{"op": "replace", "path": f"/spec/{kind}/0/image", "value": "c"}]
+            path, content = PODS.path(PROJECT, "mine"), "application/json-patch+json"
+            assert "but when it ends" in await refused(api.request("PATCH", path, other, content_type=content))
+        away: Object = {"metadata": {"labels": {GOES_ON: None}}}
+        back: Object = {"metadata": {"labels": {GOES_ON: "other"}}}
+        disowned: Object = {"metadata": {"labels": {"app.kubernetes.io/managed-by": None}}}
+        assert "but when it ends" in await refused(api.patch(PODS, PROJECT, "mine", disowned))
+        await api.patch(PODS, PROJECT, "mine", away)
+        assert "but when it ends" in await refused(api.patch(PODS, PROJECT, "mine", back))
+        await api.patch(PODS, PROJECT, "mine", end)
+        assert "only what it made" in await refused(api.patch(PODS, PROJECT, "foreign", end))
+    await site.api.patch(
+        PODS, PROJECT, "foreign", end | {"metadata": {"labels": {"more": "x"}}}
+    )  # nobody else's request
 
 
 async def test_jobs_of_a_run_are_made_by_the_operator_alone(site: Site) -> None:

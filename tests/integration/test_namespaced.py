@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 import pytest_asyncio
 from tests.harness.api import Object, condition
-from tests.harness.chart import FULLNAME
+from tests.harness.chart import FULLNAME, login
 from tests.harness.history import run_ended
 from tests.harness.kinds import ENVIRONMENTS, NAMESPACES, PIPELINES, QUOTAS, RUNS
 from tests.harness.player import Player
 from tests.harness.script import Play, Script
-from tests.integration.rights import OTHER, PROJECT, Site, a_plane, a_site, audited, login
+from tests.integration.rights import OTHER, PROJECT, Site, a_plane, a_site, audited
 from tests.integration.support import Operator, spec, step, succeeded, until
 
 from chartcheck import NAMESPACE
@@ -37,7 +37,8 @@ async def site(plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) ->
         a_site(plane, values, {PROD: {"dataops.dev/allow-project": PROJECT}}) as made,
         Player(made.api, Script(default=Play(start=0.05, end=0.2))),
     ):
-        kubeconfig = await login(made, folder / "operator.kubeconfig")
+        kubeconfig = folder / "operator.kubeconfig"
+        await login(plane, made.api, kubeconfig)
         words = ("--environment-namespaces=", "--service-account", FULLNAME, "--pipeline-wait", "8s")
         log = folder / "operator.log"
         async with Operator(

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.harness.api import Object
+from tests.harness.api import Object, condition
 from tests.harness.history import run_ended
-from tests.harness.kinds import RUNS
+from tests.harness.kinds import PIPELINES, RUNS
 from tests.harness.script import Outcome, Play, fail, succeed
 from tests.integration.beside import side_by_side
 from tests.integration.standing import stands
@@ -29,6 +29,7 @@ pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(300)
 
 HANG = Play(outcome=Outcome.HANG)
 ROWS = [{"name": "rows", "type": "Integer"}]
+MORE = {"parameters": [{"name": "more", "type": "Boolean", "default": False}]}
 
 
 def runs_other(*needs: str, name: str = "call", other: str = "other", **fields: Any) -> Object:
@@ -136,6 +137,19 @@ async def test_pipelines_that_run_each_other_in_a_circle_end(case: Case) -> None
     run = await case.ended()
     assert failed_because(run, "call") == "StepFailed"
     assert "pipelines run each other in a circle: p -> other -> p" in said(run)
+
+
+@side_by_side
+async def test_a_pipeline_that_runs_itself_is_not_valid_and_nothing_of_it_is_run(case: Case) -> None:
+    await case.apply(spec(step("first"), runs_other("first", other="p", when="params.more"), **MORE))
+    pipeline = await case.until(PIPELINES, "p", lambda found: condition(found, "Ready").get("status") == "False")
+    assert condition(pipeline, "Ready")["reason"] == "Invalid"
+    assert condition(pipeline, "Stalled")["status"] == "True"
+    assert "spec.steps[1].pipeline.name: pipeline 'p' cannot run itself" in condition(pipeline, "Ready")["message"]
+    await case.run()
+    run = await case.ended()
+    assert verdict(run) == ("False", "PipelineInvalid")
+    assert "steps" not in run["status"]
 
 
 @side_by_side

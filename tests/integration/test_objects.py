@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from tests.harness.api import Api, Object
+from tests.harness.api import Api, Object, condition
 from tests.harness.chart import CLUSTER_ROLES
-from tests.harness.kinds import CRDS, JOBS, PODS, RUNS, SECRETS, Kind
+from tests.harness.kinds import CRDS, JOBS, PIPELINES, PODS, RUNS, Kind
 from tests.integration.beside import side_by_side
 from tests.integration.rights import give
 from tests.integration.support import (
@@ -30,6 +30,7 @@ from localcluster.controlplane import ControlPlane
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(300)]
 
+SERVICES = Kind("Service", "v1", "services")
 WIDGETS = Kind("Widget", "test.example/v1", "widgets")
 ALLOWED = (
     '[{"apiVersion": "test.example/v1", "kind": "Widget", "resource": "widgets", "access": "Apply"},'
@@ -156,13 +157,23 @@ async def test_without_the_right_it_is_the_runner_who_may_not(case: Case) -> Non
 
 @side_by_side
 async def test_kinds_that_are_not_listed_or_only_to_be_read_are_not_made(case: Case) -> None:
-    secret = makes({"apiVersion": "v1", "kind": "Secret"})
+    unlisted = makes({"apiVersion": "v1", "kind": "Service"})
     readable = makes({"apiVersion": "v1", "kind": "ConfigMap"}) | {"name": "other"}
-    await begin(case, secret, readable)
+    await begin(case, unlisted, readable)
     run = await case.ended()
     assert row(run, "make")["reason"] == row(run, "other")["reason"] == "KindNotAllowed"
-    assert "steps may not make Secret (v1); the chart's stepObjects allows: Job, Widget" in said(run)
-    assert await case.api.list(SECRETS, case.namespace) == []
+    assert "steps may not make Service (v1); the chart's stepObjects allows: Job, Widget" in said(run)
+    assert await case.api.list(SERVICES, case.namespace) == []
+
+
+@side_by_side
+async def test_a_kind_that_no_step_may_touch_is_refused_before_any_run(case: Case) -> None:
+    await case.apply(spec(makes({"apiVersion": "v1", "kind": "Secret"})))
+    pipeline = await case.until(PIPELINES, "p", lambda one: condition(one, "Ready").get("status") == "False")
+    assert (
+        "spec.steps[0].resource.manifest.kind: Secret (v1) is a kind that no step"
+        in condition(pipeline, "Ready")["message"]
+    )
 
 
 @side_by_side

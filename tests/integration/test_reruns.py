@@ -6,7 +6,7 @@ import pytest
 from tests.harness.api import condition
 from tests.harness.kinds import JOBS, RUNS
 from tests.harness.script import Outcome, Play, fail, succeed
-from tests.integration.beside import side_by_side
+from tests.integration.beside import in_both_modes, side_by_side
 from tests.integration.support import Case, phases, row, spec, step, succeeded, verdict
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(600)]
@@ -25,6 +25,7 @@ async def failed_once(case: Case) -> None:
 
 
 @side_by_side
+@in_both_modes
 async def test_a_run_goes_on_from_what_failed_and_needs_the_old_one_no_more(case: Case) -> None:
     case.broken |= {"Jobs", "I4"}  # those of the old run go with it, some time after it
     await failed_once(case)
@@ -42,10 +43,12 @@ async def test_a_run_goes_on_from_what_failed_and_needs_the_old_one_no_more(case
     jobs = {one["metadata"]["name"]: one for one in await case.api.list(JOBS, case.namespace)}
     (job,) = [one for name, one in jobs.items() if name.startswith("again-b-")]
     assert not [name for name in jobs if name.startswith("again-a-")]
-    assert job["spec"]["template"]["spec"]["containers"][0]["args"] == ["7", "2"]
+    pod = job["spec"]["template"]["spec"]
+    assert [*pod.get("initContainers", []), *pod["containers"]][0]["args"] == ["7", "2"]
 
 
 @side_by_side
+@in_both_modes
 async def test_with_another_value_what_uses_it_is_run_again(case: Case) -> None:
     await failed_once(case)
     await case.run("good", rerun={"of": "r"})

@@ -172,6 +172,7 @@ async def test_what_was_handed_in_without_a_declared_output_fails_the_step(case:
     await ends(case, pod)
     run = await case.ended()
     assert failed_because(run, "load") == "MissingOutput"
+    assert "what was handed in at the results endpoint has no output 'n'" in row(run, "load")["message"]
 
 
 @side_by_side

@@ -79,7 +79,7 @@ OPERATOR: dict[str, str] = {
     "pipelines/status.dataops.dev": "patch",
     "pipelineruns/status.dataops.dev": "patch",
     "jobs.batch": f"{READ} create delete",
-    "pods": "list watch delete",
+    "pods": "list watch patch delete",
     "controllerrevisions.apps": "get list create patch delete",
     "serviceaccounts": MADE,
     "persistentvolumeclaims": MADE,

@@ -214,12 +214,12 @@ async def test_a_run_that_cannot_be_reconciled_says_so_instead_of_hanging(case: 
 
 @side_by_side
 async def test_a_job_that_can_never_be_taken_fails_its_step_at_once(case: Case) -> None:
-    await case.ready(spec(step("a", resources={"requests": {"cpu": 2}, "limits": {"cpu": 1}}, startTimeout="10m")))
+    await case.ready(spec(step("a", resources={"limits": {"hugepages-2Mi": "3Mi", "cpu": 1}}, startTimeout="10m")))
     await case.run()
     run = await case.ended(within=20)
     assert row(run, "a")["reason"] == "JobRefused"
     assert "cannot start: " in row(run, "a")["message"]
-    assert "cpu limit" in row(run, "a")["message"]
+    assert "hugepages" in row(run, "a")["message"]
 
 
 @side_by_side

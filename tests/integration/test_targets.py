@@ -12,7 +12,7 @@ import pytest_asyncio
 from tests.harness.api import Object, condition
 from tests.harness.kinds import CLAIMS, ENVIRONMENTS, JOBS, NAMESPACES, PODS
 from tests.harness.storagepods import LABEL, StoragePods
-from tests.integration.support import World, a_world, until
+from tests.integration.support import World, a_world, requests, until
 
 from localcluster.controlplane import ControlPlane
 
@@ -114,10 +114,22 @@ async def test_a_job_under_way_is_taken_up_by_the_next_operator(site: Site) -> N
     site.pods.held.clear()
     await site.environment(project, targets=[{"name": "scratch", "volume": {"size": "1Gi"}}])
     job = await found(site, JOBS, project)
-    operator = site.world.operator
+    operator, plane = site.world.operator, site.world.plane
     assert operator
+
+    def looks() -> int:
+        asked = [(one["verb"], one["objectRef"]["resource"]) for one in requests(plane, project)]
+        return asked.count(("list", "jobs"))
+
     operator.kill()
+    await asyncio.sleep(1)  # the audit log is written in batches
+    before = looks()
     await operator.start()
+
+    async def looked() -> bool:
+        return looks() > before
+
+    await until(looked, 60)  # it leads, and has found the Job; one that had ended by then would be made anew
     site.pods.held.set()
     await site.says(project, "True", "Provisioned", within=60)
     events = site.pods.done.count(f"{project} probe")

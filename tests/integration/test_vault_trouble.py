@@ -223,7 +223,7 @@ async def test_a_run_that_outlives_the_longest_life_of_its_token_gets_another_fo
 async def test_an_operator_that_starts_again_goes_on_renewing_and_takes_back(room: Room) -> None:
     async with room.case("operator-again", ttl="12s") as (case, operator):
         await case.simple()
-        case.plays("a", Play(), end=20)
+        case.plays("a", Play(), end=45)  # a loaded machine needs half of it to start the operator again
         await case.run()
         await case.step_is("a", "Running")
         operator.kill()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -146,7 +147,9 @@ async def test_the_command_line_decides(case: Case) -> None:
     done = await dataops(case, "approve", "r", "ask", "--comment", "fine")
     assert (done.code, done.out) == (0, "step ask of r is approved\n")
     await case.until(RUNS, "r", lambda run: row(run, "other").get("reason") == "Approval")
-    assert (await dataops(case, "reject", "r", "other", "-m", "not today")).out == "step other of r is rejected\n"
+    rejected = json.loads((await dataops(case, "reject", "r", "other", "-m", "not today", "-o", "json")).out)
+    assert rejected["kind"] == "PipelineRun"
+    assert [one["decision"] for one in rejected["spec"]["approvals"]] == ["Approve", "Reject"]
     run = await case.ended()
     assert row(run, "ask")["message"].startswith("approved by ")
     assert row(run, "other")["message"].endswith(": not today")
@@ -202,7 +205,7 @@ async def test_an_object_is_waited_for_with_the_runs_own_rights(case: Case) -> N
 
 @side_by_side
 async def test_a_kind_that_the_administrator_does_not_list_is_never_read(case: Case) -> None:
-    condition = {"apiVersion": "v1", "kind": "Secret", "name": "s", "when": "true"}
+    condition = {"apiVersion": "v1", "kind": "Service", "name": "s", "when": "true"}
     await begin(case, {"name": "gate", "wait": {"condition": condition}})
     run = await case.ended()
     assert failed_because(run, "gate") == "KindNotAllowed"

@@ -11,6 +11,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
@@ -94,6 +96,15 @@ class ControlPlane:
     def pids(self) -> dict[str, int]:
         """The process ids by part: ``etcd``, ``kube-apiserver``, ``kube-controller-manager``."""
         return Supervisor(self._cluster.path).pids()
+
+    @contextmanager
+    def without(self, name: str) -> Iterator[None]:
+        """Have a part, by the name that it has in `pids`, end; it is started again afterwards, and healthy."""
+        Supervisor(self._cluster.path).stop(name)
+        try:
+            yield
+        finally:
+            start(self._cluster)
 
     def stop(self) -> None:
         """End the processes and remove everything they wrote. Safe to call twice."""

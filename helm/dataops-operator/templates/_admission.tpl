@@ -54,3 +54,33 @@ matchResources:
 - name: groups
   expression: "has(request.userInfo.groups) ? request.userInfo.groups : []"
 {{- end -}}
+
+{{/* An object begins without managedFields; it is made in any case. */}}
+{{- define "dataops.untracked" -}}
+failurePolicy: Ignore
+reinvocationPolicy: Never
+mutations:
+- patchType: JSONPatch
+  jsonPatch:
+    expression: >-
+      has(object.metadata.managedFields) ? [JSONPatch{op: 'remove', path: '/metadata/managedFields'}] : []
+{{- end -}}
+
+{{/*
+What puts a policy in force, under the policy's own name: a mutating one of that version and kind, or one that denies;
+where the release watches, or everywhere.
+*/}}
+{{- define "dataops.binding" -}}
+apiVersion: admissionregistration.k8s.io/{{ .version | default "v1" }}
+kind: {{ .kind | default "ValidatingAdmissionPolicy" }}Binding
+metadata:
+  {{- include "dataops.metadata" . | nindent 2 }}
+spec:
+  policyName: {{ .name | quote }}
+  {{- if .denies }}
+  validationActions: [Deny]
+  {{- end }}
+  {{- if not .everywhere }}
+  {{- include "dataops.whereWatched" .ctx | nindent 2 }}
+  {{- end }}
+{{- end -}}

@@ -22,10 +22,12 @@ Secrets, so a step's credentials stay between the step's pod and whoever made th
 - apiGroups: [batch]
   resources: [jobs]
   verbs: [get, list, watch, create, delete]
-# Deleted where a run is cancelled with spec.cancel: Immediate.
+# Deleted where a run is cancelled with spec.cancel: Immediate; what else is ended in the middle gets a deadline that is
+# over (spec.activeDeadlineSeconds), so that its log stays, and one that several steps share is kept from going on by a
+# label that is taken from it. The policy <fullname>-guard holds changes to these.
 - apiGroups: [""]
   resources: [pods]
-  verbs: [list, watch, delete]
+  verbs: [list, watch, patch, delete]
 # Revisions of pipelines and environments: their data is immutable, their number follows what is active, and what nobody
 # needs goes.
 - apiGroups: [apps]

@@ -104,9 +104,10 @@ class PipelineSpec(ApiModel):
     """Volume shared by the steps of a run."""
     concurrency: Concurrency | None = None
     """How many of its runs may be under way at once in one environment; any number where unset."""
-    fuse: Fuse | None = None
-    """Auto lets steps that follow one another share a pod where nothing forbids it, which saves a third and more of
-    the time and the API requests of short steps; Never where unset. A step may say otherwise."""
+    fuse: Fuse = "Auto"
+    """Auto, which stands where unset, lets steps that follow one another share a pod where nothing forbids it: that
+    saves a third and more of the time and the API requests of short steps. Never gives each a pod of its own. A step
+    may say otherwise."""
     secrets: Annotated[list[Secret], Field(max_length=32, json_schema_extra=LIST_BY_NAME)] | None = None
     """Secrets that steps may use; read as the run, in the environment's Vault role, and revoked at the run's end."""
     steps: Annotated[list[Step], Field(min_length=1, max_length=1000, json_schema_extra=LIST_BY_NAME)]

@@ -194,7 +194,7 @@ class PipelineRunSpec(ApiModel):
     """Which of several runs that wait for one place gets it: the higher first, then the older; Normal where unset."""
     cancel: Cancel | None = None
     """Ends the run. Graceful: its steps get SIGTERM and the time to end that their pods have, then `finally` runs.
-    Immediate: its pods are killed, and nothing more is run."""
+    Immediate: its pods are killed, their logs go with them, and nothing more is run."""
     suspend: bool = False
     """While true nothing new of the run begins; what runs may end, and times go on."""
     approvals: Annotated[list[StepDecision], Field(max_length=64, json_schema_extra=LIST_BY_STEP)] | None = None
@@ -263,7 +263,7 @@ class ItemsStatus(ApiModel):
     """The state of each in their order, for the operator: P pending, R running, W between attempts, Q and V waiting, S
     succeeded, F and G failed, C cancelled, K not run; with the attempt's number, and how often in a row."""
     errors: Annotated[list[ItemError], Field(max_length=5, json_schema_extra=LIST_ATOMIC)] | None = None
-    """Why the first that failed did."""
+    """Why the first that failed did, or by what the first that were ended were."""
 
 
 class StepStatus(ApiModel):

@@ -66,10 +66,20 @@ ExitCode = Annotated[int, Field(ge=1, le=255)]
 class ExitCodes(ApiModel):
     """Which exit codes of the class Failure are worth another attempt."""
 
+    model_config = ApiModel.model_config | {
+        "json_schema_extra": rules(
+            rule(
+                "!has(self.retry) || !has(self.never) || !self.retry.exists(code, code in self.never)",
+                "an exit code is either worth another attempt or never; remove it from one of the two",
+                ".never",
+            ),
+        )
+    }
+
     retry: Annotated[list[ExitCode], Field(min_length=1, max_length=32, json_schema_extra=LIST_SET)] | None = None
     """The only codes that are tried again; any where unset."""
     never: Annotated[list[ExitCode], Field(min_length=1, max_length=32, json_schema_extra=LIST_SET)] | None = None
-    """Codes that are never tried again, also where retry names them."""
+    """Codes that are never tried again; none of them may be in retry."""
 
 
 class MoreMemory(ApiModel):
@@ -83,6 +93,21 @@ class MoreMemory(ApiModel):
 
 class Retry(ApiModel):
     """When a failed attempt is tried again."""
+
+    model_config = ApiModel.model_config | {
+        "json_schema_extra": rules(
+            rule(
+                "!has(self.exitCodes) || !has(self.on) || 'Failure' in self.on",
+                "exit codes are of the class Failure, which is not tried again; add Failure to on, or remove them",
+                ".exitCodes",
+            ),
+            rule(
+                "!has(self.exitCodes) || (has(self.limit) && self.limit > 0)",
+                "no attempt follows a Failure where limit is 0; raise it, or remove the exit codes",
+                ".exitCodes",
+            ),
+        )
+    }
 
     limit: Annotated[int, Field(ge=0, le=20)] = 0
     """How many more attempts after the first; those that Infrastructure ended do not count."""

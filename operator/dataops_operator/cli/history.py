@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..core.references import nearest
+from ..core.problems import nearest
 from ..core.revision import PIPELINE_LABEL
 from .cluster import ENVIRONMENTS, PIPELINES, REVISIONS, RUNS, Cluster, Object
 from .errors import CliError, Exit

@@ -6,9 +6,10 @@ the same files as its Pipeline and its Environment is checked as if it began the
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Final
 
@@ -20,14 +21,14 @@ from ..api.crd import KINDS
 from ..api.pipeline import PipelineSpec
 from ..api.run import PipelineRunSpec
 from ..core.accept import Refused, inputs, logical_date, pin
-from ..core.callrules import call_problems, circle_problems
+from ..core.callrules import call_problems, circle
 from ..core.environment import Effective, effective, execution_namespace
 from ..core.environment_rules import Fault
 from ..core.fit import unfit
 from ..core.graph import placed
 from ..core.inputs import Identity
-from ..core.parameters import Offer, Problem, RunContext, resolve
-from ..core.references import nearest
+from ..core.parameters import Offer, RunContext, resolve
+from ..core.problems import Problem, nearest
 from ..core.revision import Revision, make_revision
 from ..core.steptemplates import Library, alone, compile_pipeline, own_path, parse_pipeline, parse_template
 from ..core.validate import shape_problems
@@ -41,6 +42,13 @@ DEFAULT: Final = "default"
 """Namespace of an object that names none: kubectl's, or the one that a kustomization gives to all of them alike."""
 NOW: Final = "2013-02-09T00:00:00Z"
 """Stands for the creation of a run that has none yet."""
+_ALONE: Final = re.compile(
+    r"(?P<part>spec\.(?:(?:steps|finally)\[\d+\]|defaults))\."
+    r"(?P<field>description|image|command|args|script|env|retry|timeout|startTimeout|resources|podTemplate|workspace)\b.*"
+)
+"""Fields of a step on which no rule for another one depends."""
+_STANDS_FOR: Final[Mapping[str, Any]] = {"image": "image", "command": ["x"], "args": ["x"], "script": "x"}
+"""In place of those without which a step would have nothing to run."""
 _OF_PIPELINE: Final = re.compile(r"pipeline ([^:]+): (.*)", re.DOTALL)
 
 
@@ -137,6 +145,10 @@ class Lint:
                 at, text = document.start, "not an object, which has apiVersion, kind, metadata and spec"
                 self.findings.add(Finding(file, at.line, at.column, "error", "", text))
 
+    def unreadable(self, file: str) -> None:
+        """Take in a file that is no text."""
+        self.findings.add(Finding(file, 1, 1, "error", "", "cannot be read as UTF-8 text; save it as that"))
+
     def _take(self, item: Item) -> None:
         version = str(item.value.get("apiVersion") or "")
         if item.kind == "List" and isinstance(item.value.get("items"), list):
@@ -167,8 +179,8 @@ class Lint:
             self._error(item, _as_written(item, problem))
         if not item.name:
             self._error(item, Problem("metadata.name", "no name; give one"))
-        elif not shape or _readable(item):  # else the model would say the same again in its own words
-            self._rules(item, {problem.path for problem in shape})
+        elif (whole := _readable(item, shape)) is not None:  # else its model would say the same again in other words
+            self._rules(whole, {problem.path for problem in shape})
 
     def _rules(self, item: Item, told: set[str]) -> None:
         """What goes beyond the shape: the rules of the kind, then those of the schema that say anything else."""
@@ -184,7 +196,7 @@ class Lint:
 
     def pipeline(self, item: Item) -> Iterator[Problem]:
         """What is wrong with a Pipeline."""
-        spec, problems = parse_pipeline(item.spec, self._library(item.namespace))
+        spec, problems = parse_pipeline(item.spec, self._library(item.namespace), item.name)
         yield from problems
         if spec is not None and any(step.pipeline is not None for _, step in placed(spec)):
             yield from self._calls(item, spec)
@@ -202,7 +214,8 @@ class Lint:
         for path, step in placed(spec):
             if step.pipeline is not None and step.pipeline.revision is None and step.pipeline.name in beside:
                 yield from call_problems(path, step, beside[step.pipeline.name])
-        yield from circle_problems(item.name, beside)
+        if (found := circle(item.name, beside)) is not None:
+            self._add(item, found.problem, "error" if found.certain else "warning")
 
     def step_template(self, item: Item) -> Iterator[Problem]:
         """What is wrong with a StepTemplate."""
@@ -283,7 +296,7 @@ class Lint:
 
     def _revision(self, pipeline: Item) -> Revision | None:
         """What a valid pipeline runs, where all of its templates are at hand."""
-        made = compile_pipeline(pipeline.spec, self._library(pipeline.namespace))
+        made = compile_pipeline(pipeline.spec, self._library(pipeline.namespace), pipeline.name)
         return None if made.spec is None or made.problems else make_revision(pipeline.name, made.spec, made.templates)
 
     def _environment_of(self, namespace: str) -> Effective | None:
@@ -327,11 +340,24 @@ def _as_written(item: Item, problem: Problem) -> Problem:
     return Problem(problem.path, documents.bare(str(word), value))
 
 
-def _readable(item: Item) -> bool:
-    """Whether the operator could read an object as what it says it is."""
+def _readable(item: Item, shape: Iterable[Problem]) -> Item | None:
+    """An object as the operator could read it; None where it is not what it says it is.
+
+    What is wrong with a field on which no other rule depends keeps nobody from being told of the rest: it is left out.
+    """
     model = next(kind["model"] for kind in KINDS if kind["kind"] == item.kind)
+    value = copy.deepcopy(item.value)
+    for problem in shape:
+        if (found := _ALONE.fullmatch(problem.path)) is not None:
+            part: Any = value
+            for key in re.findall(r"\w+", found["part"]):
+                part = part[int(key) if key.isdigit() else key]
+            if found["field"] in _STANDS_FOR:
+                part[found["field"]] = _STANDS_FOR[found["field"]]
+            else:
+                part.pop(found["field"], None)
     try:
-        model.model_validate(item.value)
+        model.model_validate(value)
     except ValidationError:
-        return False
-    return True
+        return None
+    return replace(item, value=value)

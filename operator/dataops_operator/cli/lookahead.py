@@ -13,7 +13,7 @@ from ..api.parameter import Parameter
 from ..api.pipeline import PipelineSpec
 from ..core.graph import placed, step_references
 from ..core.parameters import RunContext, resolve
-from ..core.references import nearest
+from ..core.problems import nearest
 from ..core.steptemplates import parse_pipeline
 from .cluster import ENVIRONMENTS, PIPELINES, REVISIONS, Cluster, Object
 from .errors import CliError
@@ -51,13 +51,26 @@ def look_ahead(cluster: Cluster, pipeline: str, given: Mapping[str, str], revisi
         _home(cluster, spec)
 
 
-def look_again(cluster: Cluster, old: Object, given: Mapping[str, str], steps: Sequence[str]) -> None:
+def look_again(
+    cluster: Cluster, old: Object, given: Mapping[str, str], steps: Sequence[str], revision: str | None
+) -> None:
     """Refuse a rerun that would be refused.
 
+    Args:
+        cluster: where the run is.
+        old: the run.
+        given: parameters, by name.
+        steps: to be run again in any case.
+        revision: to take over work of.
+
     Raises:
-        typer.BadParameter: the pipeline has no such step or parameter, or a value does not fit.
+        typer.BadParameter: the pipeline has no such step or parameter, a value does not fit, or the work is that of
+            another revision.
     """
     status: Object = old.get("status") or {}
+    if revision is not None and status.get("revision") not in (None, revision):
+        text = f"work of revision {status['revision']} is not that of another one; add --all, or leave it out"
+        raise typer.BadParameter(text, param_hint="--revision")
     known = [one["name"] for one in status.get("steps") or ()]
     for name in steps:
         if known and name not in known:

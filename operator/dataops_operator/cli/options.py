@@ -50,6 +50,17 @@ PipelineName = Annotated[
 ]
 
 
+def patience(timeout: str | None, *, waits: bool) -> float | None:
+    """Seconds of `--timeout`, of a command that waits where it is asked to.
+
+    Raises:
+        typer.BadParameter: it is no duration, or nothing is waited for.
+    """
+    if timeout is not None and not waits:
+        raise typer.BadParameter("it bounds how long --watch waits; add that", param_hint="--timeout")
+    return seconds(timeout, "--timeout")
+
+
 def seconds(text: str | None, option: str) -> float | None:
     """Seconds of an option's duration.
 

@@ -115,6 +115,14 @@ def print_object(obj: Object, form: Format) -> None:
     plain(resource_name(obj) if form is Format.NAME else _whole(obj, form))
 
 
+def tell(obj: Object, form: Format, text: str) -> None:
+    """What became of one object: a sentence for people, the object for scripts."""
+    if form in (Format.TEXT, Format.WIDE):
+        plain(text)
+    else:
+        print_object(obj, form)
+
+
 def print_list(objects: list[Object], form: Format) -> None:
     """Objects for scripts."""
     if form is Format.NAME:

@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 from ..api.pipeline import PipelineSpec
+from ..core.problems import summarise
 from ..core.steptemplates import parse_pipeline
-from ..core.validate import summarise
 from . import documents
 from .errors import CliError, Exit
 
@@ -38,7 +38,7 @@ def pipeline_in(file: Path, name: str | None = None) -> tuple[str, PipelineSpec]
         for one in values
         if one.get("kind") == "StepTemplate"
     }
-    spec, problems = parse_pipeline(found[chosen].get("spec") or {}, library)
+    spec, problems = parse_pipeline(found[chosen].get("spec") or {}, library, chosen)
     if spec is None or problems:
         raise CliError(f"{file}: {summarise(problems)}; `dataops lint {file}` says where", Exit.FAILED)
     return chosen, spec

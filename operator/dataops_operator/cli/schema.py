@@ -16,8 +16,7 @@ import orjson
 
 from ..api.crd import KINDS, crd
 from ..core.expressions import ExpressionError, compile_condition, holds
-from ..core.parameters import Problem
-from ..core.references import nearest
+from ..core.problems import Problem, nearest
 
 Schema = Mapping[str, Any]
 

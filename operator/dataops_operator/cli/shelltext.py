@@ -10,7 +10,7 @@ from typing import Final
 from ..api.pipeline import PipelineSpec
 from ..api.step import Step
 from ..core.graph import placed
-from ..core.parameters import Problem
+from ..core.problems import Problem
 from ..core.templating import Reference, references
 
 _SHELLS: Final = frozenset(("sh", "bash", "dash", "ash", "zsh", "ksh", "busybox"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from pydantic import ValidationError
@@ -13,23 +14,25 @@ from ..api.conditions import Reason
 from ..api.run import PipelineRunSpec
 from ..core import accept, rerun
 from ..core.accept import Pinned, Refused, Waiting
-from ..core.concurrency import UNBOUND, Bound, UnusableKeyError, bound, without_key
+from ..core.concurrency import UNBOUND, Bound, bound
 from ..core.environment import Effective
 from ..core.fit import unfit
 from ..core.inputs import Identity
 from ..core.masking import hide
 from ..core.podplacement import claims
+from ..core.problems import summarise
 from ..core.quota import lined_up
 from ..core.revision import Revision
 from ..core.rows import Row
 from ..core.steptemplates import missing
-from ..core.validate import shape_problems, summarise
+from ..core.validate import shape_problems
 from ..kube.errors import NotFound
 from ..kube.resources import ENVIRONMENTS, PERSISTENT_VOLUME_CLAIMS, PIPELINE_RUNS, PIPELINES
 from .admission import Admission
+from .bounds import bound_of
 from .children import Children
 from .revisions import Recent, Revisions
-from .steptemplate import held_templates, read_templates
+from .steptemplate import read_templates
 from .tenancy import Home, NotYet, Tenancy
 from .world import Object, World
 
@@ -69,7 +72,7 @@ class Acceptance:
         self._admission = admission
         self._values: Recent[str, Mapping[str, Any]] = Recent(2000)
         """Values of live runs with masked parameters, by the run's uid: their status does not keep them."""
-        world.lines.bound_of = self._bound_of
+        world.lines.bound_of = partial(bound_of, world, revisions, tenancy)
 
     async def of(self, run: Object, identity: Identity, children: Children) -> Begun | Waiting | Refused:
         """What the run was, or is now, accepted with."""
@@ -102,7 +105,7 @@ class Acceptance:
         """The environment as it stands now: a freeze, or an edit, right before the run must not be overlooked."""
         meta, store = home.object["metadata"], self._world.environments
         try:
-            change = store.put(await self._world.client.get(ENVIRONMENTS, meta["namespace"], meta["name"]))
+            change = store.put(await self._world.read(ENVIRONMENTS, meta["namespace"], meta["name"]))
         except NotFound:
             gone = store.take(dict(home.object))
             change = (gone, None) if gone is not None else None
@@ -183,41 +186,12 @@ class Acceptance:
         except NotFound:
             return None
 
-    def _bound_of(self, run: Object) -> Bound:
-        """What bounds a run that was not looked at, as far as it can be known without a request."""
-        home = self._tenancy.of(run["metadata"]["namespace"])
-        environment = home.effective if isinstance(home, Home) else None
-        try:
-            spec = PipelineRunSpec.model_validate(run["spec"])
-        except ValidationError:
-            return UNBOUND
-        project = environment.project if environment is not None else run["metadata"]["namespace"]
-        if spec.revision is not None:
-            revision = self._revisions.known(project, spec.pipeline, spec.revision)
-        else:
-            pipeline = self._world.pipelines.get(project, spec.pipeline)
-            held = held_templates(self._world, pipeline) if pipeline is not None else {}
-            revision = self._revisions.compile(pipeline, held)[0] if pipeline is not None else None
-        if revision is None:
-            return UNBOUND
-        if (alike := without_key(revision.spec.concurrency)) is not None:
-            return alike
-        meta = run["metadata"]
-        identity = Identity(meta["namespace"], meta["name"], meta["uid"], spec.pipeline)
-        fixed = accept.pin(identity, spec, meta["creationTimestamp"], revision, environment)
-        if isinstance(fixed, Refused):
-            return UNBOUND
-        try:
-            return bound(accept.inputs(identity, revision, fixed, self._world.settings.runner, environment))
-        except UnusableKeyError:
-            return UNBOUND
-
     async def _claims(self, run: Object, revision: Revision) -> Waiting | Refused | None:
         """What keeps a run from the claims that its pipeline names; None where nothing does."""
         meta = run["metadata"]
         for name, path in claims(revision).items():
             try:
-                claim = await self._world.client.get(PERSISTENT_VOLUME_CLAIMS, meta["namespace"], name)
+                claim = await self._world.read(PERSISTENT_VOLUME_CLAIMS, meta["namespace"], name)
             except NotFound:
                 created, patience = meta["creationTimestamp"], self._world.settings.pipeline_wait
                 return accept.missing("claim", name, Reason.CLAIM_NOT_FOUND, created, patience, time.time())
@@ -234,7 +208,7 @@ class Acceptance:
             return kept or accept.missing(kind, spec.revision, Reason.REVISION_NOT_FOUND, created, patience, now)
         try:
             # Read live: the run may have been made right after an edit that our watch has not told of yet.
-            pipeline = await self._world.client.get(PIPELINES, project, spec.pipeline)
+            pipeline = await self._world.read(PIPELINES, project, spec.pipeline)
         except NotFound:
             kind = "pipeline" if project == run["metadata"]["namespace"] else f"namespace {project}: pipeline"
             return accept.missing(kind, spec.pipeline, Reason.PIPELINE_NOT_FOUND, created, patience, now)
@@ -320,7 +294,7 @@ class Acceptance:
     async def _made_again(self, project: str, identity: Identity, name: str) -> Revision | None:
         """A revision that was deleted, if its pipeline still has the same content."""
         try:
-            pipeline = await self._world.client.get(PIPELINES, project, identity.pipeline)
+            pipeline = await self._world.read(PIPELINES, project, identity.pipeline)
         except NotFound:
             return None
         revision, _ = self._revisions.compile(pipeline, await read_templates(self._world, pipeline))

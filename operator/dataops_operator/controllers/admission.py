@@ -17,8 +17,9 @@ from ..core.line import Line
 from ..core.observe import is_indexed_job
 from ..core.quota import EXACT, in_words, maker, order, told
 from .changes import has_ended
+from .keys import run_key
 from .tenancy import Home, Tenancy
-from .world import AT_WORK, Object, World, run_key
+from .world import AT_WORK, Object, World
 
 _LOOK_AGAIN: Final = 300.0
 """Seconds after which a waiting run looks again, whatever it heard; nothing waits for it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final
@@ -13,14 +13,12 @@ from typing import Any, Final
 from ..api.conditions import Reason
 from ..api.run import Cancel
 from ..core.accept import job_values
-from ..core.attempts import NOT_OURS, overstayed
+from ..core.attempts import NOT_OURS
 from ..core.calling import DEPTH
-from ..core.fanout import flat
-from ..core.names import JOB_NAME_LABEL, STEP_LABEL, job_name
+from ..core.names import JOB_NAME_LABEL, STEP_LABEL
 from ..core.observe import is_indexed_job
 from ..core.plan import Plan, Refusal, View
 from ..core.quota import maker
-from ..core.rows import Row
 from ..core.status import is_final
 from ..kube.cache import Store
 from ..kube.errors import AlreadyExists, ApiError, Conflict, NotFound, TooManyRequests, Unauthorized
@@ -88,7 +86,8 @@ class Children:
         """The view after reading live what a plan asks for: Jobs and their pods, events, the ends of items."""
         namespace = run["metadata"]["namespace"]
         await asyncio.gather(*(self._reread(namespace, name) for name in todo.prove))
-        told = await asyncio.gather(*(self._explanation(namespace, view.jobs[name]) for name in todo.explain))
+        asked = (self._explanation(view, namespace, name, step) for name, step in todo.explain.items())
+        told = await asyncio.gather(*asked)
         explained = {**view.explained, **dict(zip(todo.explain, told, strict=True))}
         gathered = {**view.gathered}
         for one in todo.gather:  # one after another, since each may be large
@@ -102,7 +101,7 @@ class Children:
     async def _reread(self, namespace: str, name: str) -> None:
         """Read a Job and its pods live into the caches."""
         jobs, pods = self._world.jobs, self._world.pods
-        live = await self._live(namespace, name)
+        live = await self.live(namespace, name)
         if live is None:
             if (held := jobs.get(namespace, name)) is not None:
                 jobs.remove(held)
@@ -117,7 +116,7 @@ class Children:
         for pod in there:
             pods.upsert(pod)
 
-    async def _live(self, namespace: str, name: str) -> tuple[dict[str, Any], list[dict[str, Any]]] | None:
+    async def live(self, namespace: str, name: str) -> tuple[dict[str, Any], list[dict[str, Any]]] | None:
         """A Job and its pods as the API server has them now; None where there is no such Job.
 
         Of an Indexed Job those alone that have not ended, as the cache has them.
@@ -132,21 +131,37 @@ class Children:
         )
         return job, listed["items"]
 
-    async def _explanation(self, namespace: str, job: Object) -> str:
-        """What the newest event says of why a Job has no pod; empty where none does."""
-        selector = f"involvedObject.uid={job['metadata']['uid']},reason=FailedCreate"
-        listed = await self._world.client.list_all(EVENTS, namespace, field_selector=selector)
-        newest = max(
-            listed["items"],
-            key=lambda one: one.get("lastTimestamp") or one["metadata"]["creationTimestamp"],
-            default=None,
-        )
+    async def _explanation(self, view: View, namespace: str, name: str, step: str | None) -> str:
+        """What the newest event says of why a Job has no pod, or a step does not begin in it; empty where none does."""
+        job = view.jobs[name]
+        if step is None:
+            newest = await self._newest(namespace, "FailedCreate", {job["metadata"]["uid"]})
+        else:
+            pods = {pod["metadata"]["uid"] for pod in view.pods.get(job["metadata"]["uid"], ())}
+            newest = await self._newest(namespace, "Failed", pods, f"{{{step}}}")
         if newest is None:
             return ""
-        if "serviceaccount" in newest.get("message", ""):
+        if "serviceaccount" in _words(newest):
             self._runner_seen.pop(namespace, None)
             await self.ensure_runner(namespace)
-        return str(newest.get("message", ""))
+        return _words(newest)
+
+    async def _newest(self, namespace: str, reason: str, uids: Collection[str], part: str = "") -> Object | None:
+        """The newest event of a reason on one of some objects, or on a part of it.
+
+        Of those of one second it is the longest, which says why a pull failed rather than that it did.
+        """
+        # The API server goes through all events of the namespace for one object as for many: many share it.
+        read = partial(self._world.client.list_all, EVENTS, namespace, field_selector=f"reason={reason}")
+        listed = await self._world.reads.get((EVENTS.plural, reason, namespace), read)
+        return max(
+            (one for one in listed["items"] if _is_about(one["involvedObject"], uids, part)),
+            key=lambda one: (
+                one.get("lastTimestamp") or one["metadata"]["creationTimestamp"],
+                len(_words(one)),
+            ),
+            default=None,
+        )
 
     async def refresh(self, store: Store, resource: Resource, held: Object, on_change: OnChange) -> None:
         """Read one object live into its store."""
@@ -301,63 +316,6 @@ class Children:
                 await self._world.client.create(SERVICE_ACCOUNTS, namespace, body)
         self._runner_seen[namespace] = time.monotonic()
 
-    async def stop(self, run: Object, names: Sequence[str]) -> None:
-        """Have the pods of some Jobs end in the time that they are given; each Job stays until its pods are gone."""
-        namespace, jobs = run["metadata"]["namespace"], self.view(run).jobs
-        for name in names:
-            if name in jobs:
-                await self._delete_job(namespace, jobs[name], propagation="Foreground")
-
-    async def _delete_job(self, namespace: str, job: Object, propagation: str = "Background") -> None:
-        """Delete this Job, and none of its name that comes after."""
-        meta = job["metadata"]
-        with contextlib.suppress(NotFound, Conflict):  # gone, or another one by now
-            await self._world.client.delete(JOBS, namespace, meta["name"], uid=meta["uid"], propagation=propagation)
-
-    async def delete_overstayed(self, run: Object, rows: Sequence[Row] | None, *, kill: bool = False) -> None:
-        """Delete the Jobs of attempts that were given up, with their pods.
-
-        Each is read live first: the caches may lag, and let go of what an ended run owns. Deleted by mistake, a Job
-        would take its pod and the log along.
-
-        Args:
-            run: whose Jobs.
-            rows: where its steps stand; None to read that, since the cache keeps no rows of an ended run.
-            kill: whether their pods get no time to end.
-        """
-        meta, view = run["metadata"], self.view(run)
-        namespace, name_of = meta["namespace"], partial(job_name, meta["name"], meta["uid"])
-        if rows is None and overstayed((), view):
-            try:
-                live = await self._world.client.get(PIPELINE_RUNS, namespace, meta["name"])
-            except NotFound:
-                return
-            rows = [Row.from_status(one) for one in live["status"].get("steps") or ()]
-            kill = live["spec"].get("cancel") == Cancel.IMMEDIATE  # an operator that ended in the middle of it
-        names = overstayed(tuple(flat(rows or (), name_of)), view)
-        still = await asyncio.gather(*(self._overstaying(namespace, name) for name in names))
-        for name, pods in zip(names, still, strict=True):
-            if pods is None:
-                continue
-            if kill:  # before the Job: a kubelet does not shorten the time that its deletion would give them
-                await self._kill(namespace, pods)
-            await self._delete_job(namespace, view.jobs[name])
-
-    async def _kill(self, namespace: str, pods: Sequence[Object]) -> None:
-        for pod in pods:
-            with contextlib.suppress(NotFound, Conflict):
-                # One second, since with none the API server forgets the pod before its node has ended it.
-                uid, name = pod["metadata"]["uid"], pod["metadata"]["name"]
-                await self._world.client.delete(PODS, namespace, name, uid=uid, grace=1)
-
-    async def _overstaying(self, namespace: str, name: str) -> list[Object] | None:
-        """The pods of a Job that overstays, as the API server has them now; None where it does not."""
-        live = await self._live(namespace, name)
-        if live is None:
-            return None
-        job, pods = live
-        return list(pods) if overstayed((), View({name: job}, {job["metadata"]["uid"]: pods})) else None
-
 
 def refuses(error: ApiError) -> bool:
     """Whether the API server took a request and would not do it, so that nothing is left in doubt."""
@@ -367,3 +325,13 @@ def refuses(error: ApiError) -> bool:
 
 def _refusal(error: ApiError, reason: Reason = Reason.JOB_REFUSED) -> Refusal:
     return Refusal(error.message, error.status in _HOPELESS, reason)
+
+
+def _is_about(involved: Object, uids: Collection[str], part: str) -> bool:
+    """Whether an event is about one of some objects, or a container of it."""
+    return involved.get("uid") in uids and str(involved.get("fieldPath", "")).endswith(part)
+
+
+def _words(event: Object) -> str:
+    """What an event says, which need not be anything."""
+    return str(event.get("message") or "")

@@ -23,9 +23,10 @@ from ..kube.errors import ApiError, Conflict, NotFound
 from ..kube.resources import ENVIRONMENTS, PIPELINE_RUNS
 from .events import News
 from .holding import Holding
+from .keys import environment_key
 from .provisioner import Provisioner
 from .telling import Telling
-from .world import LIVE_IN, Object, World, environment_key
+from .world import LIVE_IN, Object, World
 
 logger = logging.getLogger(__name__)
 

@@ -18,21 +18,21 @@ from ..core.environment_status import Facts, Part, invalid, provisioned
 from ..core.lifetime import expires_at, warn_at
 from ..core.names import CHANGED_BY_ANNOTATION, ENVIRONMENT_FINALIZER
 from ..core.network import Reach, unnamed_hosts
-from ..core.parameters import Problem
+from ..core.problems import Problem, summarise
 from ..core.provision import PARTS, Agents, Piece, Place, pieces
 from ..core.targets import ResolvedTarget, conflict
 from ..core.times import from_rfc3339, to_rfc3339
-from ..core.validate import summarise
 from ..kube.errors import Conflict, NotFound
 from ..kube.resources import ENVIRONMENTS
 from .deletion import Deletion
 from .events import News
 from .holding import Holding, NotHeld
+from .keys import Key, environment_key
 from .probes import Probe, Verdict
 from .provisioner import Provisioner, Trouble
 from .telling import Telling
 from .tenancy import Tenancy
-from .world import LIVE_IN, Key, Object, World, environment_key
+from .world import LIVE_IN, Object, World
 
 logger = logging.getLogger(__name__)
 

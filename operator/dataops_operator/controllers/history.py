@@ -26,11 +26,12 @@ from ..kube.errors import Conflict, Forbidden, NotFound
 from ..kube.resources import JOBS, PIPELINE_RUNS
 from .children import Children
 from .indices import RERUN_OF, UNPINNED
+from .keys import Key, environment_label, pipeline_key
 from .pace import Pace
 from .revisions import Revisions
 from .steptemplate import held_templates
 from .tenancy import Tenancy
-from .world import BY_PIPELINE, CLEAN_UP_DELAY, LIVE_IN, Key, Object, World, environment_label, pipeline_key
+from .world import BY_PIPELINE, CLEAN_UP_DELAY, LIVE_IN, Object, World
 
 logger = logging.getLogger(__name__)
 
@@ -211,12 +212,8 @@ class HistoryController:
                     )
                 except (NotFound, Conflict):
                     continue  # gone, or another one by now
-        body = {
-            "metadata": {"resourceVersion": meta["resourceVersion"]},
-            "status": {"logsDeletedAt": to_rfc3339(time.time())},
-        }
         try:
-            written = await self._world.client.patch(PIPELINE_RUNS, namespace, meta["name"], body, subresource="status")
+            written = await self._world.write_status(PIPELINE_RUNS, run, {"logsDeletedAt": to_rfc3339(time.time())})
         except (NotFound, Conflict):
             await self._refresh(run)
             return
@@ -225,13 +222,7 @@ class HistoryController:
 
     async def _refresh(self, run: Object) -> None:
         """Read a run live, and look again at what may go."""
-        meta, store = run["metadata"], self._world.runs
-        try:
-            change = store.put(await self._world.client.get(PIPELINE_RUNS, meta["namespace"], meta["name"]))
-        except NotFound:
-            change = (taken, None) if (taken := store.take(dict(run))) is not None else None
-        if change is not None:
-            self._world.run_changed(*change)
+        await self._children.refresh(self._world.runs, PIPELINE_RUNS, run, self._world.run_changed)
         self._world.clean_up.add(pipeline_key(run))
 
     # Revisions.
@@ -272,7 +263,11 @@ class HistoryController:
 
     async def _begun(self, unpinned: Iterable[Object]) -> list[Pinned]:
         """What those of some runs have begun with whose Jobs there are, and whose status does not say it yet."""
-        told = [accept.pinned(run["status"], await self._children.first_job(run)) for run in unpinned]
+        told = []
+        for run in unpinned:
+            held = self._world.runs.by_uid(run["metadata"]["uid"])  # it may have come to say it while others were read
+            now = held if held is not None and held["status"].get("revision") else run
+            told.append(accept.pinned(now["status"], await self._children.first_job(now)))
         return [one for one in told if one is not None]
 
     async def _prune(self, key: Key, current: Collection[str], pinned: Collection[str], newest: int) -> None:

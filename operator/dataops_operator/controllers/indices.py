@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from ..core import status as statuses
+from ..core.steptemplates import used
 
 Object = Mapping[str, Any]
 
@@ -61,3 +62,8 @@ def parent(environment: Object) -> tuple[str, ...]:
     """The environment that one branches off."""
     name = environment["spec"].get("from")
     return () if name is None else (f"{environment['metadata']['namespace']}/{name}",)
+
+
+def templates_of(pipeline: Object) -> list[str]:
+    """The StepTemplates that a Pipeline uses."""
+    return [f"{pipeline['metadata']['namespace']}/{name}" for name in used(pipeline.get("spec") or {})]

@@ -10,17 +10,21 @@ from ..api.base import GROUP
 from ..api.conditions import Type, find_condition
 from ..core import status as statuses
 from ..core.indexedjobs import tally
-from ..core.names import INDEX_LABEL, ITEM_LABEL, KEEP_LABEL, RUN_LABEL, RUN_UID_LABEL, STAGE_LABEL
+from ..core.names import GOES_ON_LABEL, INDEX_LABEL, ITEM_LABEL, KEEP_LABEL, RUN_LABEL, RUN_UID_LABEL, STAGE_LABEL
 from ..core.observe import is_indexed_job
 from ..core.revision import PIPELINE_LABEL
 from .indices import ends_of_cached
 
 Object = Mapping[str, Any]
 
-_SHARED: Final = ("phase", "environment", "revision", "environmentRevision")
+_SHARED: Final = ("phase", "environment", "revision", "environmentRevision", "concurrencyKey")
 """Of a run's status, what many runs have in common: held in memory once."""
 _OF_ENDED: Final = (*_SHARED, "finishedAt", "observedGeneration", "logsDeletedAt")
 _META = ("name", "namespace", "uid", "resourceVersion", "generation", "creationTimestamp", "deletionTimestamp")
+
+
+TRACKED: Final = "tracked"
+"""In what is kept of a run's metadata: that the API server knows who wrote which field, as of one that was applied."""
 
 
 def _meta(item: Object, *more: str) -> dict[str, Any]:
@@ -77,7 +81,9 @@ def slim_run(item: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(pipeline, str):
         item = item | {"spec": _mapping(item.get("spec")) | {"pipeline": ""}}
     if not statuses.is_final(status):
-        return {"metadata": _meta(item) | _annotations(item), "spec": _mapping(item["spec"]), "status": status}
+        tracked = {TRACKED: True} if item["metadata"].get("managedFields") else {}
+        meta = _meta(item) | _annotations(item) | tracked
+        return {"metadata": meta, "spec": _mapping(item["spec"]), "status": status}
     keep: dict[str, Any] = {key: status[key] for key in _OF_ENDED if key in status}
     for key in _SHARED:
         if isinstance(keep.get(key), str):
@@ -129,7 +135,7 @@ def slim_pod(item: dict[str, Any]) -> dict[str, Any]:
     return {"metadata": meta, "spec": {"activeDeadlineSeconds": deadline}, "status": kept}
 
 
-_ROUTES: Final = (PIPELINE_LABEL, RUN_LABEL, RUN_UID_LABEL, STAGE_LABEL, ITEM_LABEL, INDEX_LABEL)
+_ROUTES: Final = (PIPELINE_LABEL, RUN_LABEL, RUN_UID_LABEL, STAGE_LABEL, GOES_ON_LABEL, ITEM_LABEL, INDEX_LABEL)
 
 
 def _routing(item: Object) -> dict[str, str]:

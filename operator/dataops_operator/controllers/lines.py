@@ -149,6 +149,7 @@ class Lines:
         entry = self.entry(run)
         if entry is not None and entry.begun and self._breathes(uid):
             self._left[uid] = namespace
+            self._of(namespace).put(replace(entry, leaving=True))
         else:
             self._drop(namespace, uid)
 
@@ -162,7 +163,7 @@ class Lines:
         uid, name = labels[RUN_UID_LABEL], labels[RUN_LABEL]
         created = (run or pod)["metadata"]["creationTimestamp"]
         self._left[uid] = meta["namespace"]
-        entry = Entry(uid, name, (0, created, name, uid), labels[PIPELINE_LABEL], begun=True)
+        entry = Entry(uid, name, (0, created, name, uid), labels[PIPELINE_LABEL], begun=True, leaving=True)
         self._of(meta["namespace"]).put(entry)
         self._tell(meta["namespace"])
 
@@ -189,7 +190,7 @@ class Lines:
         begun = shows or (known is not None and known.begun)
         ready = begun or in_line(run)
         if known is not None and not (shows and status.get("revision")):
-            return replace(known, place=order(run), begun=begun, ready=ready)
+            return replace(known, place=order(run), begun=begun, ready=ready, leaving=False)
         key = status.get("concurrencyKey")
         bound = Bound(None, key if isinstance(key, str) else None) if begun else self.bound_of(run)
         limit, refuse = (known.limit, known.refuse) if known is not None else (bound.limit, bound.refuse)

@@ -7,18 +7,18 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from ..api.conditions import Reason, Type, drop_condition, find_condition, set_condition
-from ..core.parameters import Problem
+from ..core.problems import Problem, summarise
 from ..core.revision import Revision
 from ..core.status import difference, is_final
 from ..core.steptemplates import missing
 from ..core.times import to_rfc3339
-from ..core.validate import summarise
 from ..kube.errors import Conflict, NotFound
 from ..kube.resources import PIPELINES
 from .events import News
+from .keys import Key
 from .revisions import Revisions
 from .steptemplate import held_templates
-from .world import BY_PIPELINE, CLEAN_UP_DELAY, Key, Object, World
+from .world import BY_PIPELINE, CLEAN_UP_DELAY, Object, World
 
 LAST_RUN_DELAY: Final = 5.0
 """Seconds in which the ends of many runs become one write of their pipeline."""
@@ -49,10 +49,8 @@ class PipelineController:
         patch = difference(before, after)
         if not patch:
             return
-        meta = pipeline["metadata"]
-        body = {"metadata": {"resourceVersion": meta["resourceVersion"]}, "status": patch}
         try:
-            written = await self._world.client.patch(PIPELINES, key.namespace, key.name, body, subresource="status")
+            written = await self._world.write_status(PIPELINES, pipeline, patch)
         except NotFound:
             return  # deleted meanwhile
         except Conflict:

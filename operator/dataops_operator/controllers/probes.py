@@ -15,7 +15,8 @@ from ..core.credentials import Armed, Hindrance, Order
 from ..core.environment import Effective
 from ..core.environment_status import Part
 from ..core.provision import Place
-from .world import Key, Object
+from .keys import Key
+from .world import Object
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,8 @@ from ..kube.resources import (
     Resource,
 )
 from ..kube.watch import Informer
-from .world import Key, Object
+from .keys import Key
+from .world import Object
 
 logger = logging.getLogger(__name__)
 

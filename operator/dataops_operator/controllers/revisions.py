@@ -16,7 +16,7 @@ from typing import Any, Final, Generic, TypeVar
 from ..core import environment as environments
 from ..core.environment import Effective
 from ..core.names import ENVIRONMENT_LABEL
-from ..core.parameters import Problem
+from ..core.problems import Problem
 from ..core.revision import PIPELINE_LABEL, Revision, controller_revision, make_revision, read_revision
 from ..core.steptemplates import compile_pipeline
 from ..kube.client import KubeClient
@@ -107,7 +107,7 @@ class Revisions:
         found = self._compiled.get(key)
         if found is not None:
             return found
-        made = compile_pipeline(pipeline["spec"], {name: one["spec"] for name, one in held.items()})
+        made = compile_pipeline(pipeline["spec"], {name: one["spec"] for name, one in held.items()}, meta["name"])
         revision = None
         if made.spec is not None and not made.problems:
             revision = make_revision(meta["name"], made.spec, made.templates)

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from ..api.conditions import Reason, truncate
-from ..core import accept, news
+from ..core import accept
 from ..core import status as statuses
 from ..core.accept import Pinned, Refused, Waiting
 from ..core.attempts import ended_well
@@ -25,19 +25,19 @@ from ..core.rows import Row
 from ..core.stepfields import Kind
 from ..core.stepparameters import step_parameters
 from ..core.times import from_rfc3339
-from ..kube.errors import Conflict, NotFound
-from ..kube.resources import PIPELINE_RUNS
 from .acceptance import Acceptance, Begun
 from .admission import Admission
 from .children import Children
 from .earlier import earlier
-from .events import News
+from .endings import Endings
+from .kept import TRACKED
+from .keys import Key, run_key
 from .objects import Objects
-from .pipeline import LAST_RUN_DELAY
 from .revisions import Revisions
+from .runstatus import RunStatus
 from .secrets import Arming, NoVault
 from .tenancy import Tenancy
-from .world import Key, Object, World, environment_label, pipeline_key, run_key
+from .world import Object, World
 
 logger = logging.getLogger(__name__)
 
@@ -57,14 +57,17 @@ class RunController:
         self._secrets = secrets
         self._objects = objects
         self._children = Children(world)
+        self._endings = Endings(world, self._children)
         tenancy = Tenancy(world)
         self._admission = Admission(world, tenancy)
+        self._status = RunStatus(world, self._children)
         self._acceptance = Acceptance(world, revisions, tenancy, self._admission)
 
     async def reconcile(self, key: Key) -> None:
         """Take one run as far as it can go now."""
         run = self._world.runs.get(key.namespace, key.name)
         if run is None or "deletionTimestamp" in run["metadata"]:
+            self._status.forget(key)
             return  # what it made is owned by it, and goes with it
         if statuses.is_final(run["status"]):
             await self._after_the_end(run)
@@ -91,7 +94,7 @@ class RunController:
         return Waiting(Reason.SUSPENDED, statuses.SUSPENDED, time.time() + accept.LOOK_AGAIN)
 
     async def _after_the_end(self, run: Object) -> None:
-        """Let go of what ended with the run, and delete what did not."""
+        """Let go of what ended with the run, and end what did not."""
         self._secrets.ended(run["metadata"]["uid"])
         self._world.let_go(run)
         await self._children.end_runs(run)
@@ -99,10 +102,10 @@ class RunController:
         if time.time() < ended + LAST_WORDS:
             self._world.queue.add_after(run_key(run), LAST_WORDS)
         else:
-            await self._children.delete_overstayed(run, None)
+            await self._endings.end_overstayed(run, None)
         # A spec that was changed is said to be seen, or kstatus takes the run for under way for ever.
         generation = run["metadata"]["generation"]
-        await self._write(run, {**run["status"], "observedGeneration": generation}, time.time())
+        await self._status.write(run, {**run["status"], "observedGeneration": generation}, time.time())
 
     async def tell_trouble(self, key: Key, error: Exception) -> None:
         """Say on a run that reconciling it fails again and again, so that nobody waits for it in the dark."""
@@ -114,7 +117,7 @@ class RunController:
         self._world.leave_line(run)  # others may go first
         self._world.lines.withdraw(run)
         trouble = Waiting(Reason.OPERATOR_ERROR, truncate(text, 500), now)
-        await self._write(run, statuses.waiting(run["status"], trouble, run["metadata"]["generation"], now), now)
+        await self._status.write(run, statuses.waiting(run["status"], trouble, run["metadata"]["generation"], now), now)
 
     def _about(self, run: Object, environment: str | None, key: str | None) -> Mapping[str, Any]:
         """What a run's status always says: who asked for it, to which environment it belongs, with whom it counts."""
@@ -137,7 +140,7 @@ class RunController:
             after = statuses.refused(run["status"], why, generation, now, done)
         entry = self._world.lines.entry(run)
         about = self._about(run, self._acceptance.environment_of(run), entry.key if entry is not None else None)
-        await self._write(run, {**after, **about}, now)
+        await self._status.write(run, {**after, **about}, now)
 
     # Progress.
 
@@ -199,14 +202,15 @@ class RunController:
             self._secrets.release(uid)
         if next_step.wake_at is not None:
             self._world.queue.add_after(key, max(next_step.wake_at - now, 0) + 0.05)
-        if await self._write(run, after, now):
+        begins = view.armed is None and _only_begins(run, next_step)
+        if await self._status.write(run, after, now, begins=begins):
             await self._end(run, next_step)
 
     async def _take_over(self, run: Object, inputs: Inputs, begun: Begun) -> None:
         """Write down what of another run this one begins with, before anything of it begins: then that one may go."""
         now, generation = time.time(), run["metadata"]["generation"]
         after = statuses.running(run["status"], begun.fixed, begun.rows, None, generation, now, hidden=inputs.hidden)
-        if await self._write(run, {**after, **self._also(run, inputs, begun.fixed)}, now):
+        if await self._status.write(run, {**after, **self._also(run, inputs, begun.fixed)}, now):
             self._world.queue.add(run_key(run))
 
     def _view(self, run: Object, inputs: Inputs) -> View:
@@ -219,11 +223,13 @@ class RunController:
     async def _end(self, run: Object, todo: Plan) -> None:
         """End, or change, of what the run made what the plan asks for."""
         if todo.stop:
-            await self._children.stop(run, todo.stop)
+            await self._endings.stop(run, todo.stop)
+        if todo.hold:
+            await self._endings.hold_back(run, todo.hold)
         if todo.steer:
             await self._children.steer(run, todo.steer)
         if todo.delete:
-            await self._children.delete_overstayed(run, todo.rows, kill=todo.kill)
+            await self._endings.end_overstayed(run, todo.rows, kill=todo.kill)
 
     def _also(self, run: Object, inputs: Inputs, fixed: Pinned) -> Mapping[str, Any]:
         """What the status of a run that has begun says besides how it goes."""
@@ -259,48 +265,12 @@ class RunController:
             self._world.metrics.transition.observe(time.monotonic() - ended_at)
         return refused
 
-    # Telling.
 
-    async def _write(self, run: Object, after: Mapping[str, Any], now: float) -> bool:
-        """Write the status if it differs; whether it now stands as asked."""
-        patch = statuses.difference(run["status"], after)
-        if not patch:
-            return True
-        meta = run["metadata"]
-        body = {"metadata": {"resourceVersion": meta["resourceVersion"]}, "status": patch}
-        try:
-            written = await self._world.client.patch(
-                PIPELINE_RUNS, meta["namespace"], meta["name"], body, subresource="status"
-            )
-        except NotFound:
-            return False  # deleted meanwhile
-        except Conflict:
-            # Somebody wrote in between: decide again on what is there.
-            await self._children.refresh(self._world.runs, PIPELINE_RUNS, run, self._world.run_changed)
-            self._world.queue.add(run_key(run))
-            return False
-        if (change := self._world.runs.put(written)) is not None:
-            self._world.run_changed(*change)
-        self._told(run, after, now)
-        return True
+def _only_begins(run: Object, todo: Plan) -> bool:
+    """Whether a plan has a run begin and no more, and nobody takes the run without a status for done.
 
-    def _told(self, run: Object, after: Mapping[str, Any], now: float) -> None:
-        """Events and metrics of what the written status changed."""
-        metrics, meta = self._world.metrics, run["metadata"]
-        labels = run["spec"]["pipeline"], environment_label({**run, "status": after})
-        for one in news.of(run["status"], after, edited=meta["uid"] in self._world.edited):
-            logger.info("Run %s/%s: %s: %s", meta["namespace"], meta["name"], one.reason, one.message)
-            self._world.recorder.tell("PipelineRun", run, News(one.reason, one.message, one.warning, one.detail), now)
-            if one.retried is not None:
-                metrics.step_retries.labels(*labels, one.retried).inc()
-        if hits := news.cache_hits(run["status"], after):
-            metrics.cache_hits.labels(*labels).inc(hits)
-        for phase, seconds in news.step_durations(run["status"], after):
-            metrics.step_duration.labels(*labels, phase).observe(seconds)
-        if (waited := news.queue_wait(run, after)) is not None:
-            metrics.queue_wait.labels(*labels).observe(waited)
-        if statuses.is_final(after):
-            if (took := news.run_duration(after)) is not None:
-                metrics.run_duration.labels(*labels, after["phase"]).observe(took)
-            self._world.pod_ends.pop(run_key(run), None)
-            self._world.queue.add_after(pipeline_key({**run, "status": after}), LAST_RUN_DELAY)
+    Who applies a run does: he looks at its status to see whether it is.
+    """
+    ends = todo.stop or todo.delete or todo.hold or todo.steer
+    told, applied = run["status"].get("revision"), run["metadata"].get(TRACKED)
+    return bool(todo.create) and not (ends or told or applied)

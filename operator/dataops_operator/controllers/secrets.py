@@ -26,9 +26,10 @@ from ..kube.errors import AlreadyExists, ApiError
 from ..kube.resources import SECRETS
 from ..vault.errors import VaultError
 from ..vault.session import Vaults
+from .keys import Key
 from .leases import Keeper
 from .ledger import Entry
-from .world import Key, Object, World
+from .world import Object, World
 
 logger = logging.getLogger(__name__)
 

@@ -8,15 +8,15 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from ..api.conditions import Reason, Type, drop_condition, find_condition, set_condition
-from ..core.parameters import Problem
+from ..core.problems import Problem, summarise
 from ..core.status import difference
 from ..core.steptemplates import parse_template, used
 from ..core.times import to_rfc3339
-from ..core.validate import summarise
 from ..kube.errors import Conflict, NotFound
 from ..kube.resources import STEP_TEMPLATES
 from .events import News
-from .world import BY_TEMPLATE, Key, Object, World
+from .keys import Key
+from .world import BY_TEMPLATE, Object, World
 
 _AT_ONCE: Final = 8
 """Templates of one pipeline that are read side by side."""
@@ -41,11 +41,8 @@ class StepTemplateController:
         patch = difference(template["status"], after)
         if not patch:
             return
-        body = {"metadata": {"resourceVersion": template["metadata"]["resourceVersion"]}, "status": patch}
         try:
-            written = await self._world.client.patch(
-                STEP_TEMPLATES, key.namespace, key.name, body, subresource="status"
-            )
+            written = await self._world.write_status(STEP_TEMPLATES, template, patch)
         except NotFound:
             return  # deleted meanwhile
         except Conflict:
@@ -110,7 +107,7 @@ async def read_templates(world: World, pipeline: Object) -> dict[str, Object]:
     async def read(name: str) -> None:
         try:
             async with turns:
-                one = await world.client.get(STEP_TEMPLATES, namespace, name)
+                one = await world.read(STEP_TEMPLATES, namespace, name)
         except NotFound:
             found.pop(name, None)
             return

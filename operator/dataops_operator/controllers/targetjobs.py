@@ -30,7 +30,8 @@ from ..kube.cache import Store
 from ..kube.errors import ApiError, Conflict, NotFound
 from ..kube.resources import JOBS, PODS
 from ..kube.watch import Informer
-from .world import Key, Object, World
+from .keys import Key
+from .world import Object, World
 
 LOOK: Final = 5.0
 """Seconds between two looks at a Job of whose pod no news come."""

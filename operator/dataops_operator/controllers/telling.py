@@ -12,7 +12,8 @@ from ..core.status import difference
 from ..kube.errors import Conflict, NotFound
 from ..kube.resources import ENVIRONMENTS
 from .events import News
-from .world import Object, World, environment_key
+from .keys import environment_key
+from .world import Object, World
 
 logger = logging.getLogger(__name__)
 
@@ -44,11 +45,8 @@ class Telling:
         if patch.keys() <= _COUNTS and (wait := self._too_soon(meta["uid"])) > 0:
             self._world.queue.add_after(environment_key(environment), wait)
             return True
-        body = {"metadata": {"resourceVersion": meta["resourceVersion"]}, "status": patch}
         try:
-            written = await self._world.client.patch(
-                ENVIRONMENTS, meta["namespace"], meta["name"], body, subresource="status"
-            )
+            written = await self._world.write_status(ENVIRONMENTS, environment, patch)
         except NotFound:
             return False  # deleted meanwhile
         except Conflict:

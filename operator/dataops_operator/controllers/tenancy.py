@@ -8,8 +8,7 @@ from typing import Any, Final
 
 from ..api.conditions import Reason, Type, find_condition
 from ..core.environment import Effective, effective
-from ..core.parameters import Problem
-from ..core.validate import summarise
+from ..core.problems import Problem, summarise
 from .world import BY_CLAIM, BY_EXECUTION, Object, World
 
 PARTS: Final = (Type.NAMESPACE_READY, Type.ACCESS_READY, Type.QUOTA_READY, Type.NETWORK_READY)

@@ -20,9 +20,10 @@ from ..core.provision import Place
 from ..kube.errors import ApiError
 from ..vault.errors import VaultError
 from ..vault.session import Vaults
+from .keys import Key
 from .ledger import Ledger
 from .probes import Verdict
-from .world import Key, Object, World
+from .world import Object, World
 
 logger = logging.getLogger(__name__)
 

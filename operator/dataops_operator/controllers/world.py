@@ -5,31 +5,48 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
-from ..api.conditions import Reason
-from ..api.run import MUTABLE, Phase
+from ..api.run import Phase
 from ..core import status as statuses
 from ..core.environment import execution_namespace
 from ..core.inputs import Endpoint
 from ..core.line import Line
-from ..core.names import INDEX_LABEL, ITEM_LABEL, RUN_LABEL, RUN_UID_LABEL
+from ..core.names import INDEX_LABEL, ITEM_LABEL, RUN_LABEL, RUN_UID_LABEL, SELECTOR
 from ..core.observe import is_indexed_job, job_condition
-from ..core.quota import lined_up, maker, order, waiting_reason
-from ..core.steptemplates import used
+from ..core.quota import lined_up, maker, order
 from ..kube.cache import Store
 from ..kube.client import KubeClient
 from ..kube.queue import WorkQueue
-from ..kube.resources import ENVIRONMENTS, JOBS, PIPELINE_RUNS, PIPELINES, PODS, STEP_TEMPLATES
+from ..kube.resources import ENVIRONMENTS, JOBS, PIPELINE_RUNS, PIPELINES, PODS, STEP_TEMPLATES, Resource
+from ..kube.shared import SharedReads
 from ..kube.watch import OnChange
-from ..metrics.registry import Metrics, RunKind, WaitKind
-from .changes import has_ended, history, matters, over, same
+from ..metrics.registry import Metrics
+from .changes import (
+    edited,
+    fixed,
+    has_ended,
+    history,
+    in_its_course,
+    matters,
+    over,
+    passed_on,
+    run_kind,
+    same,
+    standing,
+    waits,
+)
 from .events import Recorder
-from .indices import CACHED, RERUN_OF, UNPINNED, cache_keys, live_in, parent, rerun_of, unpinned
+from .indices import CACHED, RERUN_OF, UNPINNED, cache_keys, live_in, parent, rerun_of, templates_of, unpinned
 from .kept import slim_definition, slim_environment, slim_job, slim_pod, slim_run
+from .keys import Key, environment_key, pipeline_key, project_of, run_key
 from .lines import Lines
+from .pace import Spread
+from .shapes import JOB_SHAPE, POD_SHAPE
 
 Object = Mapping[str, Any]
+Followed = tuple[Store, OnChange, str | None]
+"""A kind with what its changes mean and by which labels it is asked for."""
 
 BY_PIPELINE = "pipeline"
 BY_TEMPLATE: Final = "template"
@@ -49,7 +66,6 @@ _AT_ONCE: Final = 8
 """How many of those in line for Jobs look again when a place may be free."""
 ITEMS_SETTLE: Final = 0.1
 """Seconds in which the ends of a fan-out's items become one reconcile of their run."""
-_REASONS: Final = frozenset(map(str, Reason))
 COUNT_DELAY: Final = 2.0
 """Seconds in which the edits of many pipelines become one new count of those that use a template."""
 SETTLE: Final = 0.5
@@ -77,14 +93,6 @@ class Settings:
     runner: str = "dataops-runner"
     resync: float = 300.0
     endpoint: Endpoint | None = None
-
-
-class Key(NamedTuple):
-    """One object to reconcile."""
-
-    kind: str
-    namespace: str
-    name: str
 
 
 def _nobody(_told: Any) -> None:
@@ -117,18 +125,21 @@ class World:
     """Whose turn it is to begin."""
     job_line: dict[str, Line[Key]] = field(default_factory=dict)
     """By namespace, the runs that wait for a place for a Job."""
+    reads: SharedReads[dict[str, Any]] = field(default_factory=SharedReads)
+    """What runs that begin at the same time read of the same things."""
 
     run_gone: Callable[[str], None] = _nobody
     """Told the uid of a run that was deleted, or is being."""
     pod_with_init: Callable[[Object], None] = _nobody
     """Told of a pod with init containers whose status changed."""
+    _small_news: Spread[Key] = field(default_factory=lambda: Spread(SETTLE))
 
     def __post_init__(self) -> None:
         """Make the stores of children, which depend on that of runs, and index runs and environments."""
-        self.jobs = Store(JOBS, transform=slim_job, wanted=self._wanted)
-        self.pods = Store(PODS, transform=slim_pod, wanted=self._wanted)
+        self.jobs = Store(JOBS, transform=slim_job, wanted=self._wanted, shape=JOB_SHAPE)
+        self.pods = Store(PODS, transform=slim_pod, wanted=self._wanted, shape=POD_SHAPE)
         self.jobs.index(AT_WORK, lambda job: () if job_condition(job) else (job["metadata"]["namespace"],))
-        self.pipelines.index(BY_TEMPLATE, _templates)
+        self.pipelines.index(BY_TEMPLATE, templates_of)
         self.runs.index(BY_PIPELINE, lambda run: (f"{project_of(run)}/{run['spec']['pipeline']}",))
         self.runs.index(LIVE_IN, live_in)
         self.runs.index(UNPINNED, unpinned)
@@ -139,6 +150,22 @@ class World:
         self.environments.index(BY_CLAIM, lambda one: (execution_namespace(one),))
         self.environments.index(BY_PARENT, parent)
 
+    async def read(self, resource: Resource, namespace: str, name: str) -> dict[str, Any]:
+        """One object as it stands, which our watch may not have told of yet; shared, so that nobody may change it."""
+        key = (resource.plural, namespace, name)
+        return await self.reads.get(key, lambda: self.client.get(resource, namespace, name))
+
+    async def write_status(self, resource: Resource, held: Object, patch: Mapping[str, Any]) -> dict[str, Any]:
+        """Change fields of the status of an object that is still as it is held; the object as it is then.
+
+        Raises:
+            NotFound: it is gone.
+            Conflict: somebody has written in between.
+        """
+        meta = held["metadata"]
+        body = {"metadata": {"resourceVersion": meta["resourceVersion"]}, "status": patch}
+        return await self.client.patch(resource, meta["namespace"], meta["name"], body, subresource="status")
+
     def _look(self, namespace: str, name: str, seconds: float) -> None:
         """Have a run looked at in so many seconds."""
         key = Key("PipelineRun", namespace, name)
@@ -148,12 +175,19 @@ class World:
             self.queue.add(key)
 
     def definitions(self) -> tuple[tuple[Store, OnChange], ...]:
-        """The kinds that people write, each with what its changes mean; in the order in which they are listed."""
+        """The kinds that people define, each with what its changes mean; in the order in which they are listed."""
         return (
             (self.environments, self.environment_changed),
             (self.templates, self.template_changed),
             (self.pipelines, self.pipeline_changed),
-            (self.runs, self.run_changed),
+        )
+
+    def followed(self) -> tuple[Followed, ...]:
+        """The kinds that our own watches follow; runs first: by them it is known which children are worth memory."""
+        return (
+            (self.runs, self.run_changed, None),
+            (self.jobs, self.child_changed, SELECTOR),
+            (self.pods, self.child_changed, SELECTOR),
         )
 
     def _wanted(self, child: Object) -> bool:
@@ -190,9 +224,9 @@ class World:
             self.queue.add(Key("Pipeline", meta["namespace"], meta["name"]))
         if history(before) != history(after):
             self.clean_up.add(Key("Pipeline", meta["namespace"], meta["name"]))
-        if _edited(before, after):
+        if edited(before, after):
             self._wake_waiting(meta["namespace"], meta["name"])
-            counted = [set(_templates(one)) if one is not None else set() for one in (before, after)]
+            counted = [set(templates_of(one)) if one is not None else set() for one in (before, after)]
             for name in counted[0] ^ counted[1]:
                 self.queue.add_after(Key("StepTemplate", *name.split("/")), COUNT_DELAY)
 
@@ -212,7 +246,7 @@ class World:
         meta = template["metadata"]
         if after is not None:
             self.queue.add(Key("StepTemplate", meta["namespace"], meta["name"]))
-        if _edited(before, after):
+        if edited(before, after):
             for pipeline in self.pipelines.by_index(BY_TEMPLATE, f"{meta['namespace']}/{meta['name']}"):
                 name = pipeline["metadata"]["name"]
                 self.queue.add(Key("Pipeline", meta["namespace"], name))
@@ -263,11 +297,11 @@ class World:
 
     def run_changed(self, before: Object | None, after: Object | None) -> None:
         """Reconcile the run, and the next in line when it left a place."""
-        self.metrics.runs.moved(_kind(before), _kind(after))
-        self.metrics.waiting.moved(_waits(before), _waits(after))
+        self.metrics.runs.moved(run_kind(before), run_kind(after))
+        self.metrics.waiting.moved(waits(before), waits(after))
         self.lines.run_changed(before, after)
         goes_on = after is not None and not statuses.is_final(after["status"])  # of one that has ended less is kept
-        if before is not None and after is not None and goes_on and _fixed(before) != _fixed(after):
+        if before is not None and after is not None and goes_on and fixed(before) != fixed(after):
             self.edited.add(after["metadata"]["uid"])
         if after is not None:
             self.queue.add(run_key(after))
@@ -279,7 +313,7 @@ class World:
         if after is None or statuses.is_final(after["status"]):
             self._clean_up_after(after or before or {})
         self._tell_maker(before, after)
-        if _standing(before) != _standing(after):
+        if standing(before) != standing(after):
             for holder in self.environments.by_index(BY_EXECUTION, (after or before or {})["metadata"]["namespace"]):
                 self.queue.add_after(environment_key(holder), SETTLE)
         if before is not None and (after is None or statuses.is_final(after["status"])):
@@ -288,7 +322,7 @@ class World:
     def _tell_maker(self, before: Object | None, after: Object | None) -> None:
         """Have the run look that made this one, where something is another that it tells or passes on."""
         made_by = maker(after or before or {"metadata": {}})
-        if made_by is not None and _passed_on(before) != _passed_on(after):
+        if made_by is not None and passed_on(before) != passed_on(after):
             above = self.runs.by_uid(made_by)
             if above is not None:
                 self.queue.add(run_key(above))
@@ -341,80 +375,6 @@ class World:
                 self.queue.add(key)
         else:
             # Nothing waits for the rest: what a pod does on its way, and the Job's word, which comes a second later.
-            self.queue.add_after(key, SETTLE)
-
-
-def environment_key(environment: Object) -> Key:
-    """The key of an Environment."""
-    return Key("Environment", environment["metadata"]["namespace"], environment["metadata"]["name"])
-
-
-def run_key(run: Object) -> Key:
-    """The key of a PipelineRun."""
-    return Key("PipelineRun", run["metadata"]["namespace"], run["metadata"]["name"])
-
-
-def pipeline_key(run: Object) -> Key:
-    """The key of a run's Pipeline."""
-    return Key("Pipeline", project_of(run), run["spec"]["pipeline"])
-
-
-def project_of(run: Object) -> str:
-    """The namespace in which a run's Pipeline is: that of its environment, else its own."""
-    project: str = (run["status"].get("environment") or run["metadata"]["namespace"]).partition("/")[0]
-    return project
-
-
-def environment_label(run: Object) -> str:
-    """What metrics call a run's environment: `<project>/<name>`, or the namespace of a run that belongs to none."""
-    label: str = run["status"].get("environment") or run["metadata"]["namespace"]
-    return label
-
-
-def _templates(pipeline: Object) -> list[str]:
-    return [f"{pipeline['metadata']['namespace']}/{name}" for name in used(pipeline.get("spec") or {})]
-
-
-def _edited(before: Object | None, after: Object | None) -> bool:
-    """Whether a definition is new, gone or has another spec."""
-    if before is None or after is None or before["metadata"]["uid"] != after["metadata"]["uid"]:
-        return True
-    same: bool = before["metadata"]["generation"] == after["metadata"]["generation"]
-    return not same
-
-
-def _kind(run: Object | None) -> RunKind | None:
-    if run is None:
-        return None
-    phase = run["status"].get("phase") or str(Phase.PENDING)
-    return run["spec"]["pipeline"], environment_label(run), phase
-
-
-def _waits(run: Object | None) -> WaitKind | None:
-    """What a run is counted under that waits: its environment, and what for."""
-    if run is None or run["status"].get("phase") != Phase.WAITING:
-        return None
-    reason = waiting_reason(run)
-    return environment_label(run), reason if reason in _REASONS else "Other"
-
-
-def _fixed(run: Object) -> dict[str, Any]:
-    """What of a run's spec is fixed when it begins."""
-    return {key: value for key, value in run["spec"].items() if key not in MUTABLE}
-
-
-def _passed_on(run: Object | None) -> tuple[Any, ...]:
-    """What of a run the one that made it goes by."""
-    if run is None:
-        return ()
-    status, spec = run["status"], run["spec"]
-    first: Mapping[str, Any] = next(iter(status.get("waitingFor") or ()), {})
-    return status.get("phase"), first.get("message"), spec.get("suspend"), spec.get("cancel"), statuses.is_final(status)
-
-
-def _standing(run: Object | None) -> tuple[Any, ...]:
-    """What of a run can change whether another may begin; one that has ended is as good as gone."""
-    if run is None or statuses.is_final(run["status"]):
-        return ()
-    status = run["status"]
-    return status.get("phase"), waiting_reason(run), bool(status.get("revision")), run["metadata"]["uid"]
+            wait = self._small_news.wait(key) if in_its_course(after) else SETTLE
+            if wait is not None:
+                self.queue.add_after(key, wait)

@@ -23,9 +23,9 @@ from .names import (
     REVISION_ANNOTATION,
 )
 from .parameters import Offer, Resolved, RunContext, is_masked, resolve
+from .problems import summarise
 from .revision import Revision
 from .times import from_rfc3339, to_rfc3339
-from .validate import summarise
 
 LOOK_AGAIN: Final = 60.0
 """Seconds after which a run that waits for its environment looks again, whatever it heard."""

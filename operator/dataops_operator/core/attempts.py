@@ -6,9 +6,9 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-from ..api.conditions import Reason
+from ..api.conditions import Reason, truncate
 from ..api.run import Phase
-from .observe import Object, is_indexed_job, is_shared_job, job_condition
+from .observe import WAITING, Object, is_indexed_job, is_shared_job, job_condition
 from .plan import View
 from .rows import Row
 
@@ -29,9 +29,7 @@ SEEN_TO_END: Final = frozenset(
     }
 )
 """Reasons of attempts that failed by the end of their pod, and not by being given up."""
-_WHILE_SHARED: Final = frozenset(
-    {Reason.INVALID_RESULT, Reason.MISSING_OUTPUT, Reason.RESULT_TOO_LARGE, Reason.DEADLINE_EXCEEDED}
-)
+_WHILE_SHARED: Final = frozenset({Reason.INVALID_RESULT, Reason.MISSING_OUTPUT, Reason.RESULT_TOO_LARGE})
 """Those of them which a pod that several steps share may go on after."""
 
 _POD_NAME = re.compile(r'pods "[^"]*"')
@@ -44,22 +42,22 @@ def overstayed(rows: Sequence[Row], view: View) -> tuple[str, ...]:
     """
     needed = {row.job for row in rows if row.under_way}
     spared = {row.job for row in rows if row.phase is Phase.SUCCEEDED or row.reason in SEEN_TO_END}
-    ended = SEEN_TO_END - _WHILE_SHARED
-    over = {row.job for row in rows if row.phase is not Phase.SUCCEEDED and row.reason not in ended}
+    asked = {row.job for row in rows if row.reason == Reason.DEADLINE_EXCEEDED}
+    ended = {row.job for row in rows if row.reason in SEEN_TO_END - _WHILE_SHARED} - asked
     return tuple(
         name
         for name, job in view.jobs.items()
         if name not in needed
-        and (name not in spared or (name in over and _goes_on(job, view)))
+        and (name not in spared or (name not in ended and _goes_on(job, view, asked=name in asked)))
         and job_condition(job) is None
         and "deletionTimestamp" not in job["metadata"]
         and (is_indexed_job(job) or not _a_pod(job, view, "Succeeded", "Failed"))
     )
 
 
-def _goes_on(job: Object, view: View) -> bool:
-    """Whether a pod that several steps share is seen to go on."""
-    return is_shared_job(job) and bool(view.pods.get(job["metadata"]["uid"]))
+def _goes_on(job: Object, view: View, *, asked: bool) -> bool:
+    """Whether a pod that several steps share, or that was asked to end, is seen to go on."""
+    return (asked or is_shared_job(job)) and bool(view.pods.get(job["metadata"]["uid"]))
 
 
 def ended_well(view: View) -> frozenset[str]:
@@ -83,3 +81,11 @@ def refusal(told: str, otherwise: Reason = Reason.POD_REFUSED) -> tuple[Reason, 
     if NOT_OURS in told:
         return Reason.NAME_TAKEN, text
     return (Reason.QUOTA_EXCEEDED if "exceeded quota" in told else otherwise), text
+
+
+def trouble(told: str) -> tuple[Reason, str]:
+    """What a kubelet's event of a container means that it could not start (pkg/kubelet/images, kuberuntime)."""
+    known = (reason for word, reason in WAITING.items() if word in told)
+    image = told.startswith("Failed to pull image")
+    reason = Reason.IMAGE_UNAVAILABLE if image else next(known, Reason.CONTAINER_CONFIG)
+    return reason, truncate(told.removeprefix("Error: "), 400)

@@ -9,7 +9,7 @@ from ..api.base import parse_duration
 from ..api.pipeline import PipelineSpec
 from ..api.step import Step
 from .images import ImageError, parse_image
-from .parameters import Problem
+from .problems import Problem
 from .stepfields import kind_of
 from .templating import references
 

@@ -16,7 +16,7 @@ from cel_expr_python import cel
 from .celcost import FUNCTIONS, MATCHES
 from .celmessages import compiler_message, place
 from .celtree import Call, Constant, Literal, Node, Outside
-from .references import nearest
+from .problems import nearest
 
 MAX_PROGRAM: Final = 2_000
 """Instructions that RE2 may make of a pattern; one of a date has twelve."""

@@ -28,13 +28,21 @@ _SPOKEN: Final = (
     (r"Syntax error: (.*?)(?: expecting .*)?", r"\1"),
     (r"Iteration budget exceeded", "its loops would turn more than 10,000 times in all"),
     (r"Index error: index=(-?\d+) size=(\d+)", r"a list of \2 has no element \1, counted from 0"),
-    (r"Key not found in map : (.*)", r"a map has no \1"),
+    (r'Key not found in map : (".*)', r"a map has no \1"),
+    (r"Key not found in map : (.*)", r"a map has no key \1"),
     (r"Integer value .*", "an integer is beyond 64 bits"),
     (r"Applying SELECT to non-message type", "a value that is no map is asked for a field"),
     (r'No value with name "(\w+)" found in Activation', r"there is no \1"),
     (r"undeclared reference to '(\w+)'.*", r"'\1' is not called like this"),
     (r"basic_string.*", "a string is no Unicode"),
 )
+_LACKED: Final = re.compile(r"^(a map has no|a list of \d+ has no) (key|element) ([-+\w.]+)")
+_UNLIKE: Final = (
+    (r"Invalid container type: '(.*)'", "{} has no parts; use it whole"),
+    (r"Invalid map key type: '(.*)'", "{} is no key of a map; use a string"),
+    (r"Index error: expected integer type, got (.*)", "{} counts no elements of a list; use an integer, from 0"),
+)
+"""What the library says of one value's type, which it writes as `int` or `google.protobuf.Timestamp`."""
 
 
 def place(text: str, at: int) -> str:
@@ -63,7 +71,12 @@ def compiler_message(message: str, text: str) -> str:
 def value_message(message: str, text: str) -> str:
     """Why an expression has no value."""
     said = _spoken(re.sub(r"^[A-Z_]+: | \[[A-Z_]+\]$", "", message))
-    return re.sub(r'"([^"]*)"', lambda quoted: quoted[0] if quoted[0] in text else "such value", said)
+    said = re.sub(r'"([^"]*)"', lambda quoted: quoted[0] if quoted[0] in text else "such value", said)
+    return _LACKED.sub(lambda found: found[0] if _written(found[3], text) else f"{found[1]} such {found[2]}", said)
+
+
+def _written(number: str, text: str) -> bool:
+    return re.search(rf"(?<![\w.]){re.escape(number)}(?![\w.])", text) is not None
 
 
 def _shorter(found: re.Match[str]) -> str:
@@ -78,9 +91,15 @@ def _spoken(message: str) -> str:
         operator = _OPERATORS.get(overload[1], overload[1].strip("_"))
         return f"{operator!r} does not take {re.sub('int64|google[.]protobuf[.][A-Z]', _shorter, overload[2])}"
     unlike = re.fullmatch(r"No matching overloads found : (\S+)", message)
+    if unlike is not None and unlike[1] == "<iter_range>":
+        return "a loop goes over a list or a map, and this is neither"
     if unlike is not None:
         operator = _OPERATORS.get(unlike[1], unlike[1].strip("_"))
         return f"{operator!r} does not take what it is given"
+    for pattern, ours in _UNLIKE:
+        found = re.fullmatch(pattern, message)
+        if found is not None:
+            return ours.format(type_name(found[1].rpartition(".")[2].removesuffix("_type").upper()))
     for pattern, ours in _SPOKEN:
         found = re.fullmatch(pattern, message)
         if found is not None:

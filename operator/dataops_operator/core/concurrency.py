@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -43,6 +44,24 @@ def without_key(concurrency: Concurrency | None) -> Bound | None:
     if concurrency.key is not None:
         return None
     return Bound(concurrency.limit, None, concurrency.policy is Policy.REFUSE)
+
+
+def of_run_before(concurrency: Concurrency, key: str, given: Collection[str], date: str | None) -> Bound | None:
+    """What bounds a run that does another again, by the key of that one; None where it may have another key.
+
+    Args:
+        concurrency: of the revision that both execute.
+        key: of the run before.
+        given: names of the parameters that the new run gives itself.
+        date: the time that it is to stand for, where it says that itself.
+    """
+    for reference in references(concurrency.key or ""):
+        root, *rest = reference.path
+        if root == "params" and rest[0] in given:
+            return None
+        if root == "run" and (rest != ["logicalDate"] or date is not None):
+            return None
+    return Bound(concurrency.limit, key, concurrency.policy is Policy.REFUSE)
 
 
 def bound(inputs: Inputs) -> Bound:

@@ -16,10 +16,9 @@ from ..api.environment import EnvironmentParameter, EnvironmentSpec, Vault
 from .environment_rules import Fault, problems_of, quota_problems
 from .inheritance import loosened, merged
 from .names import ENVIRONMENT_LABEL, MANAGED_BY_LABEL, MANAGER
-from .parameters import Problem
+from .problems import Problem, summarise
 from .targets import ResolvedTarget, dump, resolve_targets
 from .targets import load as load_target
-from .validate import summarise
 
 PINNED: Final = ("parameters", "vault", "restricted", "podDefaults", "images")
 """Fields of the spec that a run keeps from its start to its end; the rest holds at once for whatever is under way."""

@@ -21,8 +21,9 @@ from ..api.environment import Egress, EnvironmentSpec, IpBlock, PodDefaults, Sel
 from ..api.secret import Credentials
 from ..api.step import Quantity
 from ..api.target import Target, VolumeTarget
-from .parameters import Problem
+from .containerrules import resource_problems
 from .podtemplate import policy_problems
+from .problems import Problem
 from .quantities import parse_quantity
 from .secretrules import OF_ENVIRONMENT, credential_problems
 
@@ -127,10 +128,7 @@ def _volume(path: str, volume: VolumeTarget) -> Iterator[Problem]:
 def _pod_defaults(defaults: PodDefaults | None) -> Iterator[Problem]:
     if defaults is None:
         return
-    if defaults.resources is not None:
-        for field in ("requests", "limits"):
-            path = f"spec.podDefaults.resources.{field}"
-            yield from _quantities(path, getattr(defaults.resources, field) or {})
+    yield from resource_problems("spec.podDefaults.resources", defaults.resources)
     yield from _labels("spec.podDefaults.nodeSelector", defaults.node_selector or {})
     for index, one in enumerate(defaults.tolerations or ()):
         path = f"spec.podDefaults.tolerations[{index}]"

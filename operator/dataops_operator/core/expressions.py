@@ -241,7 +241,8 @@ def _missing(expression: Expression, variables: Mapping[str, Any], message: str)
         inside, _ = _at(variables, path[:there])
         name = ".".join(path[:there])
         if not isinstance(inside, Mapping):
-            if "SELECT" in message or "overload" in message:
+            # What it asks such a value for was not handed over, but true in place of the value.
+            if "SELECT" in message or "overload" in message or "container type: 'bool'" in message:
                 return f"{name} is {type_name(_KINDS.get(type(inside), 'DYN'))} and has no {path[there]!r}"
         elif message.endswith(f'"{path[there]}"') or f'name "{path[there]}"' in message:
             full = f"{name}.{path[there]}" if there else path[there]

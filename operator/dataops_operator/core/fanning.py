@@ -13,7 +13,7 @@ from .items import FanOutError, expand, is_indexed, tolerated
 from .progress import observed
 from .rows import Row, skipped
 from .starting import begin
-from .stopping import Stop, stopped
+from .stopping import NOT_AT_WORK, Stop, stopped
 from .templating import TemplateError
 from .times import to_rfc3339
 from .turn import Turn
@@ -65,13 +65,18 @@ def fan_stopped(turn: Turn, before: Row, row: Row, stop: Stop) -> Row:
     now = items_of(turn, row)
     were = items_of(turn, before) or [Row(row.name, item=one.item) for one in now]
     items = [stopped(turn, old, one, stop) for old, one in zip(were, now, strict=True)]
+    # Why an item ended is the end of its run, whatever its pod showed in this turn: nobody gave that a reason.
+    known = {"errors": before.items["errors"]} if before.items and before.items.get("errors") else {}
+    row = replace(row, items={key: value for key, value in (row.items or {}).items() if key != "errors"} | known)
     after = together(row, turn.inputs.revision.steps[row.name], were, items, turn.now)
     if all(one.phase is Phase.SUCCEEDED for one in items):
         return after
     if not after.final:
-        return replace(after, reason=stop.reason, message=f"is ending: {stop.message}")
+        phase = Phase.WAITING if before.phase is Phase.WAITING else after.phase
+        return replace(after, phase=phase, reason=stop.reason, message=f"is ending: {stop.message}")
     phase = Phase.CANCELLED if stop.reason is Reason.CANCELLED else Phase.FAILED
-    return replace(after, phase=phase, reason=stop.reason, message=stop.message)
+    idle = before.phase is not Phase.RUNNING
+    return replace(after, phase=phase, reason=stop.reason, message=stop.message + (NOT_AT_WORK if idle else ""))
 
 
 def fan_left(turn: Turn, row: Row, why: str) -> Row:

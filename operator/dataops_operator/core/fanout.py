@@ -22,6 +22,7 @@ from .templating import TemplateError
 from .times import from_rfc3339, to_rfc3339
 
 ERRORS_SHOWN: Final = 5
+_ENDED_BADLY: Final = frozenset({Phase.FAILED, Phase.CANCELLED})
 
 
 # The rows of items as a text.
@@ -154,7 +155,7 @@ def together(row: Row, step: Step, before: Sequence[Row], items: Sequence[Row], 
     old: Mapping[str, Any] = row.items or {}
     errors = list(old.get("errors") or ())
     for index, one in enumerate(items):
-        fresh = one.phase is Phase.FAILED and (index >= len(before) or not before[index].final)
+        fresh = one.phase in _ENDED_BADLY and (index >= len(before) or not before[index].final)
         if fresh and len(errors) < ERRORS_SHOWN:
             errors.append(truncate(f"item {index}: {one.message or one.reason}", 300))
     told: dict[str, Any] = {
@@ -179,7 +180,7 @@ def together(row: Row, step: Step, before: Sequence[Row], items: Sequence[Row], 
     if all(one.final for one in items):
         return _ended(row, step, count, errors, now)
     waits = [one for one in items if one.phase is Phase.WAITING]
-    if count.active or not waits:
+    if not waits or any(one.phase is Phase.RUNNING for one in items):
         return replace(row, phase=Phase.RUNNING, reason=None, message=None)
     first = waits[0]
     if first.retry_at is not None:

@@ -13,11 +13,10 @@ from .caching import key_of
 from .concurrency import UnusableKeyError, bound
 from .credentials import order, wants
 from .graph import placed, step_references
-from .images import ImageError
+from .images import ImageError, NoImageError
 from .inputs import Inputs
 from .jobs import step_image
-from .parameters import Problem
-from .references import nearest
+from .problems import Problem, nearest
 from .secrets import CredentialError
 from .templating import Reference, TemplateError, references
 
@@ -77,7 +76,8 @@ def _step(inputs: Inputs, where: str, step: Step) -> Iterator[Found]:
         try:
             step_image(inputs, step, scope.resolve if scope is not None else inputs.resolver({}))
         except ImageError as error:
-            cure = f"use another image, or have spec.images of environment {_key(inputs)} changed"
+            changed = f", or have spec.images of environment {_key(inputs)} changed"
+            cure = "use another image" + ("" if isinstance(error, NoImageError) else changed)
             yield Reason.IMAGE_NOT_ALLOWED, Problem(image, f"{error}; {cure}")
         except TemplateError:
             pass  # told above, or by the step when it begins

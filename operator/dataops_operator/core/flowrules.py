@@ -4,25 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from ..api.parameter import ParameterType
 from ..api.pipeline import PipelineSpec
 from ..api.step import ForEach, On, Step
+from .celtypes import Types, type_problems, types_of
 from .expressions import ExpressionError, compile_condition, compile_expression
 from .graph import EXPRESSION_ROOTS, OBJECT_ROOTS, dependencies, find_cycle, own_name, placed, step_references
 from .items import ITEMS_LIMIT, FanOutError, expand, is_indexed, tolerated
-from .parameters import Problem
-from .references import check_name, nearest
+from .problems import Problem, nearest
+from .references import Declared, check_name
 from .stepfields import kind_conditions, kind_values
 from .templating import Reference, TemplateError, references, strings
 
 
-def flow_problems(
-    spec: PipelineSpec, parameters: frozenset[str], outputs: Mapping[str, frozenset[str]]
-) -> Iterator[Problem]:
+def flow_problems(spec: PipelineSpec, parameters: Declared, outputs: Mapping[str, frozenset[str]]) -> Iterator[Problem]:
     """What is wrong with the order of a well-formed spec's steps, each with its path and the cure.
 
     Args:
         spec: the Pipeline's.
-        parameters: names of its parameters.
+        parameters: its parameters.
         outputs: for each step, those of `finally` among them, the outputs that it declares.
     """
     seen: set[str] = set()
@@ -32,10 +32,12 @@ def flow_problems(
         seen.add(step.name)
     final = frozenset(step.name for step in spec.finally_ or ())
     others = frozenset(outputs) - final
+    types = types_of(spec)
     for path, step in placed(spec):
         yield from _follows(path, step, final if step.name in final else others, final)
-        yield from _condition(path, step, parameters, outputs, final)
+        yield from _condition(path, step, parameters, outputs, final, types)
         yield from _unreachable(path, step)
+        yield from _no_list(path, step, types)
         for field, reference in step_references(step):
             used = reference.path[1] if reference.path[0] == "steps" and len(reference.path) > 1 else None
             if used in final and step.name not in final:
@@ -70,7 +72,12 @@ def _follows(path: str, step: Step, among: frozenset[str], final: frozenset[str]
 
 
 def _condition(
-    path: str, step: Step, parameters: frozenset[str], outputs: Mapping[str, frozenset[str]], final: frozenset[str]
+    path: str,
+    step: Step,
+    parameters: Declared,
+    outputs: Mapping[str, frozenset[str]],
+    final: frozenset[str],
+    types: Types,
 ) -> Iterator[Problem]:
     said = [("when", step.when)] if step.when is not None else []
     of_objects, values = list(kind_conditions(step)), list(kind_values(step))
@@ -84,11 +91,13 @@ def _condition(
         for name in compiled.references:
             if (problem := _name(name, parameters, outputs, final, ended=step.name in final)) is not None:
                 yield Problem(f"{path}.{field}", problem)
+        for problem in type_problems(compiled.tree, text, types):
+            yield Problem(f"{path}.{field}", problem)
 
 
 def _name(
     name: tuple[str, ...],
-    parameters: frozenset[str],
+    parameters: Declared,
     outputs: Mapping[str, frozenset[str]],
     final: frozenset[str],
     *,
@@ -159,6 +168,17 @@ def _texts(fan: ForEach) -> Iterator[str]:
 
 def _unknown(reference: Reference) -> object:
     raise TemplateError(reference.text)
+
+
+def _no_list(path: str, step: Step, types: Types) -> Iterator[Problem]:
+    """A fan-out over what will be no list, whatever the run."""
+    over = step.for_each.items if step.for_each is not None else None
+    if not isinstance(over, str) or not (found := list(references(over))):
+        return
+    type_ = types.get(found[0].path) if found[0].text == over else ParameterType.STRING
+    if type_ is not None and type_ is not ParameterType.ARRAY:
+        text = f"{over} is of type {type_}, and a fan-out is over a list; name an Array, or write a list of items"
+        yield Problem(f"{path}.forEach.items", text)
 
 
 def _unreachable(path: str, step: Step) -> Iterator[Problem]:

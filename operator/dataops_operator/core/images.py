@@ -29,6 +29,10 @@ class ImageError(ValueError):
     """An image may not run here."""
 
 
+class NoImageError(ImageError):
+    """What is given as an image is none."""
+
+
 @dataclass(frozen=True, slots=True)
 class Image:
     """An image reference.
@@ -48,11 +52,11 @@ def parse_image(text: str) -> Image:
     """An image reference, with the registry that is meant where none is written.
 
     Raises:
-        ImageError: it is none.
+        NoImageError: it is none.
     """
     name, at, digest = text.partition("@")
     if at and not _is_digest(digest):
-        raise ImageError(f"{text!r} has no digest behind the '@'; write name@sha256:<64 hexadecimal digits>")
+        raise NoImageError(f"{text!r} has no digest behind the '@'; write name@sha256:<64 hexadecimal digits>")
     slash = name.rfind("/")
     colon = name.find(":", slash + 1)
     tag = name[colon + 1 :] if colon >= 0 else None
@@ -65,7 +69,7 @@ def parse_image(text: str) -> Image:
         or not all(_PART.fullmatch(part) for part in parts[1:])
         or (tag is not None and not _TAG.fullmatch(tag))
     ):
-        raise ImageError(f"{text!r} is no image reference; write it as registry/path:tag or registry/path@sha256:...")
+        raise NoImageError(f"{text!r} is no image reference; write it as registry/path:tag or registry/path@sha256:...")
     return Image((parts[0].lower(), *parts[1:]), tag, digest or None)
 
 
@@ -102,15 +106,15 @@ def check_image(policy: ImagePolicy | None, text: str) -> None:
     """Hold an image against an environment's policy.
 
     Args:
-        policy: None lets every image run.
+        policy: None lets every image run that is one.
         text: the reference, its templates filled in.
 
     Raises:
         ImageError: it may not run; the message says why and what may.
     """
+    image = parse_image(text)
     if policy is None:
         return
-    image = parse_image(text)
     if policy.allowed_registries is not None:
         allowed = [_allowed(one) for one in policy.allowed_registries]
         if not any(image.parts[: len(parts)] == parts and len(image.parts) > len(parts) for parts in allowed):

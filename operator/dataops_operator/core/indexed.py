@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from ..api.base import parse_duration
 from ..api.conditions import Reason, truncate
@@ -18,7 +18,7 @@ from .attempts import refusal
 from .fanout import failed, nothing
 from .indexedjobs import as_indexed, item_parts
 from .items import FanOutError, expand, tolerated
-from .observe import Object, Observation, State, job_condition, observe
+from .observe import Object, Observation, State, job_condition, job_end, merely_deleted, observe
 from .plan import Gather
 from .progress import POLL, adopted
 from .rows import Row
@@ -27,6 +27,9 @@ from .stopping import Stop, stopped
 from .templating import TemplateError
 from .times import from_rfc3339, to_rfc3339
 from .turn import Turn
+
+_TOO_MANY: Final = "MaxFailedIndexesExceeded"
+"""Reason of a Job of which more items have failed than may; the Job controller ends those that run then."""
 
 
 def indexed_begun(turn: Turn, row: Row, outcome: Phase | None) -> Row:
@@ -47,7 +50,8 @@ def indexed_begun(turn: Turn, row: Row, outcome: Phase | None) -> Row:
         return row
     parts = item_parts(turn.inputs.identity, step, values)
     names = [one["metadata"]["name"] for one in parts]
-    turn.create[-1] = as_indexed(turn.create[-1], step, turn.inputs.revision.retry(step), names, len(values))
+    policy, timeout = turn.inputs.revision.retry(step), turn.inputs.revision.timeout(step)
+    turn.create[-1] = as_indexed(turn.create[-1], step, policy, names, len(values), timeout)
     turn.items += parts
     return replace(row, items={"total": len(values), "active": 0, "succeeded": 0, "failed": 0})
 
@@ -102,7 +106,7 @@ def _active(turn: Turn, row: Row, job: Object) -> Row:
         for pod in turn.view.pods.get(job["metadata"]["uid"], ())
         if pod["status"].get("phase") not in ("Succeeded", "Failed")
     ]
-    seen = [observe(step, job, [pod], proven=False) for pod in pods]
+    seen = [observe(step, job, [pod], proven=False, whole=True) for pod in pods]
     if any(one.started for one in seen):
         return _runs(row)
     limit = turn.inputs.revision.start_timeout(step)
@@ -135,7 +139,7 @@ def _none(turn: Turn, row: Row, job: Object) -> Row:
         return row
     told = turn.view.explained.get(row.job)
     if told is None:
-        turn.explain.append(row.job)
+        turn.explain[row.job] = None
         return row
     why = refusal(told) if told else None
     if turn.now >= created + parse_duration(limit):
@@ -168,9 +172,9 @@ def _judged(turn: Turn, row: Row, condition: Object, told: Mapping[str, Any]) ->
             turn.gather.append(Gather(row.job, bool(step.outputs), tuple(told["first"])))
             return row
         pods = turn.view.gathered[row.job]
-    outputs, errors = _results(step, pods, told)
+    outputs, errors = _results(step, pods, told, condition)
     bad = len(errors)
-    errors = {**{index: _why(step, pods.get(index)) for index in told["first"]}, **errors}
+    errors = {**{index: _why(step, pods.get(index), condition) for index in told["first"]}, **errors}
     shown = [truncate(f"item {index}: {errors[index]}", 300) for index in sorted(errors)[:5]]
     lost = told["succeeded"] - sum(1 for pod in pods.values() if _phase(pod) == "Succeeded") if step.outputs else 0
     if lost > 0:
@@ -182,17 +186,19 @@ def _judged(turn: Turn, row: Row, condition: Object, told: Mapping[str, Any]) ->
     if wrong > tolerated(step.for_each, told["total"]):
         more = f"; and {wrong - len(shown)} more" if wrong > len(shown) and not lost else ""
         text = f"{wrong} of {told['total']} items failed: {'; '.join(shown)}{more}"
+        left = told["total"] - told["succeeded"] - told["failed"]
+        if left and condition.get("reason") == _TOO_MANY:
+            text += f"; with that the other {left} were ended, or not begun"
         return _ended(row, Phase.FAILED, Reason.ITEMS_FAILED, text, at)
     if told["succeeded"] + told["failed"] < told["total"]:
-        why = ": ".join(filter(None, (condition.get("reason"), condition.get("message"))))
-        text = f"the Job ended before all items had: {truncate(why, 400)}"
+        text = f"the Job ended before all items had: {job_end(condition)}"
         return _ended(row, Phase.FAILED, Reason.ITEMS_FAILED, text, at)
     message = f"{wrong} of {told['total']} items failed, which is tolerated" if wrong else None
     return _ended(row, Phase.SUCCEEDED, None, message, at)
 
 
 def _results(
-    step: Step, pods: Mapping[int, Object], told: Mapping[str, Any]
+    step: Step, pods: Mapping[int, Object], told: Mapping[str, Any], condition: Object
 ) -> tuple[dict[str, Any] | None, dict[int, str]]:
     """The outputs of all items in their order, and why those have failed that exited with 0 and without a result."""
     if not step.outputs:
@@ -202,9 +208,9 @@ def _results(
     for index, pod in pods.items():
         if _phase(pod) != "Succeeded":
             continue
-        seen = observe(step, None, [pod], proven=True)
+        seen = observe(step, None, [pod], proven=True, whole=True)
         if seen.state is not State.SUCCEEDED:
-            errors[index] = seen.message
+            errors[index] = _why(step, pod, condition)
             continue
         for name, given in seen.outputs.items():
             values[name][index] = given
@@ -215,7 +221,12 @@ def _phase(pod: Object) -> str:
     return str(pod.get("status", {}).get("phase", ""))
 
 
-def _why(step: Step, pod: Object | None) -> str:
+def _why(step: Step, pod: Object | None, condition: Object) -> str:
+    """Why an item has failed: by itself, or because its Job has ended, which deletes the pods that run."""
     if pod is None:
         return "its pod is gone"
-    return observe(step, None, [pod], proven=True).message
+    if not merely_deleted(pod):
+        return observe(step, None, [pod], proven=True, whole=True).message
+    if condition.get("reason") == _TOO_MANY:
+        return "ended, since more items failed than may"
+    return f"ended with its Job: {job_end(condition)}"

@@ -29,7 +29,9 @@ OUT_OF_MEMORY: Final = 137
 """Exit code of a container that the kernel killed for its memory: SIGKILL."""
 
 
-def as_indexed(job: dict[str, Any], step: Step, policy: Retry, parts: Sequence[str], total: int) -> dict[str, Any]:
+def as_indexed(
+    job: dict[str, Any], step: Step, policy: Retry, parts: Sequence[str], total: int, timeout: float | None
+) -> dict[str, Any]:
     """The Job of an attempt at a step, made one of all of its items.
 
     Args:
@@ -38,11 +40,12 @@ def as_indexed(job: dict[str, Any], step: Step, policy: Retry, parts: Sequence[s
         policy: its retry.
         parts: names of the ConfigMaps with the items.
         total: how many items there are.
+        timeout: seconds that a pod may take; nobody else looks at each of them.
     """
     fan = step.for_each
     assert fan is not None  # noqa: S101 - the caller looked
     template = job["spec"]["template"]
-    pod = template["spec"]
+    pod = template["spec"] | ({} if timeout is None else {"activeDeadlineSeconds": int(timeout)})
     *others, main = pod["containers"]
     spec = {
         **{key: value for key, value in job["spec"].items() if key != "backoffLimit"},

@@ -8,7 +8,7 @@ from typing import Any
 from ..api.environment import EnvironmentSpec, ImagePolicy, PodDefaults, Quota
 from ..api.podtemplate import PodPolicy
 from .images import is_within
-from .parameters import Problem
+from .problems import Problem
 
 
 def loosened(own: EnvironmentSpec, parent: EnvironmentSpec) -> Iterator[Problem]:

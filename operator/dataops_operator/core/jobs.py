@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import orjson
 
+from ..api.base import parse_duration
 from ..api.pipeline import Workspace
 from ..api.step import Resources, Step
 from . import names, podplacement
@@ -31,6 +32,9 @@ USER: Final = 65532
 _TMP: Final = "tmp"
 """Volume at /tmp: of each container its own, so that none finds what another left."""
 RESULT_PATH: Final = "/dataops/result"
+_PARAMETERS_PATH: Final = "/dataops/params.json"
+_PARAMETERS: Final = "params"
+_GOES_ON: Final = "DATAOPS_GOES_ON"
 RESULT_LIMIT: Final = 4096
 """Bytes of a termination message that the kubelet keeps (container API, "terminationMessagePath")."""
 
@@ -83,7 +87,7 @@ def build_job(
     identity, first = inputs.identity, stage[0]
     labels = identity.labels() | {names.STEP_LABEL: first.name, names.ATTEMPT_LABEL: str(attempt)}
     if len(stage) > 1:
-        labels[names.STAGE_LABEL] = str(len(stage))
+        labels |= {names.STAGE_LABEL: str(len(stage)), names.GOES_ON_LABEL: _PARAMETERS}
     if item is not None:
         labels[names.ITEM_LABEL] = str(item.index)
     named = None if item is None else {own_name(first): item.value}
@@ -96,6 +100,8 @@ def build_job(
         else _container(inputs, step, 1, resolve, armed, scopes.get(step.name), 0, None, f"{_TMP}-{index}")
         for index, step in enumerate(stage)
     ]
+    for container in containers[1:]:
+        _hold_back(container)
     if outcome is not None:
         for container in containers:
             container["env"].insert(0, {"name": "DATAOPS_RUN_OUTCOME", "value": str(outcome)})
@@ -127,10 +133,9 @@ def build_job(
         annotations[names.AGENT_ANNOTATION] = order
     if before:
         pod["initContainers"] = before
-    timeouts = [inputs.revision.timeout(step) for step in stage]
-    if None not in timeouts:
+    if (seconds := inputs.revision.pod_timeout(stage)) is not None:
         # The pod's, not the Job's: the Job's would call a pod that succeeded late a failed Job.
-        pod["activeDeadlineSeconds"] = int(sum(one for one in timeouts if one is not None))
+        pod["activeDeadlineSeconds"] = seconds + _to_be_armed(inputs, armed)
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
@@ -158,6 +163,26 @@ def build_job(
     }
 
 
+def _to_be_armed(inputs: Inputs, armed: Armed | None) -> int:
+    """Seconds that a pod may take to read its secrets by itself, before the time to start counts."""
+    vault = inputs.environment.vault if inputs.environment is not None else None
+    if armed is None or armed.agent is None or vault is None:
+        return 0
+    return int(parse_duration(vault.wait_limit))
+
+
+def _hold_back(container: dict[str, Any]) -> None:
+    """Have a container begin only while its pod has the label by which it finds its parameters.
+
+    A kubelet makes a container's variables and mounts when it is its turn, by the pod as it is then; where the label is
+    gone, it has no path to mount, and waits (`ExpandContainerVolumeMounts`, "missing value").
+    """
+    label = {"fieldRef": {"fieldPath": f"metadata.labels['{names.GOES_ON_LABEL}']"}}
+    container["env"].insert(0, {"name": _GOES_ON, "valueFrom": label})
+    mount = next(one for one in container["volumeMounts"] if one["mountPath"] == _PARAMETERS_PATH)
+    mount["subPathExpr"] = mount.pop("subPath").replace(_PARAMETERS, f"$({_GOES_ON})", 1)
+
+
 def _told(inputs: Inputs) -> dict[str, str]:
     """What the run began with, for an operator that ended before it was written into the status."""
     told = {
@@ -171,8 +196,8 @@ def _told(inputs: Inputs) -> dict[str, str]:
     return told
 
 
-def _resources(inputs: Inputs, step: Step) -> Resources | None:
-    """The step's own, else the pipeline's, else the environment's."""
+def resources_of(inputs: Inputs, step: Step) -> Resources | None:
+    """The compute resources of a step: its own, else the pipeline's, else the environment's."""
     defaults = inputs.environment.spec.pod_defaults if inputs.environment is not None else None
     return step.resources or inputs.revision.defaults.resources or (defaults.resources if defaults else None)
 
@@ -226,7 +251,7 @@ def _container(
     for field, texts in (("command", step.command), ("args", step.args)):
         if texts is not None:
             container[field] = [fill(text, resolve, own_name(step)) for text in texts]
-    resources = with_more_memory(_resources(inputs, step), inputs.revision.retry(step), raised)
+    resources = with_more_memory(resources_of(inputs, step), inputs.revision.retry(step), raised)
     if resources is not None:
         container["resources"] = resources.model_dump(by_alias=True, exclude_none=True)
     return container
@@ -279,6 +304,11 @@ def _environment(
     return out + [{"name": one.name, "value": fill(one.value, resolve, own_name(step))} for one in step.env or ()]
 
 
+def _parameters_file(step: str | None) -> str:
+    """What the contract's volume calls the parameters of the run, or of a step that has its own."""
+    return f"{_PARAMETERS}.json" if step is None else f"{_PARAMETERS}-{step}.json"
+
+
 def _script_annotation(step: Step) -> str:
     return _step_annotation(names.SCRIPT_ANNOTATION, step)
 
@@ -297,8 +327,8 @@ def _mounts(inputs: Inputs, step: Step, item: Item | None, tmp: str) -> list[dic
         {"name": tmp, "mountPath": "/tmp"},  # noqa: S108 - a path inside the container
         {
             "name": "contract",
-            "mountPath": "/dataops/params.json",
-            "subPath": "params.json" if step.template is None else f"params-{step.name}.json",
+            "mountPath": _PARAMETERS_PATH,
+            "subPath": _parameters_file(None if step.template is None else step.name),
             "readOnly": True,
         },
     ]
@@ -323,9 +353,9 @@ def _target_volume(target: ResolvedTarget) -> str:
 
 
 def _volumes(inputs: Inputs, stage: tuple[Step, ...], item: Item | None) -> list[dict[str, Any]]:
-    items: list[dict[str, Any]] = [_item("params.json", names.PARAMETERS_ANNOTATION)]
+    items: list[dict[str, Any]] = [_item(_parameters_file(None), names.PARAMETERS_ANNOTATION)]
     items += [
-        _item(f"params-{step.name}.json", _step_annotation(names.PARAMETERS_ANNOTATION, step))
+        _item(_parameters_file(step.name), _step_annotation(names.PARAMETERS_ANNOTATION, step))
         for step in stage
         if step.template is not None
     ]

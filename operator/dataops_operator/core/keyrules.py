@@ -6,22 +6,20 @@ from collections.abc import Collection, Iterator
 from typing import Final
 
 from ..api.concurrency import Concurrency
-from .parameters import Problem
-from .references import check_reference
+from .problems import Problem
+from .references import Declared, check_reference
 from .templating import NUL, Reference, TemplateError, references
 
 ROOTS: Final = frozenset({"params", "env", "run"})
 """All that is known before a run begins."""
 
 
-def problems_of(
-    concurrency: Concurrency | None, parameters: frozenset[str], hidden: Collection[str]
-) -> Iterator[Problem]:
+def problems_of(concurrency: Concurrency | None, parameters: Declared, hidden: Collection[str]) -> Iterator[Problem]:
     """What is wrong with a pipeline's bound, whatever the run.
 
     Args:
         concurrency: of the pipeline.
-        parameters: names of those that the pipeline declares.
+        parameters: those that the pipeline declares.
         hidden: names of those that it keeps out of sight.
     """
     if concurrency is None or concurrency.key is None:

@@ -8,7 +8,8 @@ from typing import Final
 from ..api.base import GROUP, parse_duration
 from ..api.step import Step
 from ..api.stepkinds import Approval, ObjectStep, Wait
-from .parameters import Problem
+from .objects import never_allowed
+from .problems import Problem
 from .stepfields import Kind, kind_of
 from .templating import references
 from .times import parse_time
@@ -89,6 +90,8 @@ def _wait(path: str, wait: Wait, timeout: str | None) -> Iterator[Problem]:
         if timeout is not None and parse_duration(timeout) <= parse_duration(wait.duration):
             text = f"{wait.duration} is not shorter than the step's timeout of {timeout}; it would always fail"
             yield Problem(f"{path}.duration", text)
+    if wait.condition is not None:
+        yield from _never(f"{path}.condition.kind", wait.condition.api_version, wait.condition.kind)
     if wait.until is not None and not any(references(wait.until)):
         try:
             parse_time(wait.until)
@@ -108,6 +111,7 @@ def _resource(path: str, resource: ObjectStep) -> Iterator[Problem]:
         told = manifest.get(field)
         if not isinstance(told, str) or not told or any(references(told)):
             yield Problem(f"{path}.manifest.{field}", f"write it, such as {example}; it may be no template")
+    yield from _never(f"{path}.manifest.kind", str(manifest.get("apiVersion")), str(manifest.get("kind")))
     meta = manifest.get("metadata", {})
     if not isinstance(meta, dict):
         yield Problem(f"{path}.manifest.metadata", "not an object")
@@ -124,3 +128,8 @@ def _resource(path: str, resource: ObjectStep) -> Iterator[Problem]:
             yield Problem(f"{path}.manifest.metadata.{field}", f"{GROUP}/... belongs to the operator; remove it")
     if "status" in manifest:
         yield Problem(f"{path}.manifest.status", "is the controller's of the kind to write; remove it")
+
+
+def _never(path: str, api_version: str, kind: str) -> Iterator[Problem]:
+    if never_allowed(api_version, kind):
+        yield Problem(path, f"{kind} ({api_version}) is a kind that no step may touch, whatever stepObjects lists")

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Final, Protocol
 
 from ..api.run import Phase
+from ..api.step import Step
 from .approving import approval
 from .calling import call, call_observed, call_stopped
 from .course import Rows
@@ -43,6 +44,12 @@ _GO_ON: Final[Mapping[Kind, GoOn]] = {
 
 _OBSERVED: Final[Mapping[Kind, Observed]] = {Kind.PIPELINE: call_observed, Kind.RESOURCE: object_observed}
 _STOPPED: Final[Mapping[Kind, Stopped]] = {Kind.PIPELINE: call_stopped, Kind.RESOURCE: object_stopped}
+
+
+def said_by_others(step: Step) -> bool:
+    """Whether a step ends by what a person, or an object, says: that may be something else a moment later."""
+    wait = step.wait
+    return step.approval is not None or step.resource is not None or (wait is not None and wait.condition is not None)
 
 
 def kind_observed(turn: Turn, row: Row, kind: Kind, *, stopping: bool) -> Row:

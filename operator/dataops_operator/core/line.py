@@ -71,6 +71,9 @@ class Keyed(Generic[T]):
     def __len__(self) -> int:
         return len(self._all)
 
+    def __iter__(self) -> Iterator[T]:
+        return iter(self._all)
+
     def add(self, key: str | None, place: Place, member: T) -> None:
         """Have somebody stand at a place."""
         self._all.add(place, member)

@@ -23,10 +23,11 @@ from .graph import OBJECT_ROOTS
 from .names import MANAGED_BY_LABEL, MANAGER
 from .objects import ObjectRef, Seen
 from .observe import Object
+from .podends import GRACE
 from .progress import ended_badly
 from .rows import Row
 from .starting import not_taken, rests
-from .stopping import GRACE, Stop, cut_short
+from .stopping import Stop, cut_short
 from .stored import given
 from .templating import TemplateError, fill_deep
 from .times import from_rfc3339, to_rfc3339

@@ -34,26 +34,27 @@ class Transition:
     retried: str | None = None
 
 
-def of(before: Status, after: Status, *, edited: bool = False) -> Iterator[Transition]:
+def of(before: Status, after: Status, *, edited: bool = False, untold: bool = False) -> Iterator[Transition]:
     """The transitions of a run and its steps, in the order of telling.
 
     Args:
         before: the status as it was.
         after: the status as it is.
         edited: whether somebody changed what is fixed when a run begins.
+        untold: whether it had begun, and the status before does not say so yet.
     """
     if after.get("phase") == Phase.WAITING and before.get("phase") != Phase.WAITING:
         first: Mapping[str, Any] = next(iter(after.get("waitingFor") or ()), {})
         yield Transition(str(Reason.WAITING), first.get("message") or "waiting", detail=str(first.get("since")))
-    if after.get("revision") and not before.get("revision"):
+    outcome = terminal_condition(after)
+    if after.get("revision") and not before.get("revision") and outcome is None:  # else its end is the news
         yield Transition(str(Reason.STARTED), f"runs revision {after['revision']}")
     for old, new in _changed(before, after):
         yield from _step(old, new)
-    begun = before.get("revision") or terminal_condition(before) is not None
+    begun = untold or before.get("revision") or terminal_condition(before) is not None
     if edited and begun and before.get("observedGeneration") != after.get("observedGeneration"):
         text = "the spec was changed after the start and the change is ignored; start another run for it"
         yield Transition("ChangeIgnored", text, True, str(after.get("observedGeneration")))
-    outcome = terminal_condition(after)
     if outcome is not None and terminal_condition(before) is None:
         took = since(after.get("startedAt"), after.get("finishedAt"))
         good = outcome["status"] == "True"

@@ -73,7 +73,7 @@ Allowed = Mapping[tuple[str, str], AllowedKind]
 """The kinds that the administrator lets steps touch, by apiVersion and kind."""
 
 _NEVER_GROUPS: Final = frozenset({GROUP, "rbac.authorization.k8s.io", "admissionregistration.k8s.io"})
-_NEVER: Final = frozenset({"secrets", "serviceaccounts"})
+_NEVER: Final = frozenset({"secrets", "Secret", "serviceaccounts", "ServiceAccount"})
 _ACCESS: Final = ("Read", "Apply")
 
 
@@ -90,10 +90,20 @@ def allowed_kinds(text: str) -> dict[tuple[str, str], AllowedKind]:
             found = AllowedKind(one["apiVersion"], one["kind"], one["resource"], access == "Apply")
         except (AttributeError, KeyError, TypeError):
             raise ValueError(f"{one!r}: give apiVersion, kind and resource, and access where it is not Read") from None
-        group = found.api_version.rpartition("/")[0]
         if access not in _ACCESS:
             raise ValueError(f"access of {found.kind} is {access!r}; give one of {', '.join(_ACCESS)}")
-        if group in _NEVER_GROUPS or (not group and found.plural in _NEVER):
+        if never_allowed(found.api_version, found.plural):
             raise ValueError(f"{found.kind} ({found.api_version}) is a kind that no step may touch; remove it")
         out[found.api_version, found.kind] = found
     return out
+
+
+def never_allowed(api_version: str, name: str) -> bool:
+    """Whether a kind is one that no step may touch, whatever an administrator says.
+
+    Args:
+        api_version: such as `v1`.
+        name: of the kind, or what its path calls it.
+    """
+    group = api_version.rpartition("/")[0]
+    return group in _NEVER_GROUPS or (not group and name in _NEVER)

@@ -17,7 +17,7 @@ import orjson
 from ..api.conditions import UNARMED, Reason, truncate
 from ..api.step import FailureClass, Step
 from .names import AGENT_CONTAINER, STAGE_LABEL
-from .results import ResultError, read, read_message
+from .results import FILE, Place, ResultError, read, read_message
 from .times import from_rfc3339
 
 Object = Mapping[str, Any]
@@ -69,7 +69,7 @@ class Observation:
     outputs: dict[str, Any] = field(default_factory=dict)
 
 
-_WAITING: Final[dict[str, Reason]] = {
+WAITING: Final[dict[str, Reason]] = {
     "ErrImagePull": Reason.IMAGE_UNAVAILABLE,
     "ImagePullBackOff": Reason.IMAGE_UNAVAILABLE,
     "ErrImageNeverPull": Reason.IMAGE_UNAVAILABLE,
@@ -80,14 +80,24 @@ _WAITING: Final[dict[str, Reason]] = {
     "CreateContainerError": Reason.CONTAINER_CONFIG,
     "RunContainerError": Reason.CONTAINER_CONFIG,
 }
+"""What keeps a container from beginning, by the kubelet's word for it; its other words are of what takes its course."""
 _DISRUPTION_REASONS: Final = frozenset({"Evicted", "NodeLost", "NodeShutdown", "Terminated", "Shutdown", "Preempting"})
+_NEVER: Final = "1970-01-01T00:00:00Z"
+"""When a container started, as a kubelet tells it of one whose program there is not."""
 _LOST: Final = frozenset({"Unknown", "ContainerStatusUnknown"})
 """How a container ended that was found to be gone when its node came back, with a code that no process gave: 255 from
 containerd (internal/cri/server/restart.go), 137 from the kubelet (pkg/kubelet/kubelet_pods.go)."""
 
 
 def observe(
-    step: Step, job: Object | None, pods: Sequence[Object], *, proven: bool, then: Step | None = None
+    step: Step,
+    job: Object | None,
+    pods: Sequence[Object],
+    *,
+    proven: bool,
+    then: Step | None = None,
+    place: Place = FILE,
+    whole: bool = False,
 ) -> Observation:
     """What became of an attempt.
 
@@ -97,8 +107,11 @@ def observe(
         pods: the pods whose controller is that Job, by uid.
         proven: whether job and pods were read live, not from a cache.
         then: the step that begins in the same pod when this one has ended well; None for the last of a pod.
+        place: where the step told the result that is its container's message.
+        whole: whether a pod that is out of time has failed whatever its container made of that, as an item of an
+            Indexed Job has, by which its controller goes.
     """
-    found = _from_pods(step, pods, then)
+    found = _from_pods(step, pods, then, place, whole=whole)
     if found is None:
         found = _from_job(step, job)
     if found.state is State.FAILED and not proven:
@@ -106,20 +119,63 @@ def observe(
     return found
 
 
-def _from_pods(step: Step, pods: Sequence[Object], then: Step | None) -> Observation | None:
+def pod_ended(pod: Object) -> bool:
+    """Whether a pod has ended, as it says."""
+    return pod.get("status", {}).get("phase") in ("Succeeded", "Failed")
+
+
+def deadline_of(pod: Object) -> float | None:
+    """When a pod's kubelet ends it, in seconds since the epoch; None without end, or where no kubelet has it yet."""
+    seconds, began = pod.get("spec", {}).get("activeDeadlineSeconds"), pod.get("status", {}).get("startTime")
+    return from_rfc3339(began) + seconds if seconds and began else None
+
+
+def has_begun(step: Step, pods: Sequence[Object]) -> bool:
+    """Whether a step's container has run in any of these pods; one that the kubelet never found has no start."""
+    states = [_container(step, pod).get("state", {}) for pod in pods]
+    return any("running" in one or (one.get("terminated") or {}).get("startedAt") for one in states)
+
+
+def kept_from_starting(step: Step, pod: Object) -> bool:
+    """Whether a kubelet says that something keeps a step's container from beginning."""
+    waiting = _container(step, pod).get("state", {}).get("waiting") or {}
+    return waiting.get("reason") in WAITING
+
+
+def out_of_time(pod: Object) -> bool:
+    """Whether a pod has failed since its deadline was over."""
+    return bool(pod.get("status", {}).get("reason") == "DeadlineExceeded")
+
+
+def _from_pods(
+    step: Step, pods: Sequence[Object], then: Step | None, place: Place, *, whole: bool
+) -> Observation | None:
     """The observation from the newest pod that tells; None when none tells of an end or a start."""
-    ended = [pod for pod in pods if pod.get("status", {}).get("phase") in ("Succeeded", "Failed")]
+    ended = [pod for pod in pods if pod_ended(pod)]
     for pod in ended:
         if pod["status"]["phase"] == "Succeeded":
-            return _succeeded(step, pod, drained=_disrupted(pod) and then is None)
+            return _succeeded(step, pod, place, drained=_disrupted(pod) and then is None)
     active = [pod for pod in pods if pod not in ended]
     if not active and not ended:
         return None
     newest = active[-1] if active else ended[-1]
-    if then is not None and (_container(step, newest).get("state", {}).get("terminated") or {}).get("exitCode") == 0:
+    state = _container(step, newest).get("state", {})
+    well, late = (state.get("terminated") or {}).get("exitCode") == 0, out_of_time(newest)
+    if then is not None and well:
         # What begins after it shows that it had ended by itself, whatever became of the pod then.
-        return _succeeded(step, newest, drained=_disrupted(newest) and not _times(then, newest)["started"])
+        drained = _disrupted(newest) or (late and _told(step, newest))
+        return _succeeded(step, newest, place, drained=drained and not has_begun(then, [newest]))
+    if late and well and not whole:
+        return _succeeded(step, newest, place, drained=_told(step, newest))
+    if late and "running" in state and not whole:  # how a container ended may be said a moment after the pod's end
+        return _active(step, newest)
     return _active(step, newest) if active else _failed(step, newest)
+
+
+def _told(step: Step, pod: Object) -> bool:
+    """Whether a container of a pod that is out of time was told to end: it had not ended before."""
+    finished, deadline = _times(step, pod)["finished_at"], deadline_of(pod)
+    return finished is None or deadline is None or from_rfc3339(finished) >= deadline
 
 
 def _container(step: Step, pod: Object) -> Mapping[str, Any]:
@@ -133,29 +189,31 @@ def _times(step: Step, pod: Object) -> dict[str, Any]:
     state = container.get("state", {})
     ended = state.get("terminated") or {}
     running = state.get("running") or {}
+    started = ended.get("startedAt") or running.get("startedAt")
+    if started in (None, _NEVER):  # of one behind others in its pod, the end of the one before is known
+        status = pod.get("status", {})
+        started = None if status.get("initContainerStatuses") else status.get("startTime")
     return {
         "started": bool(ended or running),
-        "started_at": ended.get("startedAt") or running.get("startedAt") or pod.get("status", {}).get("startTime"),
+        "started_at": started,
         "finished_at": ended.get("finishedAt"),
         "image": container.get("imageID") or None,
         "exit_code": ended.get("exitCode"),
     }
 
 
-def _succeeded(step: Step, pod: Object, *, drained: bool) -> Observation:
+def _succeeded(step: Step, pod: Object, place: Place, *, drained: bool) -> Observation:
     """A container that exited with 0; `drained`: perhaps because its pod was ended from outside."""
     ended = _container(step, pod).get("state", {}).get("terminated") or {}
     text = ended.get("message") or ""
     try:
-        result = read(step, text)
+        result = read(step, text, place)
         if drained and not text.strip():
             # A drained container that handles SIGTERM exits with 0 in mid-work (KEP-3329, "Current state review").
             raise ResultError(Reason.DISRUPTED, "")
     except ResultError as error:
         if drained:
-            return Observation(
-                State.FAILED, FailureClass.INFRASTRUCTURE, Reason.DISRUPTED, _disruption(pod), **_times(step, pod)
-            )
+            return _failed(step, pod)
         return Observation(State.FAILED, FailureClass.FAILURE, error.reason, str(error), **_times(step, pod))
     return Observation(State.SUCCEEDED, message=result.message, outputs=result.outputs, **_times(step, pod))
 
@@ -166,10 +224,8 @@ def _failed(step: Step, pod: Object) -> Observation:
     times = _times(step, pod)
     if _disrupted(pod):
         return Observation(State.FAILED, FailureClass.INFRASTRUCTURE, Reason.DISRUPTED, _disruption(pod), **times)
-    if status.get("reason") == "DeadlineExceeded":
-        limit = pod.get("spec", {}).get("activeDeadlineSeconds")
-        message = f"ran longer than its timeout of {limit} s; raise the step's timeout, or make it faster"
-        return Observation(State.FAILED, FailureClass.DEADLINE, Reason.DEADLINE_EXCEEDED, message, **times)
+    if out_of_time(pod) and (_told(step, pod) or ended.get("exitCode") == 0):
+        return _late(step, pod, times)
     if (unarmed := _unarmed(pod)) is not None:
         return unarmed
     if ended.get("reason") == "OOMKilled":
@@ -185,12 +241,32 @@ def _failed(step: Step, pod: Object) -> Observation:
             State.FAILED, FailureClass.INFRASTRUCTURE, Reason.DISRUPTED, why or "the pod failed without a word", **times
         )
     code = ended.get("exitCode")
-    message = f"exit code {code}" + (f": {told}" if told else f"; see: kubectl logs {pod['metadata']['name']}")
+    message = f"exit code {code}" + (f": {told}" if told else f"; see: {_log(step, pod)}")
     if ended.get("reason") in ("ContainerCannotRun", "StartError"):
         detail = truncate(str(ended.get("message") or ""), 400)
         message = f"the container could not start: {detail}"
         return Observation(State.FAILED, FailureClass.START, Reason.CONTAINER_CONFIG, message, **times)
     return Observation(State.FAILED, FailureClass.FAILURE, Reason.ERROR, message, **times)
+
+
+def _late(step: Step, pod: Object, times: Mapping[str, Any]) -> Observation:
+    """The failure of a step that had not ended when its pod was out of time."""
+    if has_begun(step, [pod]):
+        limit = pod.get("spec", {}).get("activeDeadlineSeconds")
+        message = f"ran longer than its timeout of {limit}s; raise the step's timeout, or make it faster"
+        return Observation(State.FAILED, FailureClass.DEADLINE, Reason.DEADLINE_EXCEEDED, message, **times)
+    stuck, message = _active(step, pod), "its pod was out of time before its container had started"
+    if stuck.reason is not None:
+        return Observation(State.FAILED, FailureClass.START, stuck.reason, f"{message}: {stuck.message}", **times)
+    if pod.get("status", {}).get("initContainerStatuses"):  # of those before it, whose time it was
+        return Observation(State.FAILED, FailureClass.INFRASTRUCTURE, Reason.DISRUPTED, message, **times)
+    return Observation(State.FAILED, FailureClass.START, Reason.NOT_STARTED, message, **times)
+
+
+def _log(step: Step, pod: Object) -> str:
+    """How to read what a container printed."""
+    own = f" -c {step.name}" if pod.get("status", {}).get("initContainerStatuses") else ""
+    return f"kubectl logs {pod['metadata']['name']}{own}"
 
 
 def agent_of(pod: Object) -> Mapping[str, Any]:
@@ -221,22 +297,27 @@ def _unarmed(pod: Object) -> Observation | None:
 
 def _disrupted(pod: Object) -> bool:
     """Whether the pod was ended from outside; one that is being deleted was, whatever code its process gave then."""
+    return "deletionTimestamp" in pod["metadata"] or _with_a_reason(pod)
+
+
+def _with_a_reason(pod: Object) -> bool:
     status = pod.get("status", {})
-    return (
-        "deletionTimestamp" in pod["metadata"]
-        or status.get("reason") in _DISRUPTION_REASONS
-        or any(
-            one.get("type") == "DisruptionTarget" and one.get("status") == "True"
-            for one in status.get("conditions") or ()
-        )
+    return status.get("reason") in _DISRUPTION_REASONS or any(
+        one.get("type") == "DisruptionTarget" and one.get("status") == "True" for one in status.get("conditions") or ()
     )
+
+
+def merely_deleted(pod: Object) -> bool:
+    """Whether a pod was ended from outside without a reason given, as a Job controller ends the pods of a Job."""
+    return "deletionTimestamp" in pod["metadata"] and not _with_a_reason(pod)
 
 
 def _disruption(pod: Object) -> str:
     status = pod.get("status", {})
     told: Object = next((one for one in status.get("conditions") or () if one.get("type") == "DisruptionTarget"), {})
     parts = (told.get("reason") or status.get("reason"), told.get("message") or status.get("message"))
-    return "the pod was disrupted: " + truncate(": ".join(filter(None, parts)) or "no reason was given", 400)
+    why = ": ".join(filter(None, parts))
+    return f"the pod was disrupted: {truncate(why, 400)}" if why else "the pod was deleted; nothing says by whom"
 
 
 def _active(step: Step, pod: Object) -> Observation:
@@ -244,7 +325,7 @@ def _active(step: Step, pod: Object) -> Observation:
     waiting = _container(step, pod).get("state", {}).get("waiting") or {}
     times = _times(step, pod)
     times["finished_at"] = None
-    reason = _WAITING.get(waiting.get("reason") or "")
+    reason = WAITING.get(waiting.get("reason") or "")
     if reason is not None:
         detail = truncate(waiting.get("message") or waiting["reason"], 400)
         return Observation(State.ACTIVE, reason=reason, message=detail, **times)
@@ -269,6 +350,11 @@ def job_condition(job: Object) -> Mapping[str, Any] | None:
     return next((c for c in conditions if c.get("type") in ("Complete", "Failed") and c.get("status") == "True"), None)
 
 
+def job_end(condition: Mapping[str, Any]) -> str:
+    """What a Job's terminal condition says, in its words."""
+    return truncate(": ".join(filter(None, (condition.get("reason"), condition.get("message")))), 400)
+
+
 def is_indexed_job(job: Object) -> bool:
     """Whether a Job, whole or as the cache keeps it, is an Indexed one: the end of a pod is not its end."""
     return "indexes" in job.get("status", {}) or job.get("spec", {}).get("completionMode") == "Indexed"
@@ -276,7 +362,12 @@ def is_indexed_job(job: Object) -> bool:
 
 def is_shared_job(job: Object) -> bool:
     """Whether several steps share the Job's pod."""
-    return STAGE_LABEL in (job["metadata"].get("labels") or {})
+    return shared_by(job) > 1
+
+
+def shared_by(job: Object) -> int:
+    """How many steps the Job runs, the first of which it is named after."""
+    return int((job["metadata"].get("labels") or {}).get(STAGE_LABEL, 1))
 
 
 def _from_job(step: Step, job: Object | None) -> Observation:
@@ -297,6 +388,5 @@ def _from_job(step: Step, job: Object | None) -> Observation:
     if condition["type"] == "Complete":
         message = "the Job is complete, but its pod and the outputs it declared are gone"
     else:
-        told = (condition.get("reason"), condition.get("message"))
-        message = "the pod is gone; the Job says: " + truncate(": ".join(filter(None, told)), 400)
+        message = f"the pod is gone; the Job says: {job_end(condition)}"
     return Observation(State.FAILED, FailureClass.INFRASTRUCTURE, Reason.POD_LOST, message, **times)

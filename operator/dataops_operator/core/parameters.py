@@ -16,6 +16,7 @@ import re2
 from ..api.base import shallow
 from ..api.environment import EnvironmentParameter
 from ..api.parameter import Parameter, ParameterType
+from .problems import Problem
 from .templating import NUL, Reference, TemplateError, fill_deep
 
 VALUE_LIMIT: Final = 32 * 1024
@@ -30,17 +31,6 @@ QUIET.log_errors = False
 _INTEGER = re.compile(r"[+-]?[0-9]{1,40}")
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(?![0-9])")
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """Something wrong in an object: where, and what to do about it."""
-
-    path: str
-    message: str
-
-    def __str__(self) -> str:
-        return f"{self.path}: {self.message}"
 
 
 @dataclass(frozen=True, slots=True)

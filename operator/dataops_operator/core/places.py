@@ -13,6 +13,26 @@ from ..api.target import DuckdbTarget, PostgresTarget, S3Target, Target, VolumeT
 MOUNT: Final = "/dataops/targets"
 """Where volume targets are mounted, each under its name."""
 
+ATTRIBUTES: Final = frozenset(
+    {
+        "url",
+        "readUrl",
+        "path",
+        "readPath",
+        "host",
+        "port",
+        "database",
+        "schema",
+        "readSchema",
+        "endpoint",
+        "bucket",
+        "prefix",
+        "readPrefix",
+        "region",
+    }
+)
+"""What may stand behind `$(targets.<name>.`; which of them a target has depends on its kind."""
+
 Place = PostgresTarget | S3Target | VolumeTarget | DuckdbTarget
 """The part of a target that says where it is."""
 

@@ -151,7 +151,8 @@ class View:
         pods: the pods of each Job, by the Job's uid.
         proven: names of the Jobs that were read live, with their pods, in this turn.
         refused: why the API server would not take a Job, by name, in this turn.
-        explained: what a Job's events say of why it has no pod, by name, in this turn; empty where nothing.
+        explained: what events say of why a Job has no pod, or its step does not begin, by the Job's name, in this turn;
+            empty where nothing.
         armed: the run's secrets, or why they are not at hand; None where nobody has asked for them.
         room: how many Jobs may be created in this turn; None where nothing bounds them.
         objects: what was read, in this turn, of objects that steps wait for.
@@ -187,11 +188,13 @@ class Plan:
         rows: where every step stands once the rest of the plan is done.
         create: Jobs to create.
         claim: the workspace's claim, to create before them.
-        delete: names of Jobs that must not go on.
-        stop: names of Jobs whose pods are to end, with the time that they have for it.
-        kill: whether those pods are given none.
+        delete: names of Jobs that must not go on: their attempts were given up.
+        stop: names of Jobs whose pods are to end, and are waited for.
+        kill: whether the pods of the former get no time to end.
+        hold: names of Jobs in whose pods no step begins that has not.
         prove: names of Jobs to read live, with their pods, before planning again; nothing else is done before.
-        explain: names of Jobs whose events are to be read before planning again.
+        explain: names of Jobs of which events are to be read before planning again: why they have no pod, or why a step
+            of theirs, whose name is given, does not begin in it.
         look: objects to read, as the run, before planning again; nothing else is done before.
         gather: pods to read before planning again.
         fetch: names of ConfigMaps with results to read before planning again.
@@ -215,8 +218,9 @@ class Plan:
     delete: tuple[str, ...] = ()
     stop: tuple[str, ...] = ()
     kill: bool = False
+    hold: tuple[str, ...] = ()
     prove: tuple[str, ...] = ()
-    explain: tuple[str, ...] = ()
+    explain: Mapping[str, str | None] = field(default_factory=dict)
     look: tuple[ObjectRef, ...] = ()
     gather: tuple[Gather, ...] = ()
     fetch: tuple[str, ...] = ()

@@ -21,13 +21,15 @@ from .fanout import flat
 from .indexed import indexed_begun, indexed_observed, indexed_stopped
 from .inputs import Inputs
 from .jobs import build_claim
-from .kinds import BEGUN_ONCE, go_on, kind_observed, kind_stopped, left_objects
+from .kinds import BEGUN_ONCE, go_on, kind_observed, kind_stopped, left_objects, said_by_others
 from .outputs import bounded, run_outputs
 from .plan import Asked, Plan, View
-from .progress import observed
+from .podends import given_until
+from .progress import observed, witnesses
 from .rows import Row, skipped
-from .sharing import stage_observed
+from .sharing import chain_observed, may_be_held
 from .starting import begin, unasked
+from .status import ENDING
 from .stopping import Stop, stop_of, stopped
 from .stored import given
 from .times import to_rfc3339
@@ -62,10 +64,10 @@ class _Planner:
         rows: Rows = {
             name: self._observed(known.get(name) or Row(name), stopping=self._stops(name, stop))
             for name in self.revision.follows
-            if name not in self.revision.rest
+            if name not in self.revision.linked
         }
-        if self.revision.shared:
-            rows = self._shared(rows, known, stop)
+        if self.revision.chains:
+            rows = self._linked(rows, known, stop)
         if not turn.looks:
             advanced = self._advanced(rows, known, stop)
             if turn.arm:
@@ -76,21 +78,22 @@ class _Planner:
             return Plan(
                 after,
                 prove=tuple(turn.prove),
-                explain=tuple(turn.explain),
+                explain=turn.explain,
                 look=tuple(turn.look),
                 gather=tuple(turn.gather),
                 fetch=tuple(turn.fetch),
                 recall=tuple(dict.fromkeys(turn.recall)),
             )
-        ended, kill = verdict(self.revision, rows), stop is not None and stop.kill
+        ended, kill, delete = verdict(self.revision, rows), stop is not None and stop.kill, self._given_up(after)
         return Plan(
             rows=after,
             create=tuple(turn.create),
             items=tuple(turn.items),
             claim=self._claim(before),
-            delete=overstayed(tuple(flat(after, turn.job_name)), turn.view),
+            delete=delete,
             stop=tuple(turn.stop),
             kill=kill,
+            hold=self._held_back(rows) if stop is None and ended is None else (),
             verdict=ended,
             wake_at=min(turn.wakes, default=None),
             short=turn.short,
@@ -102,10 +105,33 @@ class _Planner:
             outputs=run_outputs(turn.inputs, rows, turn.outputs) if ended is Phase.SUCCEEDED else None,
         )
 
+    def _given_up(self, after: Sequence[Row]) -> tuple[str, ...]:
+        """Jobs that must not go on, but for those whose pods are ending in their time."""
+        turn, found = self.turn, []
+        for name in overstayed(tuple(flat(after, turn.job_name)), turn.view):
+            job = turn.view.jobs[name]
+            until = given_until(job, turn.view.pods.get(job["metadata"]["uid"], ()), turn.now)
+            if until is None or turn.now >= until:
+                found.append(name)
+            else:
+                turn.wakes.append(until)
+        return tuple(found)
+
+    def _held_back(self, rows: Rows) -> tuple[str, ...]:
+        """Jobs in whose pods the steps behind the one at work may not begin now, as none in a pod of its own may."""
+        turn, left = self.turn, [row for row in rows.values() if row.job is not None and not row.final]
+        waiting = [row for row in left if not row.attempt]
+        if not waiting or not (turn.suspended or unanswered(self.revision, rows) is not None):
+            return ()
+        exempt = frozenset() if turn.suspended else following_failures(self.revision, rows)
+        behind = {row.job for row in waiting if row.name not in exempt}
+        at_work = {row.job: self.revision.steps[row.name] for row in left if row.attempt and row.job in behind}
+        return tuple(name for name, step in at_work.items() if name and may_be_held(step, *witnesses(turn, name)))
+
     def _rests(self, after: Sequence[Row]) -> bool:
         """Whether nothing goes on before a person has said something."""
         turn, left = self.turn, [row for row in after if not row.final]
-        if turn.create or turn.start or turn.make or turn.short or any(self._goes_on(row) for row in left):
+        if turn.begins or turn.taken or turn.short or any(self._goes_on(row) for row in left):
             return False
         waiting = [row for row in left if row.phase is Phase.WAITING]
         return turn.suspended or (bool(waiting) and all(row.reason in ASKING for row in waiting))
@@ -114,12 +140,12 @@ class _Planner:
         """Whether something of a step may be at work."""
         return row.items is not None or (row.under_way and self.revision.kinds.get(row.name) not in BEGUN_ONCE)
 
-    def _shared(self, rows: Rows, known: Rows, stop: Stop | None) -> Rows:
-        """The rows, with those of steps that share pods."""
+    def _linked(self, rows: Rows, known: Rows, stop: Stop | None) -> Rows:
+        """The rows, with those of steps that may be found to share pods."""
         found = dict(rows)
-        for stage in self.revision.shared:
-            were = {name: known.get(name) or Row(name) for name in stage}
-            found |= stage_observed(self.turn, stage, were, stopping=self._stops(stage[0], stop))
+        for chain in self.revision.chains:
+            were = {name: known.get(name) or Row(name) for name in chain}
+            found |= chain_observed(self.turn, chain, were, stopping=self._stops(chain[0], stop))
         return {name: found[name] for name in self.revision.follows}
 
     def _claim(self, before: Sequence[Row]) -> dict[str, Any] | None:
@@ -147,29 +173,41 @@ class _Planner:
 
     def _advanced(self, rows: Rows, known: Rows, stop: Stop | None) -> Rows:
         """The rows once everything that may begin has begun."""
-        rows = bounded(rows, {name for name, row in known.items() if row.final})
-        self.turn.outputs = given(self.turn, rows.values())
-        if self.turn.looks:
-            return rows
+        ended = {name for name, row in known.items() if row.final}
+        while True:  # a fan-out that is found may have ended, too, and what another is over may be its outputs
+            rows = bounded(rows, ended)
+            self.turn.outputs = given(self.turn, rows.values())
+            if self.turn.looks:
+                return rows
+            before, rows = rows, {name: fan_adopted(self.turn, row) for name, row in rows.items()}
+            if rows == before:
+                break
         rows = {name: keyed(self.turn, row) for name, row in rows.items()}
-        rows = {name: fan_adopted(self.turn, row) for name, row in rows.items()}
         if stop is not None:
             rows = {
                 name: self._stopped(known.get(name) or Row(name), row, stop) if self._stops(name, stop) else row
                 for name, row in rows.items()
             }
         while True:
-            after, taken = self._begun(rows, stop), self.turn.taken
-            if not taken and (unanswered(self.revision, rows) is not None or unanswered(self.revision, after) is None):
+            after = self._begun(rows, stop)
+            self.turn.taken |= self.turn.begins and self._said(known, after)
+            answered = unanswered(self.revision, rows) is not None or unanswered(self.revision, after) is None
+            if answered and not self.turn.taken:
                 return after
             # A step whose condition or templates cannot be told fails before its Job exists, and what would answer a
-            # failure may turn out to be skipped; what was taken from another run is written down first: nothing begins
-            # beside these.
+            # failure may turn out to be skipped; what was taken from another run, or said by others, is written down
+            # first: nothing begins beside these.
             self.turn.begin_nothing()
             rows = {name: after[name] if after[name].final else row for name, row in rows.items()}
-            if taken:
+            if self.turn.taken:
                 self.turn.wakes.append(self.turn.now)
                 return rows
+
+    def _said(self, known: Rows, after: Rows) -> bool:
+        """Whether a step has ended by what others say now, and may say otherwise before anything else was written."""
+        saying = (after[name] for name in self.revision.kinds if said_by_others(self.revision.steps[name]))
+        ended = (row for row in saying if row.phase in (Phase.SUCCEEDED, Phase.FAILED) and row.reason not in ENDING)
+        return any(known.get(row.name) != row for row in ended)
 
     def _stopped(self, before: Row, row: Row, stop: Stop) -> Row:
         if row.name in self.revision.kinds:

@@ -17,8 +17,8 @@ from ..api.podtemplate import PodPolicy, PodTemplate, Volume
 from ..api.step import Step
 from .graph import placed
 from .inputs import Inputs
-from .parameters import Problem
 from .podtemplate import merged
+from .problems import Problem
 from .revision import Revision
 
 VOLUME_PREFIX: Final = "extra-"

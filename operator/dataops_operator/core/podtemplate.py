@@ -9,9 +9,8 @@ from typing import Final
 from ..api.pipeline import PipelineSpec
 from ..api.podtemplate import RESERVED_MOUNTS, Affinity, PodPolicy, PodTemplate, Requirement, Volume
 from .graph import placed
-from .parameters import Problem
+from .problems import Problem, nearest
 from .quantities import QUANTITY
-from .references import nearest
 
 _KEY: Final = re.compile(
     r"([a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"

@@ -10,16 +10,21 @@ from ..api.base import parse_duration
 from ..api.conditions import Reason, truncate
 from ..api.run import Phase
 from ..api.step import FailureClass, Step
-from .attempts import refusal
+from .attempts import refusal, trouble
 from .observe import Object, Observation, State, observe
+from .results import FILE, Place
 from .retry import counted, pause, tried_again
 from .rows import Row
+from .stopping import had_time
 from .stored import folded, handed_in
+from .timeouts import late, out_of_time, runs_over, too_late
 from .times import from_rfc3339, to_rfc3339
 from .turn import Turn
 
 NO_POD_PATIENCE: Final = 3.0
 """Seconds that a Job, once its controller has taken it up, may be without a pod before its events are asked why."""
+UNTOLD_PATIENCE: Final = 3.0
+"""The same for a step that is to begin in a pod which it shares, and does not."""
 BACKLOG_PATIENCE: Final = 30.0
 """The same for a Job that its controller has not taken up: it may have many before this one, and no event yet."""
 AGENT_PATIENCE: Final = 5.0
@@ -43,14 +48,51 @@ def observed(turn: Turn, row: Row, *, stopping: bool = False) -> Row:
         return row
     assert row.job is not None  # noqa: S101 - under_way says so
     job, pods = witnesses(turn, row.job)
-    step = turn.inputs.revision.steps[row.name]
+    step, place = turn.inputs.revision.steps[row.name], FILE
     if step.results == "Endpoint":
-        telling = handed_in(turn, row, step, pods)
-        if telling is None:
+        told = handed_in(turn, row, step, pods)
+        if told is None:
             return row
-        pods = telling
-    seen = observe(step, job, pods, proven=row.job in turn.view.proven)
-    return judged(turn, row, seen, stopping=stopping)
+        pods, place = told
+    return looked_at(turn, row, job, pods, place=place, stopping=stopping)
+
+
+def looked_at(
+    turn: Turn,
+    row: Row,
+    job: Object | None,
+    pods: Sequence[Object],
+    *,
+    then: Step | None = None,
+    place: Place = FILE,
+    since: float = 0,
+    stopping: bool = False,
+) -> Row:
+    """The row of an attempt under way by what its pods show, within the time that it has.
+
+    Args:
+        turn: of planning.
+        row: as it was.
+        job: its Job, where it is there.
+        pods: of that.
+        then: the step that begins in the same pod when this one has ended well.
+        place: where the step told the result that is its container's message.
+        since: when its container could begin at the earliest, in seconds since the epoch, if later than its Job.
+        stopping: whether the step is to end.
+    """
+    step = turn.inputs.revision.steps[row.name]
+    seen = observe(step, job, pods, proven=row.job in turn.view.proven, then=then, place=place)
+    ending = row.reason == Reason.DEADLINE_EXCEEDED
+    if seen.state is State.FAILED and ending:
+        seen = too_late(turn, step, seen)
+    elif seen.state is State.FAILED and seen.reason == Reason.DEADLINE_EXCEEDED and not stopping:
+        seen = out_of_time(turn, step, seen)
+    elif seen.state is State.ACTIVE and job is not None and not stopping and runs_over(turn, step, seen):
+        if not had_time(turn, job):
+            text = f"is ending: {late(turn, step)}"
+            return replace(row, phase=Phase.RUNNING, reason=Reason.DEADLINE_EXCEEDED, message=text)
+        seen = too_late(turn, step, replace(seen, finished_at=to_rfc3339(turn.now)))
+    return judged(turn, row, seen, stopping=stopping, since=since)
 
 
 def adopted(turn: Turn, row: Row) -> Row:
@@ -100,7 +142,9 @@ def judged(turn: Turn, row: Row, seen: Observation, *, stopping: bool = False, s
         return folded(turn, _succeeded(turn, row, seen))
     if seen.state is State.FAILED:
         return failed(turn, row, step, seen, last=stopping)
-    return row if stopping else _active(turn, row, step, seen, since)
+    if stopping:  # it may have begun while it was said to wait
+        return replace(row, phase=Phase.RUNNING) if seen.started and row.item is None else row
+    return _active(turn, row, step, seen, since)
 
 
 def _succeeded(turn: Turn, row: Row, seen: Observation) -> Row:
@@ -161,25 +205,44 @@ def _runs(row: Row) -> Row:
     return row if same else replace(row, phase=Phase.RUNNING, reason=None, message=None)
 
 
+def _why(turn: Turn, row: Row, job: Object, seen: Observation, since: float, *, pods: bool) -> tuple[str | None, str]:
+    """Why an attempt does not start; of a Job without a pod, and of a step behind another, events tell it.
+
+    A kubelet tells of a container behind another only when it has looked at its pod for the second time.
+    """
+    # A Job is named after the first of its steps.
+    behind = since and row.job != turn.job_name(row.name, row.attempt, row.item)
+    if seen.reason is not None or (pods and not behind):
+        return seen.reason, seen.message
+    assert row.job is not None  # noqa: S101 - an attempt is under way
+    taken_up = job["status"].get("startTime")
+    if pods:
+        asked_at = since + UNTOLD_PATIENCE
+    elif taken_up:
+        asked_at = from_rfc3339(taken_up) + NO_POD_PATIENCE
+    else:
+        asked_at = from_rfc3339(job["metadata"]["creationTimestamp"]) + BACKLOG_PATIENCE
+    if turn.now < asked_at:
+        turn.wakes.append(asked_at)
+        return None, ""
+    turn.wakes.append(turn.now + POLL)
+    told = turn.view.explained.get(row.job)
+    if told is None:
+        turn.explain[row.job] = row.name if pods else None
+    if not told:
+        return None, ""
+    return trouble(told) if pods else refusal(told)
+
+
 def _active(turn: Turn, row: Row, step: Step, seen: Observation, since: float) -> Row:
     """An attempt under way: nothing to do, unless it does not start."""
     if seen.started:
         return _runs(row)
     assert row.job is not None  # noqa: S101
-    reason, message = seen.reason, seen.message
     job, pods = witnesses(turn, row.job)
     assert job is not None  # noqa: S101 - without it the attempt has failed
-    has_pod, created = bool(pods), from_rfc3339(job["metadata"]["creationTimestamp"])
-    patience = NO_POD_PATIENCE if job["status"].get("startTime") else BACKLOG_PATIENCE
-    if not has_pod and turn.now >= created + patience:
-        told = turn.view.explained.get(row.job)
-        if told is None:
-            turn.explain.append(row.job)
-        elif told:
-            reason, message = refusal(told)
-        turn.wakes.append(turn.now + POLL)
-    elif not has_pod:
-        turn.wakes.append(created + patience)
+    created = from_rfc3339(job["metadata"]["creationTimestamp"])
+    reason, message = _why(turn, row, job, seen, since, pods=bool(pods))
     limit = turn.inputs.revision.start_timeout(step)
     deadline = max(created, since, seen.armed_at or 0.0) + parse_duration(limit)
     if seen.arming_since is not None:  # for which the environment has a limit of its own

@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from difflib import get_close_matches
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Final
 
+from ..api.parameter import Parameter, ParameterType
 from .parameters import RunContext
-from .targets import ATTRIBUTES
+from .places import ATTRIBUTES
+from .problems import nearest
 from .templating import Reference, TemplateError
 
 SAMPLE_RUN: Final = RunContext("run", "00000000-0000-0000-0000-000000000000", "2013-02-09T00:00:00Z")
 _NOT_YET: Final = {"datasets": "datasets"}
 
+Declared = Mapping[str, ParameterType]
+"""The types of the parameters that templates may name, by name."""
+
+
+NONE: Final[Declared] = MappingProxyType({})
+
+
+def declared(parameters: Iterable[Parameter] | None) -> Declared:
+    """The types of parameters, by name."""
+    return {one.name: one.type for one in parameters or ()}
+
 
 def check_reference(
     reference: Reference,
-    parameters: frozenset[str],
+    parameters: Declared,
     outputs: Mapping[str, frozenset[str]],
     *,
     ended: bool = False,
@@ -28,7 +41,7 @@ def check_reference(
 
     Args:
         reference: the template.
-        parameters: names of the pipeline's parameters.
+        parameters: the pipeline's.
         outputs: what each step declares.
         ended: whether it is filled in when the run's steps have ended, so that there is an outcome.
         own: what an item of the step's fan-out is called; None where it has none, or it is not known yet.
@@ -45,8 +58,7 @@ def check_reference(
     if root == "run":
         _check_run(reference, ended=ended)
     elif root == "params":
-        if rest[0] not in parameters:
-            raise TemplateError(f"{reference.text}: no parameter {rest[0]!r}{nearest(rest[0], parameters)}")
+        _check_parameter(reference, rest, parameters)
     elif root == "steps":
         _check_output(reference, rest, outputs)
     elif root == "env":
@@ -69,6 +81,18 @@ def check_reference(
         )
 
 
+def _check_parameter(reference: Reference, rest: list[str], parameters: Declared) -> None:
+    name = rest[0]
+    if name not in parameters:
+        raise TemplateError(f"{reference.text}: no parameter {name!r}{nearest(name, parameters)}")
+    type_ = parameters[name]
+    if len(rest) > 1 and type_ not in (ParameterType.ARRAY, ParameterType.OBJECT):
+        a = "an" if type_ is ParameterType.INTEGER else "a"
+        raise TemplateError(
+            f"{reference.text}: parameter {name!r} is {a} {type_}, which has no parts; write $(params.{name})"
+        )
+
+
 def _check_run(reference: Reference, *, ended: bool) -> None:
     if reference.path != ("run", "outcome"):
         SAMPLE_RUN.resolve(reference)
@@ -83,7 +107,7 @@ def _check_environment(reference: Reference) -> None:
 
 
 def check_name(
-    name: tuple[str, ...], parameters: frozenset[str], outputs: Mapping[str, frozenset[str]], *, ended: bool
+    name: tuple[str, ...], parameters: Declared, outputs: Mapping[str, frozenset[str]], *, ended: bool
 ) -> None:
     """Hold a name that a condition uses against what the pipeline declares; as check_reference does for templates.
 
@@ -105,8 +129,9 @@ def check_name(
             raise TemplateError(f"{text}: step {name[1]!r} declares no output {name[3]!r}{nearest(name[3], known)}")
     elif name == ("env", "params"):
         return
-    else:
-        check_reference(Reference(text, name), parameters, outputs, ended=ended)
+    else:  # whether a value has parts is told by its type, in the condition's own words
+        checked = name[:2] if name[0] == "params" else name
+        check_reference(Reference(text, checked), parameters, outputs, ended=ended)
 
 
 def _check_output(reference: Reference, rest: list[str], outputs: Mapping[str, frozenset[str]]) -> None:
@@ -118,10 +143,3 @@ def _check_output(reference: Reference, rest: list[str], outputs: Mapping[str, f
         raise TemplateError(
             f"{reference.text}: step {rest[0]!r} declares no output {rest[2]!r}{nearest(rest[2], outputs[rest[0]])}"
         )
-
-
-def nearest(name: str, known: Collection[str]) -> str:
-    """What may have been meant by a name, as the end of a message."""
-    if close := get_close_matches(name, known, 1):
-        return f"; did you mean {close[0]!r}?"
-    return f"; there are: {', '.join(sorted(known)[:10])}" if known else "; there are none"

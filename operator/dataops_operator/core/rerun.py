@@ -19,7 +19,7 @@ from ..api.step import Step
 from .accept import Pinned, Refused
 from .cacherules import leaves_with_run
 from .graph import condition_references, step_references
-from .references import nearest
+from .problems import nearest
 from .revision import Revision
 from .rows import Row
 from .status import is_final

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -15,13 +15,15 @@ from ..api.pipeline import Defaults, PipelineSpec
 from ..api.step import Retry, Step
 from .graph import Dependency, dependencies, placed, topological
 from .items import is_indexed
-from .stages import stages
+from .stages import Chains, chains, stages
 from .stepfields import Kind, kind_of
 
 PIPELINE_LABEL: Final = f"{GROUP}/pipeline"
 _HASH_LENGTH: Final = 10
 _NOT_RUN: Final = ("history",)
 """Fields that say nothing of what is run: a change of them makes no revision."""
+_UNSAID: Final = {"fuse": "Never"}
+"""What a revision means that does not say it: it was kept by a release in which that stood where nothing was said."""
 _LISTS: Final = ("parameters", "needs", "after", "env", "outputs", "secrets", "with")
 
 Templates = Mapping[str, tuple[Parameter, ...]]
@@ -41,7 +43,8 @@ class Revision:
         order: the names, each behind all that it follows.
         templates: the parameters of the templates that were filled in.
         indexed: names of the steps that are run by one Indexed Job each.
-        shared: the stages: names of steps that share a pod, in their order.
+        chains: the stretches of steps of which several may be found to share a pod, whatever made them.
+        shared: the stages: names of steps that share a pod from their next attempt on, in their order.
         kinds: what those steps are that have no container; empty in most pipelines.
     """
 
@@ -53,14 +56,18 @@ class Revision:
     order: tuple[str, ...]
     templates: Templates = field(default_factory=dict)
     kinds: Mapping[str, Kind] = field(default_factory=dict)
-    shared: tuple[tuple[str, ...], ...] = ()
+    chains: Chains = ()
+    shared: Chains = ()
     rest: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """Of each step of a stage: itself and those behind it, which its Job runs as well."""
+
+    linked: frozenset[str] = frozenset()
+    """The steps of those chains."""
 
     indexed: frozenset[str] = frozenset()
 
     def stage(self, name: str) -> tuple[Step, ...]:
-        """The steps that the Job of a step runs."""
+        """The steps that the Job of a step may run."""
         return tuple(self.steps[one] for one in self.rest.get(name, (name,)))
 
     def parameters(self, step: Step) -> tuple[Parameter, ...] | None:
@@ -81,6 +88,15 @@ class Revision:
         limit = step.timeout or self.defaults.timeout
         return None if limit is None else parse_duration(limit)
 
+    def pod_timeout(self, stage: Iterable[Step]) -> int | None:
+        """Seconds that the pod of a stage may take at most, its starts included; None where a step has no timeout."""
+        whole = 0.0
+        for step in stage:
+            if (limit := self.timeout(step)) is None:
+                return None
+            whole += limit + parse_duration(self.start_timeout(step))
+        return int(whole + _LATE)
+
     def start_timeout(self, step: Step) -> str:
         """How long an attempt at a step may wait for its container to start, as it is written."""
         return step.start_timeout or self.defaults.start_timeout
@@ -90,6 +106,8 @@ class Revision:
         return step.retry or self.defaults.retry or _NO_RETRY
 
 
+_LATE: Final = 30.0
+"""Seconds by which an operator may be late to end what it would, before a kubelet does."""
 _NO_DEFAULTS: Final = Defaults()
 _NO_RETRY: Final = Retry()
 
@@ -115,7 +133,8 @@ def load_revision(name: str, spec: PipelineSpec, templates: Templates | None = N
     ordered = (*(name for name in order if name not in final), *(name for name in order if name in final))
     steps = {step.name: step for _, step in placed(spec)}
     kinds = {step.name: kind for _, step in placed(spec) if (kind := kind_of(step)) is not None}
-    shared = stages(spec, follows, steps)
+    linear = chains(spec, follows, steps)
+    shared = stages(spec, linear, steps)
     return Revision(
         name,
         spec,
@@ -125,8 +144,10 @@ def load_revision(name: str, spec: PipelineSpec, templates: Templates | None = N
         ordered,
         templates or {},
         kinds=kinds,
+        chains=linear,
         shared=shared,
         rest={one: stage[index:] for stage in shared for index, one in enumerate(stage)},
+        linked=frozenset(name for chain in linear for name in chain),
         indexed=frozenset(name for name, step in steps.items() if is_indexed(step)),
     )
 
@@ -142,7 +163,7 @@ def read_revision(name: str, data: Mapping[str, Any]) -> Revision:
         template: tuple(Parameter.model_validate(one) for one in parameters)
         for template, parameters in (data.get("templates") or {}).items()
     }
-    return load_revision(name, PipelineSpec.model_validate(data["spec"]), templates)
+    return load_revision(name, PipelineSpec.model_validate(_UNSAID | data["spec"]), templates)
 
 
 def size(spec: PipelineSpec, templates: Templates) -> int:
@@ -165,8 +186,9 @@ def _declared(templates: Templates) -> dict[str, Any]:
 
 
 def content(spec: PipelineSpec) -> dict[str, Any]:
-    """What a revision stores and its hash is of: what is run, without what equals a default."""
+    """What a revision stores and its hash is of: what is run, without what equals a default, but for `fuse`."""
     raw = spec.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_defaults=True)
+    raw["fuse"] = spec.fuse  # said in any case: what it was where unset has changed once, and revisions do not
     for key in _NOT_RUN:
         raw.pop(key, None)
     for part in (raw, *raw["steps"], *raw.get("finally", ())):

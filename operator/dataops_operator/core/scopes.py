@@ -14,7 +14,8 @@ import orjson
 
 from ..api.parameter import Parameter
 from ..api.step import Step
-from .parameters import Problem, Resolved, RunContext, check
+from .parameters import Resolved, RunContext, check
+from .problems import Problem
 from .templating import Reference, TemplateError, descend, fill_deep, references, strings
 
 ROOT: Final = "with"

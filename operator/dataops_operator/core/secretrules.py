@@ -9,8 +9,8 @@ from ..api.pipeline import PipelineSpec
 from ..api.secret import Credentials, StepSecret, VaultSource
 from ..api.step import Step
 from .graph import placed
-from .parameters import Problem
-from .references import check_reference, nearest
+from .problems import Problem, nearest
+from .references import NONE, Declared, check_reference
 from .secrets import TEMPLATE, is_file_name, path_problem
 from .templating import Reference, TemplateError, references
 
@@ -24,12 +24,12 @@ OF_ENVIRONMENT: Final = ("env",)
 """The same in an Environment, whose targets are also touched where there is no run."""
 
 
-def pipeline_problems(spec: PipelineSpec, parameters: frozenset[str]) -> Iterator[Problem]:
+def pipeline_problems(spec: PipelineSpec, parameters: Declared) -> Iterator[Problem]:
     """What is wrong with a Pipeline's secrets and with what its steps want of them.
 
     Args:
         spec: the Pipeline's.
-        parameters: names of its parameters.
+        parameters: its parameters.
     """
     files: dict[str, frozenset[str] | None] = {}
     for index, secret in enumerate(spec.secrets or ()):
@@ -43,7 +43,7 @@ def pipeline_problems(spec: PipelineSpec, parameters: frozenset[str]) -> Iterato
 
 
 def credential_problems(
-    path: str, credentials: Credentials, parameters: frozenset[str] = frozenset(), roots: tuple[str, ...] = OF_RUN
+    path: str, credentials: Credentials, parameters: Declared = NONE, roots: tuple[str, ...] = OF_RUN
 ) -> Iterator[Problem]:
     """What is wrong with a source, its keys and its files.
 
@@ -88,7 +88,7 @@ def _template(path: str, template: str) -> Iterator[Problem]:
             yield Problem(path, "'$()' names no key; write '$$(' for the text itself")
 
 
-def _source(path: str, source: VaultSource, parameters: frozenset[str], roots: tuple[str, ...]) -> Iterator[Problem]:
+def _source(path: str, source: VaultSource, parameters: Declared, roots: tuple[str, ...]) -> Iterator[Problem]:
     if (source.path is None) == (source.transit is None):
         yield Problem(path, "give exactly one of path and transit")
     if source.version is not None and (source.path is None or source.data is not None):
@@ -115,7 +115,7 @@ def _path(path: str, text: str) -> Iterator[Problem]:
         if reference.path[:2] != ("env", "params"):
             yield Problem(path, f"{reference.text}: {_IN_PATH}")
         else:
-            yield from _reference(path, reference, frozenset())
+            yield from _reference(path, reference, NONE)
         sample = sample.replace(reference.text, "x")
     if "$" in sample:
         yield Problem(path, f"a '$' in it is no template; {_IN_PATH}")
@@ -123,7 +123,7 @@ def _path(path: str, text: str) -> Iterator[Problem]:
         yield Problem(path, wrong)
 
 
-def _value(path: str, text: str, parameters: frozenset[str], roots: tuple[str, ...]) -> Iterator[Problem]:
+def _value(path: str, text: str, parameters: Declared, roots: tuple[str, ...]) -> Iterator[Problem]:
     for reference in references(text):
         if reference.path[0] not in roots:
             yield Problem(path, f"{reference.text}: {_IN_VALUE.format(roots=', '.join(roots))}")
@@ -131,7 +131,7 @@ def _value(path: str, text: str, parameters: frozenset[str], roots: tuple[str, .
             yield from _reference(path, reference, parameters)
 
 
-def _reference(path: str, reference: Reference, parameters: frozenset[str]) -> Iterator[Problem]:
+def _reference(path: str, reference: Reference, parameters: Declared) -> Iterator[Problem]:
     try:
         check_reference(reference, parameters, {})
     except TemplateError as error:

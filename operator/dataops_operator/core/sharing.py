@@ -1,7 +1,10 @@
-"""What the one pod of a stage shows: the rows of the steps that share it brought up to that.
+"""What the one pod of several steps shows: the rows of those that share it brought up to that.
 
 Each step has its own row. The first that has not ended is looked at like any other; those behind it name its Job, and
 have no attempt before their turn comes. Where it fails they are let go, and its next attempt's Job takes them along.
+
+Which steps a Job runs it says itself, and the rows that name it: what lets steps share a pod may be another by now, in
+another release of the operator, and what is under way goes on as it began.
 """
 
 from __future__ import annotations
@@ -9,20 +12,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ..api.conditions import Reason
 from ..api.run import Phase
-from ..api.step import FailureClass, Step
+from ..api.step import Step
 from .course import Rows
-from .observe import Object, Observation, State, is_shared_job, observe
-from .progress import adopted, judged, witnesses
+from .names import GOES_ON_LABEL
+from .observe import Object, has_begun, is_shared_job, kept_from_starting, out_of_time, pod_ended, shared_by
+from .podends import GRACE
+from .progress import adopted, looked_at, witnesses
 from .rows import Row
 from .stopping import had_time
-from .times import from_rfc3339, to_rfc3339
+from .times import from_rfc3339
 from .turn import Turn
 
 
-def stage_observed(turn: Turn, names: Sequence[str], rows: Rows, *, stopping: bool = False) -> dict[str, Row]:
-    """The rows of a stage, brought up to what its pod shows.
+def chain_observed(turn: Turn, names: Sequence[str], rows: Rows, *, stopping: bool = False) -> dict[str, Row]:
+    """The rows of a chain, of whose steps one at most is at work, brought up to what their pods show.
 
     Args:
         turn: of planning.
@@ -30,21 +34,53 @@ def stage_observed(turn: Turn, names: Sequence[str], rows: Rows, *, stopping: bo
         rows: as they were.
         stopping: whether the run is to end.
     """
-    out = {name: rows[name] for name in names}
-    left = [name for name in names if not rows[name].final]
-    if not left or any(rows[name].phase is not Phase.SUCCEEDED for name in names if rows[name].final):
-        return out
-    head = out[left[0]] = adopted(turn, rows[left[0]])
+    out, looked_at = {name: rows[name] for name in names}, None
+    for place, name in enumerate(names):
+        row = out[name]
+        if not row.final and (row.job is None or row.job != looked_at):
+            since = out[names[place - 1]].finished_at if place else None
+            out |= _job_observed(turn, names[place:], out, since, stopping=stopping)
+            looked_at = out[name].job
+        if out[name].phase is not Phase.SUCCEEDED:
+            break
+    return out
+
+
+def _job_observed(turn: Turn, left: Sequence[str], rows: Rows, since: str | None, *, stopping: bool) -> dict[str, Row]:
+    """The rows of the steps that one Job runs, or ran, of a chain whose first has not ended and follows what has.
+
+    Args:
+        turn: of planning.
+        left: the steps of the chain, in order.
+        rows: as they were.
+        since: when the step before the first of them ended.
+        stopping: whether the run is to end.
+    """
+    head = adopted(turn, rows[left[0]])
     if not head.under_way or head.job is None:
-        return out
+        return {head.name: head}
     job, pods = witnesses(turn, head.job)
-    carried = left if _is_shared(job, head, rows) else left[:1]
-    ended = head.started_at
+    carried = _carried(turn, left, head, job, rows)
+    out = {name: Row(name) for name in left if rows[name].job == head.job and not rows[name].final}
+    out |= {name: rows[name] for name in carried} | {head.name: head}
+    steps, ended = turn.inputs.revision.steps, head.started_at or since
     for position, name in enumerate(carried):
         row = out[name]
+        # Of one that was looked at before and had not begun it is known that it does not in this pod.
+        if not row.attempt and ((not pods and not position) or _never(steps[name], job, pods, stopping=stopping)):
+            over = not stopping and _held_for_good(turn, steps[name], job, pods, ended)
+            return out | _let_go(turn, [out[one] for one in carried[position:]], head.job, pods, over=over)
         if not row.attempt:  # its turn has come when the one before has ended
             row = row.anew(Phase.RUNNING, attempt=1, started_at=ended, job=head.job)
-        out[name] = row = _looked_at(turn, row, carried[position + 1 :], job, pods, stopping=stopping)
+        out[name] = row = looked_at(
+            turn,
+            row,
+            job,
+            pods,
+            then=steps[carried[position + 1]] if carried[position + 1 :] else None,
+            since=from_rfc3339(row.started_at) if row.started_at and job is not None and is_shared_job(job) else 0,
+            stopping=stopping,
+        )
         if row.phase is not Phase.SUCCEEDED:
             out |= {one: _behind(out[one], row) for one in carried[position + 1 :]}
             break
@@ -52,52 +88,73 @@ def stage_observed(turn: Turn, names: Sequence[str], rows: Rows, *, stopping: bo
     return out
 
 
-def _is_shared(job: Object | None, head: Row, rows: Rows) -> bool:
-    """Whether the Job of the first step that has not ended runs those behind it, too."""
-    if job is None:
-        return any(row.job == head.job and row.name != head.name for row in rows.values())
-    return is_shared_job(job)
+def may_be_held(step: Step, job: Object | None, pods: Sequence[Object]) -> bool:
+    """Whether what begins behind the step at work in a Job's pod can be kept from that; the step itself has begun."""
+    alive = [pod for pod in pods if not pod_ended(pod)]
+    return job is not None and _goes_on(job) and any(map(_goes_on, alive)) and has_begun(step, alive)
 
 
-def _looked_at(
-    turn: Turn, row: Row, behind: Sequence[str], job: Object | None, pods: Sequence[Object], *, stopping: bool
-) -> Row:
-    """The row of the step whose turn it is."""
-    assert row.job is not None  # noqa: S101 - an attempt is under way
-    steps = turn.inputs.revision.steps
-    step, then = steps[row.name], steps[behind[0]] if behind else None
-    seen = observe(step, job, pods, proven=row.job in turn.view.proven, then=then)
-    if row.reason == Reason.DEADLINE_EXCEEDED and seen.state is State.FAILED:
-        seen = _too_late(turn, step, seen)
-    if job is None or stopping or not is_shared_job(job):
-        return judged(turn, row, seen, stopping=stopping)
-    if seen.state is State.ACTIVE and seen.started and (late := _overdue(turn, row, step, job, seen)) is not None:
-        return late
-    return judged(turn, row, seen, since=from_rfc3339(row.started_at) if row.started_at else 0)
+def _goes_on(one: Object) -> bool:
+    return GOES_ON_LABEL in (one["metadata"].get("labels") or {})
 
 
-def _late(turn: Turn, step: Step) -> str:
-    limit = step.timeout or turn.inputs.revision.defaults.timeout
-    return f"ran longer than its timeout of {limit}; raise the step's timeout, or make it faster"
+def _held(job: Object | None, pods: Sequence[Object]) -> bool:
+    """Whether the pods of a Job begin no step that they have not; those of an earlier release cannot be held."""
+    return job is not None and _goes_on(job) and bool(pods) and not any(map(_goes_on, pods))
 
 
-def _too_late(turn: Turn, step: Step, seen: Observation) -> Observation:
-    """What was seen of an attempt, as the failure of one that ran too long."""
-    failure, reason = FailureClass.DEADLINE, Reason.DEADLINE_EXCEEDED
-    return replace(seen, state=State.FAILED, failure=failure, reason=reason, message=_late(turn, step))
+def _never(step: Step, job: Object | None, pods: Sequence[Object], *, stopping: bool) -> bool:
+    """Whether a step whose turn has come does not begin in its pod, since that is to end, or did, or is held back.
+
+    It may have begun all the same, before it was, and nobody have heard of that.
+    """
+    ends = stopping or any(map(out_of_time, pods)) or _held(job, pods)
+    return bool(pods) and ends and not has_begun(step, pods)
 
 
-def _overdue(turn: Turn, row: Row, step: Step, job: Object, seen: Observation) -> Row | None:
-    """The row of a step that runs longer than it may: its pod's own limit would be for all that share it."""
-    limit = turn.inputs.revision.timeout(step)
-    if limit is None or seen.started_at is None:
-        return None
-    if turn.now < (end := from_rfc3339(seen.started_at) + limit):
-        turn.wakes.append(end)
-        return None
-    if had_time(turn, job):
-        return judged(turn, row, replace(_too_late(turn, step, seen), finished_at=to_rfc3339(turn.now)))
-    return replace(row, phase=Phase.RUNNING, reason=Reason.DEADLINE_EXCEEDED, message=f"is ending: {_late(turn, step)}")
+def _held_for_good(turn: Turn, step: Step, job: Object | None, pods: Sequence[Object], since: str | None) -> bool:
+    """Have a pod end in which a step is held back, once that is certain, and say whether it has had its time for it."""
+    alive = [pod for pod in pods if not pod_ended(pod)]
+    if job is None or not alive or not _held(job, pods):
+        return False
+    patience = (from_rfc3339(since) if since else turn.now) + GRACE
+    if turn.now < patience and not any(kept_from_starting(step, pod) for pod in alive):
+        turn.wakes.append(patience)
+        return False
+    return had_time(turn, job)
+
+
+def _let_go(turn: Turn, rows: Sequence[Row], job: str, pods: Sequence[Object], *, over: bool) -> dict[str, Row]:
+    """The rows of steps whose turn does not come in a pod: they begin in another, if they may, once it has ended.
+
+    Args:
+        turn: of planning.
+        rows: of these steps.
+        job: whose pod it is.
+        pods: of that.
+        over: whether it is not waited for any longer.
+    """
+    if not over and not all(map(pod_ended, pods)):
+        return {}
+    if job not in turn.view.proven:
+        turn.prove.append(job)
+        return {}
+    return {row.name: Row(row.name) for row in rows}
+
+
+def _carried(turn: Turn, left: Sequence[str], head: Row, job: Object | None, rows: Rows) -> Sequence[str]:
+    """The steps that a Job runs and that have not ended, the one whose turn it is first.
+
+    Args:
+        turn: of planning.
+        left: steps of a chain, in order, the first of which is under way in that Job.
+        head: of that one.
+        job: as it is seen, if it is.
+        rows: as they were.
+    """
+    if job is not None and head.job == turn.job_name(head.name, head.attempt):  # it is named after the first of them
+        return [name for name in left[: shared_by(job)] if not rows[name].final]
+    return [name for name in left if not rows[name].final and (name == head.name or rows[name].job == head.job)]
 
 
 def _behind(row: Row, head: Row) -> Row:

@@ -1,9 +1,11 @@
 """Stages: which steps that follow one another share a pod.
 
 A stage is a stretch of a chain whose steps may run in one pod, one after the other, without anybody noticing in what
-they do: each is the only one behind the one before, and nothing has to be decided between the two. The kubelet begins
-the next container when the one before has exited with 0, so what else a success asks for, outputs that are declared,
-ends a stage.
+they do: each is the only one behind the one before, nothing has to be decided between the two, and what the pod has,
+each of them would have had in a pod of its own. The kubelet begins the next container when the one before has exited
+with 0, so what else a success asks for, outputs that are declared, ends a stage.
+
+What a run has to say besides (its environment, an attempt with more memory) is `joint`'s.
 """
 
 from __future__ import annotations
@@ -11,45 +13,71 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from ..api.pipeline import PipelineSpec
+from ..api.pipeline import Defaults, PipelineSpec
+from ..api.podtemplate import PodTemplate
 from ..api.step import On, Step
 from .graph import Dependency, step_references
 from .podtemplate import merged
 from .stepfields import kind_of
+from .templating import references
 
-LONGEST: Final = 8
-"""Steps of a stage; each failure's message gets its share of the 12 KiB that a pod has for all of them."""
-LONGEST_WITH_OUTPUTS: Final = 3
-"""Steps of a stage whose last one declares outputs: so its result keeps its 4 KiB, a third of what a pod has."""
+LONGEST: Final = 3
+"""Steps of a stage: so the result of each keeps its 4 KiB, a third of the 12 KiB that a pod has for what all of its
+containers tell, each its share (kubelet, "MaxPodTerminationMessageLogLength")."""
 
 Follows = Mapping[str, tuple[Dependency, ...]]
+Chains = tuple[tuple[str, ...], ...]
 
 
-def stages(spec: PipelineSpec, follows: Follows, steps: Mapping[str, Step]) -> tuple[tuple[str, ...], ...]:
-    """The stages of more than one step.
+def chains(spec: PipelineSpec, follows: Follows, steps: Mapping[str, Step]) -> Chains:
+    """The stretches of more than one step of which each could share a pod with the one before it, by the graph alone.
+
+    Whatever else lets steps share a pod, here or in another release, every stage is a part of one of these; and of
+    their steps one at most is due or under way.
 
     Args:
         spec: of the pipeline, its step templates filled in.
         follows: for each step, in the pipeline's order, what it follows.
         steps: by name.
     """
-    if not any((step.fuse or spec.fuse) == "Auto" for step in steps.values()):
-        return ()
-    before = _joined(spec, follows, steps)
+    before = _links(spec, follows, steps)
     after = {one: name for name, one in before.items()}
     found = []
-    for name in follows:
-        if name in before:
+    for first in after:
+        if first in before:
             continue
-        chain = [name]
+        chain = [first]
         while chain[-1] in after:
             chain.append(after[chain[-1]])
-        found += _parts(chain, steps)
-    return tuple(part for part in found if len(part) > 1)
+        found.append(tuple(chain))
+    return tuple(found)
 
 
-def _joined(spec: PipelineSpec, follows: Follows, steps: Mapping[str, Step]) -> dict[str, str]:
-    """For each step that may share a pod with the one before it, that one."""
+def stages(spec: PipelineSpec, among: Chains, steps: Mapping[str, Step]) -> Chains:
+    """The stages of more than one step.
+
+    Args:
+        spec: of the pipeline, its step templates filled in.
+        among: the chains of its graph.
+        steps: by name.
+    """
+    if not any((step.fuse or spec.fuse) == "Auto" for step in steps.values()):
+        return ()
+    found = []
+    for chain in among:
+        parts = [[steps[chain[0]]]]
+        for name in chain[1:]:
+            part, step = parts[-1], steps[name]
+            if len(part) < LONGEST and _together(spec, part[-1], step):
+                part.append(step)
+            else:
+                parts.append([step])
+        found += [tuple(step.name for step in part) for part in parts if len(part) > 1]
+    return tuple(found)
+
+
+def _links(spec: PipelineSpec, follows: Follows, steps: Mapping[str, Step]) -> dict[str, str]:
+    """For each step that follows one other, where nothing else does and nothing is decided between, that one."""
     followers: dict[str, list[str]] = {}
     for name, before in follows.items():
         for one in before:
@@ -59,44 +87,46 @@ def _joined(spec: PipelineSpec, follows: Follows, steps: Mapping[str, Step]) -> 
     for name, before in follows.items():
         if len(before) != 1 or before[0].on is not On.SUCCEEDED or before[0].step not in steps:
             continue
-        first, second = steps[before[0].step], steps[name]
-        alone = followers[first.name] == [name] and not {first.name, name} & final
-        if alone and not first.outputs and _may(spec, first) and _may(spec, second) and _alike(spec, first, second):
-            out[name] = first.name
+        first = before[0].step
+        alone = followers[first] == [name] and not {first, name} & final
+        if alone and _plain(steps[first]) and _plain(steps[name]):
+            out[name] = first
     return out
 
 
-def _may(spec: PipelineSpec, step: Step) -> bool:
-    """Whether a step may share a pod at all."""
-    plain = step.when is None and step.for_each is None and kind_of(step) is None
-    plain = plain and step.results != "Endpoint" and step.cache is None
-    return plain and (step.fuse or spec.fuse) == "Auto"
+def _plain(step: Step) -> bool:
+    """Whether a step is one container whose exit with 0 is all that can be asked of it, and nothing comes before it."""
+    asked = step.when is not None or step.for_each is not None or step.cache is not None
+    return not asked and kind_of(step) is None and step.results != "Endpoint"
 
 
-def _alike(spec: PipelineSpec, one: Step, other: Step) -> bool:
-    """Whether two steps say the same about their pod."""
-    defaults = spec.defaults.pod_template if spec.defaults is not None else None
-    return merged(one.pod_template, defaults) == merged(other.pod_template, defaults)
+def _together(spec: PipelineSpec, one: Step, then: Step) -> bool:
+    """Whether a step and the one behind it may share a pod: what the pod has for one is what the other would have."""
+    if one.outputs or any((step.fuse or spec.fuse) != "Auto" for step in (one, then)):
+        return False
+    defaults = spec.defaults or Defaults()
+    pod = merged(one.pod_template, defaults.pod_template)
+    if pod != merged(then.pod_template, defaults.pod_template) or _scratch(pod):
+        return False
+    if (one.resources or defaults.resources) != (then.resources or defaults.resources):
+        return False
+    if spec.workspace is not None and (one.workspace == "None") != (then.workspace == "None"):
+        return False
+    return _reach(one, defaults) == _reach(then, defaults)
 
 
-def _parts(chain: list[str], steps: Mapping[str, Step]) -> list[tuple[str, ...]]:
-    """A chain in parts that are short enough."""
-    out: list[list[str]] = []
-    for name in chain:
-        if out and len(out[-1]) < _room([*(steps[one] for one in out[-1]), steps[name]]):
-            out[-1].append(name)
-        else:
-            out.append([name])
-    return [tuple(part) for part in out]
+def _scratch(pod: PodTemplate | None) -> bool:
+    """Whether something is mounted that begins empty in each pod: the second step would find what the first left."""
+    if pod is None:
+        return False
+    mounted = {mount.name for mount in pod.volume_mounts or ()}
+    return any(volume.empty_dir is not None and volume.name in mounted for volume in pod.volumes or ())
 
 
-def _room(part: list[Step]) -> int:
-    """How many steps a stage with these may have."""
-    if not part[-1].outputs:
-        return LONGEST
-    # Where pods read their secrets themselves, what does so takes a share of the messages, too.
-    return LONGEST_WITH_OUTPUTS - any(map(_secretive, part))
-
-
-def _secretive(step: Step) -> bool:
-    return bool(step.secrets) or any(reference.path[0] == "targets" for _, reference in step_references(step))
+def _reach(step: Step, defaults: Defaults) -> tuple[frozenset[str], frozenset[str]]:
+    """The secrets that a step uses, and the targets: credentials are at hand for as long as its pod lasts."""
+    used = [reference for _, reference in step_references(step)]
+    if step.image is None:
+        used += references(defaults.image or "")
+    targets = (reference.path[1] for reference in used if reference.path[0] == "targets")
+    return frozenset(one.name for one in step.secrets or ()), frozenset(targets)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import Any, Final
 
 from ..api.base import parse_duration
@@ -17,7 +16,7 @@ from .expressions import ExpressionError, compile_expression, holds
 from .graph import EXPRESSION_ROOTS
 from .images import ImageError
 from .inputs import Item
-from .jobs import build_job
+from .joint import joint_job
 from .plan import Refusal
 from .progress import POLL
 from .rows import Row, held, skipped
@@ -85,9 +84,8 @@ def _start(turn: Turn, row: Row, step: Step, attempt: int, outcome: Phase | None
         turn.wakes.append(turn.now + POLL)
         return held(row, Reason.JOB_QUOTA, NO_ROOM)
     armed = turn.view.armed
-    stage = turn.inputs.revision.stage(row.name)
     if not isinstance(armed, Armed):
-        if any(wants(turn.inputs, one) for one in stage):
+        if wants(turn.inputs, step):
             return _unarmed(turn, row, attempt, armed)
         armed = None
     now = to_rfc3339(turn.now)
@@ -95,7 +93,10 @@ def _start(turn: Turn, row: Row, step: Step, attempt: int, outcome: Phase | None
     if step.results == "Endpoint" and endpoint is None:
         return row.anew(Phase.FAILED, Reason.RESULTS_UNAVAILABLE, NO_ENDPOINT, finished_at=now)
     try:
-        body, stage = _job(turn, stage, attempt, armed, outcome, row.out_of_memory, item)
+        stage, raised = turn.inputs.revision.stage(row.name), row.out_of_memory
+        body, stage = joint_job(
+            turn.inputs, stage, attempt, turn.outputs, armed, outcome=outcome, raised=raised, item=item
+        )
     except TemplateError as error:
         return row.anew(Phase.FAILED, Reason.INVALID_TEMPLATE, str(error), finished_at=now)
     except ImageError as error:
@@ -105,26 +106,6 @@ def _start(turn: Turn, row: Row, step: Step, attempt: int, outcome: Phase | None
     turn.create.append(body)
     turn.carried |= dict.fromkeys((one.name for one in stage[1:]), name)
     return row.anew(Phase.RUNNING, attempt=attempt, started_at=now, job=name)
-
-
-def _job(
-    turn: Turn,
-    stage: tuple[Step, ...],
-    attempt: int,
-    armed: Armed | None,
-    outcome: Phase | None,
-    raised: int,
-    item: Item | None,
-) -> tuple[dict[str, Any], tuple[Step, ...]]:
-    """The Job of a stage, and the steps that it runs: the first alone where one behind it will fail in its own turn."""
-
-    def build(steps: tuple[Step, ...]) -> dict[str, Any]:
-        return build_job(turn.inputs, steps, attempt, turn.outputs, armed, outcome=outcome, raised=raised, item=item)
-
-    if len(stage) > 1:
-        with suppress(TemplateError, ImageError):
-            return build(stage), stage
-    return build(stage[:1]), stage[:1]
 
 
 def _unarmed(turn: Turn, row: Row, attempt: int, why: Hindrance | None) -> Row:

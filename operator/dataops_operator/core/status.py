@@ -14,6 +14,7 @@ from .masking import hide
 from .names import CREATED_BY_ANNOTATION
 from .parameters import Resolved
 from .rows import Row, cut_off
+from .stopping import NOT_AT_WORK
 from .times import to_rfc3339
 
 Status = dict[str, Any]
@@ -214,14 +215,16 @@ def ending(rows: Sequence[Row], verdict: Phase, answered: Collection[str] = ()) 
     ended = Reason.CANCELLED if verdict is Phase.CANCELLED else Reason.RUN_DEADLINE_EXCEEDED
     cut = [row for row in rows if row.reason == ended]
     if cut:
-        text = (cut[0].message or "").removeprefix("not run: ")
-        running = [row.name for row in cut if row.attempt]
+        text = (cut[0].message or "").removeprefix("not run: ").removesuffix(NOT_AT_WORK)
+        begun = (row for row in cut if row.attempt or row.items is not None)
+        running = [row.name for row in begun if not str(row.message).endswith(NOT_AT_WORK)]
         return ended, text + (f"; ended in the middle: {', '.join(running[:5])}" if running else "")
     failed = [row for row in rows if row.phase is Phase.FAILED and row.name not in answered]
     return Reason.STEP_FAILED, "; ".join(f"step {row.name}: {row.message}" for row in failed)
 
 
 def _suspended(status: Mapping[str, Any], now: str) -> dict[str, Any]:
+    """What a suspended run waits for."""
     told: Mapping[str, Any] = next(
         (one for one in status.get("waitingFor") or () if one.get("reason") == Reason.SUSPENDED), {}
     )

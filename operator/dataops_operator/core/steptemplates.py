@@ -20,11 +20,12 @@ from ..api.secret import Secret, StepSecret
 from ..api.step import Output, Step
 from ..api.template import StepTemplateSpec
 from ..api.templateref import TemplateReference
+from .callrules import self_problems
 from .graph import placed, step_references, templated_fields
-from .parameters import Problem, check
+from .parameters import check
 from .podtemplate import merged
 from .podtemplate import problems_of as pod_problems
-from .references import nearest
+from .problems import Problem, nearest
 from .revision import Templates, size
 from .scopes import ROOT
 from .templating import Reference, fill_deep, references, reroot, strings
@@ -99,12 +100,13 @@ def parse_template(raw: Mapping[str, Any]) -> tuple[StepTemplateSpec | None, lis
     return spec, list(_template_problems(spec))
 
 
-def compile_pipeline(raw: Mapping[str, Any], library: Library) -> Compiled:
+def compile_pipeline(raw: Mapping[str, Any], library: Library, name: str = "") -> Compiled:
     """A Pipeline's spec with its templates filled in, and all that is wrong with it.
 
     Args:
         raw: the Pipeline's spec.
         library: the templates that there are; more than it uses do no harm.
+        name: of the Pipeline, which none of its steps may run; empty where it is not known.
     """
     try:
         written = PipelineSpec.model_validate(raw)
@@ -115,7 +117,7 @@ def compile_pipeline(raw: Mapping[str, Any], library: Library) -> Compiled:
     for path, step in placed(written):
         filled["steps" if path.startswith("spec.steps") else "finally_"].append(filling.step(path, step))
     spec = written.model_copy(update=filled if written.finally_ is not None else {"steps": filled["steps"]})
-    found = (*problems_of(spec), *pod_problems(spec))
+    found = (*problems_of(spec), *pod_problems(spec), *self_problems(name, spec))
     problems = [*filling.problems, *(one for one in found if not filling.told(one))]
     if filling.templates and not problems and (needed := size(spec, filling.templates)) > REVISION_LIMIT:
         text = f"with its templates filled in it has {needed // 1024} KiB, more than {REVISION_LIMIT // 1024}"
@@ -123,7 +125,9 @@ def compile_pipeline(raw: Mapping[str, Any], library: Library) -> Compiled:
     return Compiled(spec, filling.templates, problems)
 
 
-def parse_pipeline(raw: Mapping[str, Any], library: Library | None = None) -> tuple[PipelineSpec | None, list[Problem]]:
+def parse_pipeline(
+    raw: Mapping[str, Any], library: Library | None = None, name: str = ""
+) -> tuple[PipelineSpec | None, list[Problem]]:
     """A Pipeline's spec, and what is wrong with it as far as that can be told by those templates that are at hand.
 
     For tools that do not see the whole namespace: a template that is not at hand is no problem, and a step of it has
@@ -132,8 +136,9 @@ def parse_pipeline(raw: Mapping[str, Any], library: Library | None = None) -> tu
     Args:
         raw: the Pipeline's spec.
         library: the templates that are at hand.
+        name: of the Pipeline; empty where it is not known.
     """
-    made = compile_pipeline(raw, library or {})
+    made = compile_pipeline(raw, library or {}, name)
     return made.spec, [one for one in made.problems if not isinstance(one, Missing)]
 
 

@@ -8,13 +8,13 @@ from typing import Final
 from ..api.conditions import Reason
 from ..api.run import Cancel, Phase
 from .observe import Object
+from .podends import GRACE, given_until
 from .rows import Row, skipped
-from .times import from_rfc3339, to_rfc3339
+from .times import to_rfc3339
 from .turn import Turn
 
-GRACE: Final = 60.0
-"""Seconds that the pods of a step may take to be gone, after which the run goes on without waiting for that: twice
-what a pod has to end (`terminationGracePeriodSeconds`, 30 s), since its node may be lost."""
+NOT_AT_WORK: Final = "; nothing of it was at work"
+"""Of a step that the end of its run met between two attempts, or before its container had begun."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,33 +60,41 @@ def stopped(turn: Turn, before: Row, row: Row, stop: Stop) -> Row:
     if before.final or row.phase is Phase.SUCCEEDED:
         return row
     job = turn.view.jobs.get(row.job or "") if row.under_way else None
-    if job is None or stop.kill:
-        return cut_short(turn, row, stop)
-    if had_time(turn, job):
-        return cut_short(turn, row, stop)
+    if job is None or stop.kill or had_time(turn, job):
+        # Of what has been seen to run its image is known.
+        return cut_short(turn, row, stop, idle=before.phase is Phase.WAITING and row.image is None)
     if not row.attempt:  # it shares the pod of a step that is ending, and may begin until that has ended
         return row
-    return replace(row, phase=Phase.RUNNING, reason=stop.reason, message=f"is ending: {stop.message}")
+    # What waits for a node, or its image, has not begun, and is said to wait until it is gone.
+    phase = Phase.WAITING if row.phase is Phase.WAITING and row.item is None else Phase.RUNNING
+    return replace(row, phase=phase, reason=stop.reason, message=f"is ending: {stop.message}")
 
 
 def had_time(turn: Turn, job: Object) -> bool:
     """Have a Job's pods end, and say whether they have had their time for it."""
-    name, leaving = job["metadata"]["name"], job["metadata"].get("deletionTimestamp")
-    since = turn.now if leaving is None else from_rfc3339(leaving)
-    if leaving is not None and turn.now >= since + GRACE:
+    name = job["metadata"]["name"]
+    until = given_until(job, turn.view.pods.get(job["metadata"]["uid"], ()), turn.now)
+    if until is not None and turn.now >= until:
         return True
-    if leaving is None and name not in turn.stop:
+    if until is None and name not in turn.stop:
         turn.stop.append(name)
-    turn.wakes.append(since + GRACE)
+    turn.wakes.append(turn.now + GRACE if until is None else until)
     return False
 
 
-def cut_short(turn: Turn, row: Row, stop: Stop) -> Row:
-    """The row of a step that the end of its run has ended."""
+def cut_short(turn: Turn, row: Row, stop: Stop, *, idle: bool = False) -> Row:
+    """The row of a step that the end of its run has ended.
+
+    Args:
+        turn: of planning.
+        row: the row brought up to what its attempt shows.
+        stop: why.
+        idle: whether it waited before this turn, whatever its attempt shows of its end.
+    """
     if not row.attempt:
         return skipped(row, stop.reason, f"not run: {stop.message}")
     phase = Phase.CANCELLED if stop.reason is Reason.CANCELLED else Phase.FAILED
     finished = row.finished_at or to_rfc3339(turn.now)
-    return replace(
-        row, phase=phase, reason=stop.reason, message=stop.message, finished_at=finished, retry_at=None, held=None
-    )
+    message = stop.message + (NOT_AT_WORK if idle or row.phase is Phase.WAITING else "")
+    row = replace(row, finished_at=finished, retry_at=None, held=None)
+    return replace(row, phase=phase, reason=stop.reason, message=message)

@@ -18,7 +18,7 @@ from ..api.step import Step
 from . import names
 from .inputs import Endpoint
 from .observe import Object
-from .results import ResultError, read
+from .results import ENDPOINT, FILE, NOT_HANDED_IN, Place, ResultError, read
 from .rows import Row
 from .turn import Turn
 
@@ -108,24 +108,28 @@ def result_map(job: Object, step: str, text: str) -> dict[str, Any]:
     }
 
 
-def handed_in(turn: Turn, row: Row, step: Step, pods: Sequence[Object]) -> Sequence[Object] | None:
-    """The pods of an attempt, with what was handed in as the message of the one that succeeded.
+def handed_in(turn: Turn, row: Row, step: Step, pods: Sequence[Object]) -> tuple[Sequence[Object], Place] | None:
+    """The pods of an attempt, with what was handed in as the message of the one that ended well, and where it was told.
 
     None where that has to be read first. A step may tell a small result in /dataops/result all the same.
     """
     assert row.job is not None  # noqa: S101 - an attempt is under way
-    if not any(_succeeded(pod) for pod in pods):
-        return pods
+    if not any(_ended_well(pod, step.name) for pod in pods):
+        return pods, FILE
     name = names.result_name(row.job, step.name)
     if name not in turn.view.results:
         turn.fetch.append(name)
         return None
     text = turn.view.results[name]
-    return pods if text is None else [_telling(pod, step.name, text) if _succeeded(pod) else pod for pod in pods]
+    if text is None:
+        return pods, NOT_HANDED_IN
+    return [_telling(pod, step.name, text) if _ended_well(pod, step.name) else pod for pod in pods], ENDPOINT
 
 
-def _succeeded(pod: Object) -> bool:
-    return bool(pod.get("status", {}).get("phase") == "Succeeded")
+def _ended_well(pod: Object, step: str) -> bool:
+    """Whether a step's container exited with 0; its pod may have failed all the same, where it was to end."""
+    states = [one["state"] for one in pod.get("status", {}).get("containerStatuses") or () if one["name"] == step]
+    return any((state.get("terminated") or {}).get("exitCode") == 0 for state in states)
 
 
 def _telling(pod: Object, step: str, text: str) -> Object:

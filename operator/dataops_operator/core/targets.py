@@ -13,32 +13,12 @@ from ..api.environment import DataMode, EnvironmentSpec
 from ..api.secret import Credentials
 from ..api.target import PostgresTarget, S3Target, Target, VolumeTarget
 from .branching import BranchError, derive, inherit, qualify, source_of
-from .parameters import Problem
 from .places import MOUNT as MOUNT
 from .places import attributes, claim_of, inside, kind_of, location, place_of
+from .problems import Problem
 
 if TYPE_CHECKING:
     from .environment import Effective
-
-ATTRIBUTES: Final = frozenset(
-    {
-        "url",
-        "readUrl",
-        "path",
-        "readPath",
-        "host",
-        "port",
-        "database",
-        "schema",
-        "readSchema",
-        "endpoint",
-        "bucket",
-        "prefix",
-        "readPrefix",
-        "region",
-    }
-)
-"""What may stand behind `$(targets.<name>.`; which of them a target has depends on its kind."""
 
 READ: Final = "-read"
 """Behind a target's name: where the login for its readUrl is delivered, such as `/dataops/secrets/lake-read/`."""

@@ -26,13 +26,14 @@ class Turn:
         self.carried: dict[str, str] = {}
         """Steps that begin behind the one that was just begun, with the Job that they share."""
         self.prove: list[str] = []
-        self.explain: list[str] = []
+        self.explain: dict[str, str | None] = {}
         self.look: list[ObjectRef] = []
         self.gather: list[Gather] = []
         self.fetch: list[str] = []
         self.recall: list[str] = []
         self.taken = False
-        """Whether a step's outputs were taken from an earlier run: that is written before anything goes by it."""
+        """Whether a step's end was taken from an earlier run, or is what others say: that is written before anything
+        goes by it."""
         self.items: list[dict[str, Any]] = []
         self.stop: list[str] = []
         self.start: list[dict[str, Any]] = []
@@ -51,6 +52,11 @@ class Turn:
         for noted in (self.create, self.start, self.make, self.items):
             noted.clear()
         self.arm = self.short = False
+
+    @property
+    def begins(self) -> bool:
+        """Whether something is to begin outside of the run's status."""
+        return bool(self.create or self.start or self.make)
 
     @property
     def looks(self) -> bool:

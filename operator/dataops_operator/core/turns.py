@@ -38,6 +38,7 @@ class Entry:
         begun: whether it is under way.
         ready: whether it could begin, but for its turn; others stand behind it only then.
         nested: whether another run made it, which holds the environment's place for both.
+        leaving: whether it is gone, and only its last pods hold its place.
     """
 
     uid: str
@@ -50,6 +51,7 @@ class Entry:
     begun: bool = False
     ready: bool = True
     nested: bool = False
+    leaving: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,11 +105,16 @@ class _Pipeline:
         if ahead < left:
             return Turn(0)
         holder = self.active.first(key) or self.waiting.first(key)
-        # Of one without a key it may not be known yet which it has: that is no reason to fail another for good.
-        sure = held if key is None else len(self.active.own(key))
         name = holder.name if holder is not None else None
-        refused = entry.refuse and sure >= entry.limit
+        refused = entry.refuse and self._sure(key) >= entry.limit
         return Turn(ahead - max(left, 0) + 1, Reason.CONCURRENCY_LIMIT, name, refused)
+
+    def _sure(self, key: str | None) -> int:
+        """Count those under way for which another may be failed for good.
+
+        Of one without a key it may not be known yet which it has, and one that is gone leaves a place at any moment.
+        """
+        return sum(not one.leaving for one in (self.active if key is None else self.active.own(key)))
 
 
 class Turns:

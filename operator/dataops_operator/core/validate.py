@@ -17,28 +17,27 @@ from pydantic import ValidationError
 from ..api.base import parse_duration
 from ..api.parameter import Parameter, ParameterType
 from ..api.pipeline import Defaults, PipelineSpec, Workspace
-from ..api.step import FailureClass, Resources, Retry, Step
+from ..api.step import FailureClass, Retry, Step
 from . import keyrules, scopes, secretrules
 from .cacherules import cache_problems
+from .containerrules import image_problems, resource_problems
 from .flowrules import fan_out_problems, flow_problems, indexed_problems, result_problems
 from .graph import own_name, placed, step_references, templated_fields
 from .kindrules import kind_problems
-from .parameters import QUIET, Problem, check
-from .quantities import QUANTITY
-from .references import SAMPLE_RUN, check_reference
+from .parameters import QUIET, check
+from .problems import Problem
+from .references import SAMPLE_RUN, Declared, check_reference, declared
 from .stepfields import kind_of, output_names
 from .templating import NUL, Reference, TemplateError, fill_deep, references, strings
 
-SHOWN: Final = 5
-"""How many problems a condition's message names; the rest is counted."""
-
+_NO_LIMIT: Final = "limit is 0; set it to 1 or more"
 _LONGEST: Final = "366d"
 """Longest duration; Kubernetes' own deadlines and the calendar end not far beyond."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Names:
-    parameters: frozenset[str]
+    parameters: Declared
     outputs: Mapping[str, frozenset[str]]
     ended: bool = False
 
@@ -64,7 +63,7 @@ def _where(location: tuple[int | str, ...]) -> str:
 def problems_of(spec: PipelineSpec) -> Iterator[Problem]:
     """What is wrong with a well-formed spec, each with its path and the cure."""
     names = _Names(
-        frozenset(parameter.name for parameter in spec.parameters or ()),
+        declared(spec.parameters),
         {step.name: output_names(step) for _, step in placed(spec)},
     )
     final = {step.name for step in spec.finally_ or ()}
@@ -201,7 +200,9 @@ def _workspace(workspace: Workspace | None) -> Iterator[Problem]:
 def _defaults(defaults: Defaults, names: _Names) -> Iterator[Problem]:
     path = "spec.defaults"
     yield from _times(path, defaults)
-    yield from _resources(f"{path}.resources", defaults.resources)
+    yield from resource_problems(f"{path}.resources", defaults.resources)
+    if defaults.image is not None:
+        yield from image_problems(f"{path}.image", defaults.image)
     for reference in references(defaults.image or ""):
         if reference.path[0] == "steps":
             text = f"{reference.text}: every step would need that step, itself as well; write it in a step's own image"
@@ -238,8 +239,26 @@ def _retry(path: str, retry: Retry) -> Iterator[Problem]:
         yield Problem(f"{path}.backoff.initial", f"initial {initial} is longer than max {longest}; write less")
     if retry.memory is not None and FailureClass.OUT_OF_MEMORY not in retry.on:
         yield Problem(f"{path}.memory", "no attempt follows one that was OutOfMemory; add OutOfMemory to on")
-    if retry.exit_codes is not None and FailureClass.FAILURE not in retry.on:
-        yield Problem(f"{path}.exitCodes", "no attempt follows a Failure; add Failure to on")
+    elif retry.memory is not None and not retry.limit:
+        yield Problem(f"{path}.memory", f"no attempt follows one that was OutOfMemory: {_NO_LIMIT}")
+    yield from _exit_codes(f"{path}.exitCodes", retry)
+
+
+def _exit_codes(path: str, retry: Retry) -> Iterator[Problem]:
+    """What exit codes say that can never mean anything."""
+    codes = retry.exit_codes
+    if codes is None:
+        return
+    if FailureClass.FAILURE not in retry.on:
+        yield Problem(path, "no attempt follows a Failure; add Failure to on")
+    elif not retry.limit:
+        yield Problem(path, f"no attempt follows a Failure: {_NO_LIMIT}")
+    for index, code in enumerate(codes.never or ()):
+        if code in (codes.retry or ()):
+            text = (
+                f"{code} is in retry, too, and is either worth another attempt or never; remove it from one of the two"
+            )
+            yield Problem(f"{path}.never[{index}]", text)
 
 
 def _reference(path: str, reference: Reference, names: _Names, own: str | None = None) -> Iterator[Problem]:
@@ -249,22 +268,13 @@ def _reference(path: str, reference: Reference, names: _Names, own: str | None =
         yield Problem(path, str(error))
 
 
-def _resources(path: str, resources: Resources | None) -> Iterator[Problem]:
-    """Quantities as Kubernetes reads them (resource.Quantity); the API server would refuse every Job of the step."""
-    for field, given in () if resources is None else (("requests", resources.requests), ("limits", resources.limits)):
-        for name, value in (given or {}).items():
-            if not QUANTITY.fullmatch(str(value)):
-                cure = "write a number with a unit Kubernetes knows, such as 500m or 1Gi"
-                yield Problem(f"{path}.{field}.{name}", f"{value!r} is not a quantity; {cure}")
-
-
 def _step(path: str, step: Step, spec: PipelineSpec, names: _Names) -> Iterator[Problem]:
     if kind_of(step) is None:
         yield from _container(path, step, spec)
     else:
         yield from kind_problems(path, step)
     yield from _times(path, step)
-    yield from _resources(f"{path}.resources", step.resources)
+    yield from resource_problems(f"{path}.resources", step.resources)
     yield from _unique(f"{path}.outputs", [output.name for output in step.outputs or ()])
     yield from _unique(f"{path}.env", [variable.name for variable in step.env or ()])
     for index, variable in enumerate(step.env or ()):
@@ -294,7 +304,9 @@ def _container(path: str, step: Step, spec: PipelineSpec) -> Iterator[Problem]:
         yield Problem(path, f"a step is one of {' or '.join(kinds)}, not both; remove one")
     if not kinds and step.image is None and step.template is None:
         yield Problem(path, "nothing to run; give command, args, script, or an image whose own entrypoint is run")
-    if step.image is None and (spec.defaults is None or spec.defaults.image is None):
+    if step.image is not None:
+        yield from image_problems(f"{path}.image", step.image)
+    elif spec.defaults is None or spec.defaults.image is None:
         yield Problem(f"{path}.image", "no image; give one here or in spec.defaults.image")
 
 
@@ -303,10 +315,3 @@ def _step_references(path: str, step: Step, names: _Names) -> Iterator[Problem]:
     for field, reference in step_references(step):
         if reference.path[0] != scopes.ROOT or step.template is None:  # its template's own, and held against that
             yield from _reference(f"{path}.{field}", reference, names, None if field.startswith("forEach.") else own)
-
-
-def summarise(problems: list[Problem]) -> str:
-    """The first problems as one message, the rest counted."""
-    text = "; ".join(str(problem) for problem in problems[:SHOWN])
-    more = len(problems) - SHOWN
-    return f"{text}; and {more} more" if more > 0 else text

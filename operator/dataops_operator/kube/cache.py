@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from dataops_operator.kube.decode import Shape
 from dataops_operator.kube.resources import Resource
 
 Object = dict[str, Any]
@@ -31,6 +32,7 @@ class Store:
         *,
         transform: Callable[[Object], Object] | None = None,
         wanted: Callable[[Object], bool] | None = None,
+        shape: Shape | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Make an empty store.
@@ -39,10 +41,12 @@ class Store:
             resource: the kind it is for.
             transform: applied to each object on entry; it may change the object in place and must keep what
                 identifies it (name, namespace, uid, resourceVersion, ownerReferences).
+            shape: what lists and watches read of the objects, if not all; no less than `transform` keeps.
             wanted: whether a transformed object is held at all; what stops being wanted is let go of, for good.
             clock: monotonic seconds, for the age of what is remembered of removed objects.
         """
         self.resource = resource
+        self.shape = shape
         self._transform = transform
         self._wanted = wanted
         self._clock = clock
@@ -103,6 +107,18 @@ class Store:
             self._forget(held)  # the name was given anew, so the object that had it is gone
         self._objects[key] = item
         self._uids[uid] = item
+        self._reindex(held, item)
+        return held, item
+
+    def foresee(self, item: Object) -> Change | None:
+        """Hold an object as our next write will make it, in place of the same version; None if another one is held.
+
+        The next version that comes in, that write's or somebody else's, takes its place.
+        """
+        held = self._objects.get(_key(item))
+        if held is None or _uid(held) != _uid(item) or version_of(held) != version_of(item):
+            return None
+        self._objects[_key(item)] = self._uids[_uid(item)] = item
         self._reindex(held, item)
         return held, item
 

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from types import TracebackType
 from typing import Any
 from urllib.parse import urlencode
@@ -15,7 +15,7 @@ import aiohttp
 import orjson
 
 from dataops_operator.kube.config import Credentials
-from dataops_operator.kube.decode import loads
+from dataops_operator.kube.decode import Shape, loads
 from dataops_operator.kube.errors import Gone, error_from
 from dataops_operator.kube.lines import LineBuffer
 from dataops_operator.kube.resources import SERVICE_ACCOUNTS, TOKENS, Resource
@@ -24,8 +24,6 @@ from dataops_operator.kube.transport import Body, Observe, Transport, unavailabl
 MERGE_PATCH = "application/merge-patch+json"
 APPLY_PATCH = "application/apply-patch+yaml"
 PAGE = 500
-
-Decode = Callable[[bytes], tuple[str, Body]]
 
 
 class KubeClient:
@@ -91,6 +89,7 @@ class KubeClient:
         limit: int | None = None,
         resource_version: str | None = None,
         continue_token: str | None = None,
+        shape: Shape | None = None,
     ) -> Body:
         """Read one page of a collection, as the API's List; its items have apiVersion and kind filled in.
 
@@ -102,6 +101,7 @@ class KubeClient:
             limit: of items in the page; `metadata.continue` then leads on.
             resource_version: None reads the newest state; ``"0"`` takes any that the server has at hand.
             continue_token: of the page before.
+            shape: what is read of the items, if not all.
         """
         path = resource.path(namespace) + _query(
             labelSelector=label_selector,
@@ -110,7 +110,7 @@ class KubeClient:
             resourceVersion=resource_version,
             **{"continue": continue_token},
         )
-        page = await self._transport.call("list", resource, "GET", path)
+        page = await self._transport.call("list", resource, "GET", path, decode=shape.page if shape else None)
         for item in page["items"]:
             item.setdefault("apiVersion", resource.api_version)
             item.setdefault("kind", resource.kind)
@@ -124,6 +124,7 @@ class KubeClient:
         label_selector: str | None = None,
         field_selector: str | None = None,
         limit: int = PAGE,
+        shape: Shape | None = None,
     ) -> AsyncIterator[Body]:
         """Read a whole collection page by page, all of one and the same resourceVersion.
 
@@ -139,6 +140,7 @@ class KubeClient:
                 field_selector=field_selector,
                 limit=limit,
                 continue_token=token,
+                shape=shape,
             )
             yield page
             token = page["metadata"].get("continue")
@@ -301,7 +303,7 @@ class KubeClient:
         resource_version: str | None = None,
         timeout: float = 300.0,  # noqa: ASYNC109 - asked of the server, which ends the stream in order
         inactivity: float = 90.0,
-        decode: Decode | None = None,
+        shape: Shape | None = None,
     ) -> AsyncGenerator[tuple[str, Body], None]:
         """Follow the changes after a version: ADDED, MODIFIED, DELETED and BOOKMARK, each with its object.
 
@@ -316,8 +318,7 @@ class KubeClient:
             timeout: seconds after which the server shall end the stream; the iteration then simply ends.
             inactivity: seconds without a byte after which the connection counts as dead. The server sends a
                 bookmark about once a minute.
-            decode: reads an event's line as (type, object), for kinds of which little is read; what it refuses
-                by a ValueError is read in full.
+            shape: what is read of the objects, if not all.
 
         Raises:
             Gone: if the version is too old, at the start or later: list again.
@@ -335,7 +336,7 @@ class KubeClient:
         try:
             async for chunk in response.content.iter_any():
                 for line in buffer.feed(chunk):
-                    kind, item = _event(line, decode)
+                    kind, item = _event(line, shape)
                     if kind == "ERROR":
                         raise error_from(int(item.get("code") or 0), item)
                     yield kind, item
@@ -345,10 +346,10 @@ class KubeClient:
             response.close()
 
 
-def _event(line: bytes, decode: Decode | None) -> tuple[str, Body]:
-    if decode is not None:
+def _event(line: bytes, shape: Shape | None) -> tuple[str, Body]:
+    if shape is not None:
         with contextlib.suppress(ValueError):
-            return decode(line)
+            return shape.event(line)
     event = loads(line)
     return event["type"], event["object"]
 

@@ -7,7 +7,8 @@ that gives up does so on the whole list in which the object is: one object of on
 from __future__ import annotations
 
 import re
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
 
 import orjson
 
@@ -18,6 +19,18 @@ _TOKEN: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)|[\[\]{}]', re.D
 """A string, or the rest where it has no end, or where a level begins or ends: no input makes it look back."""
 _OPEN: Final = b"[{"
 _CLOSE: Final = b"]}"
+
+
+class Shape(NamedTuple):
+    """Reads of a kind's objects what is wanted of them, for kinds of which little is.
+
+    Both raise ValueError for what they do not understand; it is then read in full.
+    """
+
+    event: Callable[[bytes], tuple[str, dict[str, Any]]]
+    """The line of a watch event, as its type and its object."""
+    page: Callable[[bytes], dict[str, Any]]
+    """The answer to a list, with its `metadata` and its `items`."""
 
 
 def loads(data: bytes) -> Any:

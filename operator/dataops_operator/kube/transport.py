@@ -8,6 +8,7 @@ looks at the cluster first.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import time
 from collections.abc import Callable
@@ -104,6 +105,7 @@ class Transport:
         path: str,
         body: Any = None,
         content_type: str = JSON,
+        decode: Callable[[bytes], Body] | None = None,
     ) -> Body:
         """Send one request, again where that is safe, and return the answer's body.
 
@@ -114,6 +116,7 @@ class Transport:
             path: with its query, percent-encoded.
             body: to be sent as JSON; None for none.
             content_type: of the body.
+            decode: reads of the answer what is wanted; what it refuses by a ValueError is read in full.
 
         Raises:
             ApiError: or one of its subclasses, for any answer but 2xx and for none.
@@ -124,7 +127,8 @@ class Transport:
         refused = False
         while True:
             try:
-                return await self._attempt(verb, resource, method, url, data, content_type)
+                answer = await self._attempt(verb, resource, method, url, data, content_type)
+                return _decoded(answer, decode)
             except Unauthorized:
                 if refused:
                     raise
@@ -139,7 +143,7 @@ class Transport:
 
     async def _attempt(
         self, verb: str, resource: Resource, method: str, url: URL, data: bytes | None, content_type: str
-    ) -> Body:
+    ) -> bytes:
         headers = self._credentials.headers()
         if data is not None:
             headers = headers | {"Content-Type": content_type}
@@ -157,11 +161,7 @@ class Transport:
             self._note(verb, resource, status, started)
         if not 200 <= status < 300:
             raise error_from(status, answer, response.headers.get("Retry-After"))
-        try:
-            result: Body = loads(answer)
-        except orjson.JSONDecodeError as error:
-            raise unavailable(error) from error
-        return result
+        return answer
 
     def _note(self, verb: str, resource: Resource, status: int, started: float) -> None:
         if self._observe is not None:
@@ -182,6 +182,17 @@ class Transport:
                 trust_env=False,
             )
         return self._session
+
+
+def _decoded(answer: bytes, decode: Callable[[bytes], Body] | None) -> Body:
+    if decode is not None:
+        with contextlib.suppress(ValueError):
+            return decode(answer)
+    try:
+        result: Body = loads(answer)
+    except orjson.JSONDecodeError as error:
+        raise unavailable(error) from error
+    return result
 
 
 def unavailable(error: BaseException) -> Unavailable:

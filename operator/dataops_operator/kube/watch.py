@@ -16,7 +16,7 @@ from collections.abc import Callable
 from contextlib import aclosing
 
 from dataops_operator.kube.cache import Change, Object, Store
-from dataops_operator.kube.client import PAGE, Decode, KubeClient
+from dataops_operator.kube.client import PAGE, KubeClient
 from dataops_operator.kube.errors import ApiError, Gone, Unavailable
 from dataops_operator.kube.resources import Resource
 
@@ -60,7 +60,9 @@ async def reconcile_store(
         seen: set[str] = set()
         version = ""
         try:
-            async for page in client.pages(resource, namespace, label_selector=label_selector, limit=limit):
+            async for page in client.pages(
+                resource, namespace, label_selector=label_selector, limit=limit, shape=store.shape
+            ):
                 version = version or page["metadata"]["resourceVersion"]
                 # Page by page, so that a large list is never in memory as a whole beside the store.
                 _report(store.merge(page["items"], seen), on_change)
@@ -92,7 +94,6 @@ class Informer:
         label_selector: str | None = None,
         resync: float = 600.0,
         inactivity: float = 90.0,
-        decode: Decode | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Prepare; `run` does the work.
@@ -107,10 +108,8 @@ class Informer:
             label_selector: the server sends only what matches.
             resync: seconds between lists beside the watch, give or take a tenth.
             inactivity: seconds without a byte after which a watch counts as dead.
-            decode: reads an event, where little of it is wanted; see `KubeClient.watch`.
             clock: monotonic seconds.
         """
-        self._decode = decode
         self._client = client
         self._resource = resource
         self._store = store
@@ -189,7 +188,7 @@ class Informer:
             resource_version=self._version,
             timeout=WATCH_TIMEOUT * random.uniform(0.8, 1.2),  # noqa: S311
             inactivity=self._inactivity,
-            decode=self._decode,
+            shape=self._store.shape,
         )
         async with aclosing(stream):
             async for kind, item in stream:

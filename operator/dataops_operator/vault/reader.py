@@ -6,12 +6,14 @@ import base64
 import binascii
 import contextlib
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..api.secret import TransitDecrypt, VaultSource
 from ..core.secrets import PLAINTEXT, Fetched, from_data
-from .client import Client
 from .errors import Invalid, NotFound
+
+if TYPE_CHECKING:
+    from .client import Client
 
 
 def fetch(client: Client, token: str, source: VaultSource) -> Fetched:

@@ -7,15 +7,17 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ..api.secret import VaultSource
 from ..core.secrets import Fetched
 from .breaker import Breaker
-from .client import Client, Login, Observe
 from .errors import Forbidden, LoginFailed, NotConfigured, Unavailable, VaultError
 from .reader import fetch
 from .servers import Server
+
+if TYPE_CHECKING:
+    from .client import Client, Login, Observe
 
 THREADS: Final = 4
 """Requests at once to one server."""
@@ -138,6 +140,9 @@ class _Side:
         self.server = server
         self._token_file = token_file
         self._changed = breaker_changed
+        # hvac and requests take 7 MB, which an operator without a Vault need not have.
+        from .client import Client
+
         self._client = Client(server, observe)
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix=f"vault-{server.name}")
         self._turns = asyncio.Semaphore(THREADS)

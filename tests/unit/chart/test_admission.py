@@ -8,8 +8,9 @@ from tests.unit.chart.rendering import Render, Rendered, template
 MUTATING = "MutatingAdmissionPolicy"
 VALIDATING = "ValidatingAdmissionPolicy"
 
-
-ALL = {f"dataops-operator-{one}" for one in ("identity", "approvals", "guard", "nested", "children")}
+LEAN = {"dataops-operator-lean", "dataops-operator-lean-runs"}
+IDENTITY = {f"dataops-operator-{one}" for one in ("identity", "approvals")}
+ALL = IDENTITY | {f"dataops-operator-{one}" for one in ("guard", "nested", "children")}
 
 
 def names(rendered: Rendered, kind: str) -> set[str]:
@@ -34,7 +35,7 @@ def test_the_mutating_policy_is_of_the_version_that_the_server_has(
     )
     made = [*rendered.all(MUTATING), *rendered.all(f"{MUTATING}Binding")]
     assert {o["apiVersion"] for o in made} == ({f"admissionregistration.k8s.io/{version}"} if version else set())
-    assert len(made) == (4 if version else 0)
+    assert len(made) == (8 if version else 0)
     assert names(rendered, VALIDATING) == ALL
 
 
@@ -44,7 +45,7 @@ def test_every_policy_is_bound_and_denies(render: Render) -> None:
         assert {o["spec"]["policyName"] for o in rendered.all(f"{kind}Binding")} == names(rendered, kind) != set()
     assert {tuple(o["spec"]["validationActions"]) for o in rendered.all(f"{VALIDATING}Binding")} == {("Deny",)}
     for policy in [*rendered.all(MUTATING), *rendered.all(VALIDATING)]:
-        ours = policy["metadata"]["name"] != "dataops-operator-children"
+        ours = policy["metadata"]["name"] not in LEAN | {"dataops-operator-children"}
         assert policy["spec"]["failurePolicy"] == ("Fail" if ours else "Ignore")
 
 
@@ -86,15 +87,16 @@ def test_a_release_for_some_namespaces_judges_nobody_elsewhere(render: Render) -
 @pytest.mark.parametrize(
     ("values", "validating", "mutating"),
     [
-        ({"identity": False}, ALL - {"dataops-operator-identity", "dataops-operator-approvals"}, False),
-        ({"guard": False}, {"dataops-operator-identity", "dataops-operator-approvals"}, True),
-        ({"mutating": "None"}, ALL, False),
-        ({"identity": False, "guard": False}, set(), False),
+        ({"identity": False}, ALL - IDENTITY, LEAN),
+        ({"guard": False}, IDENTITY, IDENTITY | LEAN),
+        ({"lean": False}, ALL, IDENTITY),
+        ({"mutating": "None"}, ALL, set()),
+        ({"identity": False, "guard": False, "lean": False}, set(), set()),
     ],
 )
 def test_each_policy_can_be_left_out(
-    render: Render, values: dict[str, object], validating: set[str], mutating: bool
+    render: Render, values: dict[str, object], validating: set[str], mutating: set[str]
 ) -> None:
     rendered = render(admission=values)
     assert names(rendered, VALIDATING) == validating
-    assert bool(rendered.all(MUTATING)) is mutating
+    assert names(rendered, MUTATING) == mutating

@@ -86,7 +86,7 @@ OPERATOR = {
     ("dataops.dev", "pipelines/status"): {"patch"},
     ("dataops.dev", "pipelineruns/status"): {"patch"},
     ("batch", "jobs"): READ | {"create", "delete"},
-    ("", "pods"): {"list", "watch", "delete"},
+    ("", "pods"): {"list", "watch", "patch", "delete"},
     ("", "configmaps"): {"get", "create"},
     ("", "persistentvolumeclaims"): MADE,
     ("", "serviceaccounts"): MADE,

@@ -38,6 +38,12 @@ def test_each_command_has_examples_that_are_command_lines() -> None:
             command.make_context(name, words[1:])
 
 
+@pytest.mark.parametrize("name", ["approve", "reject", "cancel", "suspend", "resume", "run", "rerun", "get", "list"])
+def test_what_is_about_runs_has_a_form_for_scripts(name: str) -> None:
+    objects = ["r", "step"] if name in ("approve", "reject") else ["r"] if name != "list" else []
+    assert COMMANDS[name].make_context(name, [*objects, "-o", "yaml"]).params["output"] == "yaml"
+
+
 def test_help_shows_the_examples() -> None:
     for name in COMMANDS:
         shown = dataops(name, "--help")
@@ -58,6 +64,8 @@ def test_a_wrong_command_line_ends_with_2(words: list[str]) -> None:
         (["run", "p", "--logical-date", "yesterday"], "'yesterday' is no time; write it as 2013-02-09"),
         (["run", "p", "--logical-date", "2013-02-30"], "'2013-02-30' is no time"),
         (["watch", "r", "--timeout", "5 minutes"], "is not a duration"),
+        (["run", "p", "--timeout", "5m"], "it bounds how long --watch waits; add that"),
+        (["rerun", "r", "--timeout", "5m"], "it bounds how long --watch waits; add that"),
         (["logs", "r", "--previous", "--follow"], "goes with neither --attempt nor --follow"),
         (["logs", "r", "--item", "3"], "is of one step; name it"),
         (["graph"], "name a Pipeline, or give --file or --run"),
@@ -112,6 +120,12 @@ def test_lint_passes_over_what_is_not_ours_in_a_folder_but_not_what_is_named(tmp
     (tmp_path / "p.yaml").write_text(GOOD)
     (tmp_path / "chart.yaml").write_text("{{ if .x }}\napiVersion: dataops.dev/v1alpha1\n{{ end }}")
     (tmp_path / "broken.yaml").write_text("a: [")
+    (tmp_path / "latin.yaml").write_bytes(b"a: caf\xe9")
+    found = dataops("lint", str(tmp_path))
+    told = f"{tmp_path}/latin.yaml:1:1: error: cannot be read as UTF-8 text; save it as that"
+    assert (found.exit_code, told in found.stdout) == (Exit.FAILED, True), "and the others are told all the same"
+    assert "p.yaml" in found.stdout
+    (tmp_path / "latin.yaml").unlink()
     (tmp_path / ".hidden").mkdir()
     (tmp_path / ".hidden" / "p.yaml").write_text(BAD)
     assert dataops("lint", str(tmp_path)).exit_code == Exit.OK

@@ -48,6 +48,40 @@ steps:
 """
 
 
+def test_a_field_of_the_wrong_shape_hides_nothing_else() -> None:
+    body = """
+steps:
+- name: land
+  image: img:1
+  command: land
+  timeout: soon
+  needs: [x]
+- name: load
+  image: img:1
+  retry: {limit: lots}
+  args: ["$(params.day)"]
+"""
+    assert [line.partition(" ")[2].rpartition(":")[0].partition(": ")[0] for line in told(pipeline(body))] == [
+        "error spec.steps[0].command",
+        "error spec.steps[0].timeout",
+        "error spec.steps[0].needs[0]",
+        "error spec.steps[1].retry.limit",
+        "error spec.steps[1].args[0]",
+    ]
+
+
+def test_a_name_that_is_none_is_told_alone_since_others_may_mean_it() -> None:
+    body = (
+        STEP.replace("name: land", "name: 7")
+        + """
+- name: load
+  image: img:1
+  needs: [land]
+"""
+    )
+    assert [line.split()[2] for line in told(pipeline(body))] == ["spec.steps[0].name:"]
+
+
 @pytest.mark.parametrize(
     ("body", "expected"),
     [
@@ -56,6 +90,20 @@ steps:
             STEP + "  comand: [x]",
             ["9:5 error spec.steps[0].comand: no field 'comand' here; did you mean 'command'?"],
             id="a field that there is not, with the nearest one",
+        ),
+        pytest.param(
+            STEP + """
+  outputs: [{name: rows}]
+- name: audit
+  command: [audit]
+  image: img:1
+  when: steps.land.outputs.rows["x"] > 1
+""",
+            [
+                "14:5 error spec.steps[1].when: steps.land.outputs.rows at column 1 is of type String and has no 'x';"
+                " use it whole"
+            ],
+            id="a part of an output that has none",
         ),
         pytest.param(
             STEP + "  start_timeout: 5m",
@@ -448,8 +496,8 @@ spec:
         (
             "{pipeline: {name: orders}}",
             [
-                "spec.steps[0].pipeline.name: pipelines run each other in a circle: orders -> orders; "
-                "remove one of these steps"
+                "spec.steps[0].pipeline.name: pipeline 'orders' cannot run itself, whatever the step's condition; "
+                "remove the step"
             ],
         ),
     ],
@@ -467,4 +515,23 @@ def test_pipelines_that_run_each_other_in_a_circle_are_told_at_each() -> None:
     assert [(one.file, one.message.partition(";")[0]) for one in found] == [
         ("0.yaml", "pipelines run each other in a circle: orders -> other -> orders"),
         ("1.yaml", "pipelines run each other in a circle: other -> orders -> other"),
+    ]
+
+
+def test_a_pipeline_that_runs_itself_is_told_with_its_line_whatever_its_condition() -> None:
+    steps = (
+        "steps:\n- {name: a, image: i}\n- name: b\n  when: params.more\n  pipeline: {name: orders, revision: orders-1}"
+    )
+    assert told(pipeline("parameters: [{name: more, type: Boolean}]\n" + steps)) == [
+        "10:16 error spec.steps[1].pipeline.name: pipeline 'orders' cannot run itself, whatever the step's condition; "
+        "remove the step"
+    ]
+
+
+def test_a_circle_that_a_condition_may_break_is_warned_of() -> None:
+    back = OTHER.replace("steps: [", "steps: [{name: b, when: params.day != '', pipeline: {name: orders}}, ")
+    found = lint(pipeline("steps: [{name: b, pipeline: {name: other}}]"), back)
+    assert [(one.file, one.severity, one.message.partition(";")[0]) for one in found] == [
+        ("0.yaml", "warning", "a run fails in which all conditions on this way hold: orders -> other -> orders"),
+        ("1.yaml", "warning", "a run fails in which all conditions on this way hold: other -> orders -> other"),
     ]

@@ -1,39 +1,18 @@
-"""When the next deletion may be, and how a revision that goes and one that is taken keep out of each other's way."""
+"""How a revision that goes and one that is taken keep out of each other's way."""
 
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import Any, cast
 
 import pytest
 from tests.builders import a_pipeline
 
-from dataops_operator.controllers.pace import PATIENCE, Pace
 from dataops_operator.controllers.revisions import Revisions
 from dataops_operator.core.revision import controller_revision
 from dataops_operator.kube.errors import NotFound
 
 Object = dict[str, Any]
-
-
-async def test_deletions_are_so_many_a_second_and_no_more() -> None:
-    pace, began = Pace(lambda: False, rate=20), time.monotonic()
-    for _ in range(5):
-        await pace.turn()
-    assert 0.2 <= time.monotonic() - began < 1
-
-
-async def test_work_goes_first_for_a_while_and_never_for_good() -> None:
-    busy = True
-    pace, began = Pace(lambda: busy, rate=1000), time.monotonic()
-    await pace.turn()
-    assert PATIENCE <= time.monotonic() - began < PATIENCE + 1
-    waiting = asyncio.create_task(pace.turn())
-    await asyncio.sleep(0.1)
-    assert not waiting.done()
-    busy = False
-    await asyncio.wait_for(waiting, 0.5)
 
 
 class Server:

@@ -9,9 +9,11 @@ import pytest
 
 from dataops_operator.controllers.admission import Admission
 from dataops_operator.controllers.indices import RERUN_OF
+from dataops_operator.controllers.keys import Key
 from dataops_operator.controllers.lines import LAST_BREATH
+from dataops_operator.controllers.pace import LATEST
 from dataops_operator.controllers.tenancy import PARTS, Home, Tenancy
-from dataops_operator.controllers.world import Key, Settings, World
+from dataops_operator.controllers.world import SETTLE, Settings, World
 from dataops_operator.core.accept import Refused
 from dataops_operator.core.concurrency import UNBOUND, Bound
 from dataops_operator.core.times import to_rfc3339
@@ -29,6 +31,7 @@ class Queue(WorkQueue[Key]):
         super().__init__()
         self.asked: list[Key] = []
         self.later: list[Key] = []
+        self.seconds: list[float] = []
 
     def add(self, key: Key) -> None:
         self.asked.append(key)
@@ -36,6 +39,7 @@ class Queue(WorkQueue[Key]):
     def add_after(self, key: Key, seconds: float) -> None:
         """Later is not now."""
         self.later.append(key)
+        self.seconds.append(seconds)
 
     def taken(self, kind: str = "PipelineRun") -> list[str]:
         """The names asked for since the last call."""
@@ -288,6 +292,18 @@ def test_a_run_that_is_deleted_holds_its_place_until_its_pod_is_gone(held: World
     assert not holds(held)
 
 
+def test_a_run_that_is_back_holds_its_place_for_as_long_as_it_lives(held: World) -> None:
+    def refused() -> bool:
+        found = Admission(held, Tenancy(held)).let_in(run("mine", at=30), home(held), Bound(1, refuse=True), 0)
+        return isinstance(found, Refused)
+
+    assert refused()
+    put(held, run("active", **ended()))
+    assert not refused(), "its place is free at any moment"
+    put(held, run("active"))
+    assert refused(), "somebody has cleared its status by hand"
+
+
 def test_a_run_without_pods_frees_its_place_at_once(held: World) -> None:
     put_child(held, pod("active", "Succeeded"))
     queue(held).taken()
@@ -504,6 +520,48 @@ def test_the_ends_of_an_indexed_jobs_pods_are_looked_at_together_and_its_own_at_
     done = {**job, "status": {**status, "conditions": [{"type": "Complete", "status": "True"}]}}
     world.child_changed(job, done)
     assert queue(world).taken() == ["r"]
+
+
+def a_shared_pod(owner: str, waiting: str | None = None) -> Object:
+    """A pod of several steps, the first of which runs, or waits."""
+    state: Object = {"waiting": {"reason": waiting}} if waiting else {"running": {}}
+    made = pod(owner, "Pending", uid=f"pod-{next(VERSIONS)}")
+    made["metadata"]["labels"]["dataops.dev/stage"] = "2"
+    behind = {"name": "b", "state": {"waiting": {"reason": "PodInitializing"}}}
+    made["status"] |= {"initContainerStatuses": [{"name": "a", "state": state}], "containerStatuses": [behind]}
+    return made
+
+
+def test_which_step_of_a_shared_pod_runs_is_told_soon_and_later_where_much_is_told(world: World) -> None:
+    for number in range(400):
+        put_child(world, a_shared_pod(f"r{number}"))
+    assert queue(world).taken() == []
+    seconds = queue(world).seconds
+    assert round(seconds[0], 3) == SETTLE
+    assert SETTLE < seconds[20] < seconds[-1] <= LATEST
+
+
+def test_of_one_run_it_is_told_together(world: World) -> None:
+    for name in ("r", "r", "other"):
+        put_child(world, a_shared_pod(name))
+    assert [key.name for key in queue(world).later] == ["r", "other"]
+
+
+@pytest.mark.parametrize(
+    "child",
+    [
+        a_shared_pod("late", "ImagePullBackOff"),
+        {**a_shared_pod("late"), "status": {"phase": "Pending"}},
+        pod("late", "Pending"),
+        pod("late", "Running", deletionTimestamp="2026-01-05T06:00:00Z"),
+    ],
+    ids=["it cannot begin", "nothing is known of it yet", "a step's own pod", "it is to end"],
+)
+def test_what_is_in_the_way_is_told_soon_however_much_else_there_is(world: World, child: Object) -> None:
+    for number in range(400):
+        put_child(world, a_shared_pod(f"r{number}"))
+    put_child(world, child)
+    assert queue(world).seconds[-1] == SETTLE
 
 
 def test_a_run_that_ends_is_not_said_to_have_been_edited_since_less_of_it_is_kept(world: World) -> None:

@@ -29,11 +29,15 @@ from dataops_operator.core.indexedjobs import tally
 from dataops_operator.core.inputs import Endpoint
 from dataops_operator.core.items import tolerated
 from dataops_operator.core.kinds import BEGUN_ONCE
-from dataops_operator.core.names import ATTEMPT_LABEL, ITEM_LABEL, STAGE_LABEL, STEP_LABEL, job_name, result_name
+from dataops_operator.core.names import ATTEMPT_LABEL, GOES_ON_LABEL, ITEM_LABEL, STEP_LABEL, job_name, result_name
 from dataops_operator.core.objects import ObjectRef, Seen
+from dataops_operator.core.observe import deadline_of, has_begun
 from dataops_operator.core.plan import Asked, Decided, Earlier, Plan, Refusal, View
 from dataops_operator.core.planner import plan
+from dataops_operator.core.podends import given_until, orders
+from dataops_operator.core.revision import load_revision
 from dataops_operator.core.rows import Row
+from dataops_operator.core.status import ENDING
 from dataops_operator.core.stepfields import Kind
 from dataops_operator.core.times import from_rfc3339, to_rfc3339
 
@@ -63,12 +67,18 @@ class Cluster:
         self.pods: dict[str, list[Object]] = {}
         self.turns: dict[str, list[Object]] = {}
         """Of a Job that several steps share: the states of the containers that have ended well."""
+        self.carried: dict[str, list[str]] = {}
+        """Of each Job: its steps."""
         self.handed_in: dict[str, str] = {}
         """What steps handed in at the endpoint, by the ConfigMap's name."""
         self.items: dict[str, list[Object | None]] = {}
         """Of each Indexed Job, the pod with which each of its items ended."""
         self.created: Counter[str] = Counter()
         self.attempts: Counter[Part] = Counter()
+        self.held: dict[str, int] = {}
+        """Of Jobs whose pods begin no step that they have not: the place of the first of these."""
+        self.unbegun: set[Part] = set()
+        """Steps whose turn came in a pod that ended before they began."""
         self.done: dict[Part, Object] = {}
         """Outputs of the steps, and of the items of steps, that have truly succeeded."""
         # What the operator holds.
@@ -115,7 +125,7 @@ class Cluster:
             self.delete(overstayed((), self.view()))
             self.nested.end_runs()
             return None
-        self.adopted = self.took_over = False
+        self.adopted = self.took_over = self.told = False
         proven: set[str] = set()
         explained: dict[str, str] = {}
         refused: dict[str, Refusal] = {}
@@ -160,11 +170,12 @@ class Cluster:
             self.nested.remove(made.remove)
             if not conflict:
                 self.write(made)
-                if not (self.adopted or self.took_over):  # both are news, and what follows begins behind them
+                if not (self.adopted or self.took_over or self.told):  # these are news, and what follows begins behind
                     self.check_idempotent(made, proven, refused, explained, room, results, objects, recalled)
                 self.stop(made.stop)
+                self.hold_back(made.hold)
                 self.nested.steer(made.steer)
-                self.delete(made.delete)
+                self.delete(made.delete, kill=made.kill)
             return made
         return None
 
@@ -197,12 +208,19 @@ class Cluster:
                 labels = body["metadata"]["labels"]
                 step, attempt = labels[STEP_LABEL], int(labels[ATTEMPT_LABEL])
                 part = self.part_of(body)
-                self.attempts[part] += 1
+                if any(step in names[1:] for names in self.carried.values()):
+                    # Its turn may have come in a pod that it shared, and nobody may have seen it.
+                    self.attempts[part] = min(self.attempts[part], attempt - 1)
+                # A turn that came in a pod, and in which nothing began, may have been seen as an attempt, or not.
+                self.attempts[part] += 0 if part in self.unbegun and attempt == self.attempts[part] else 1
+                self.unbegun.discard(part)
                 assert attempt == self.attempts[part], (
                     f"I1: attempt {attempt} of {part}, after {self.attempts[part] - 1}"
                 )
                 self.check_begin(step, made)
                 self.turns[name] = []
+                pod = body["spec"]["template"]["spec"]
+                self.carried[name] = [one["name"] for one in (*pod.get("initContainers", ()), *pod["containers"])]
                 self.check_values(body)
                 if body["spec"].get("completionMode") == "Indexed":
                     self.items[name] = [None] * body["spec"]["completions"]
@@ -257,7 +275,9 @@ class Cluster:
         """What a step uses of another reaches it whole, however little of it the status shows."""
         step = self.inputs.revision.steps[body["metadata"]["labels"][STEP_LABEL]]
         used = [text.split(".")[1] for text in step.args or ()]
-        for name, value in zip(used, body["spec"]["template"]["spec"]["containers"][0].get("args") or (), strict=True):
+        pod = body["spec"]["template"]["spec"]
+        first, *_ = [one for one in (*pod.get("initContainers", ()), *pod["containers"]) if one["name"] == step.name]
+        for name, value in zip(used, first.get("args") or (), strict=True):
             if (name, None) in self.done:
                 assert value == self.done[name, None]["n"], f"{step.name} got another output of {name}"
 
@@ -304,6 +324,8 @@ class Cluster:
                 assert not self.attempts[row.name, None], f"{row.name} ran, and is said to be another run's"
                 assert (bool(row.cache), row.reused) == (True, "before")
                 self.done[row.name, None] = dict(row.outputs or {})
+            if row.name in self.inputs.revision.kinds and row.final and row != old:
+                self.told = True
             once = self.inputs.revision.kinds.get(row.name) in BEGUN_ONCE
             if once and row.phase is Phase.SUCCEEDED and row != old:
                 assert self.passed(row), f"{row.name} let the run go on by itself: {row}"
@@ -317,23 +339,55 @@ class Cluster:
         self.wake_at = made.wake_at
 
     def stop(self, names: Collection[str]) -> None:
-        """Ask the pods of Jobs to end; the Jobs stay until they have."""
+        """Have the pods of Jobs end; the Jobs stay until they have."""
         for name in names:
             self.spend()
-            if name in self.jobs:
+            if name in self.jobs and not self.ask(name):
                 self.jobs[name]["metadata"]["deletionTimestamp"] = to_rfc3339(self.now)
             self.sync(name)
 
+    def hold_back(self, names: Collection[str]) -> None:
+        """Have no step begin in the pods of Jobs that has not."""
+        for name in names:
+            self.spend()
+            if name in self.jobs and not self.ended(name) and self.pods.get(name):
+                step = self.inputs.revision.steps[self.step_of(name)]
+                first = not self.turns[name] or has_begun(step, self.pods[name])
+                self.held.setdefault(name, len(self.turns[name]) + first)
+                self.pods[name] = [{**pod, "metadata": {**pod["metadata"], "labels": {}}} for pod in self.pods[name]]
+            self.sync(name)
+
+    def stuck(self, name: str) -> bool:
+        """Whether the step whose turn it is in a pod is held back."""
+        return len(self.turns[name]) >= self.held.get(name, len(self.members(name)))
+
+    def ask(self, name: str) -> bool:
+        """Give pods that can be asked to end a deadline that is over; whether the Job need not be deleted."""
+        told = orders(self.jobs[name], self.pods.get(name, ()), self.now)
+        for pod, seconds in told.deadlines:
+            before = pod["spec"].get("activeDeadlineSeconds")
+            assert seconds >= 1, "the API server takes no less"
+            assert before is None or seconds < before, "nor a later end"
+            self.pods[name] = [{**one, "spec": {"activeDeadlineSeconds": seconds}} for one in self.pods[name]]
+        return not told.delete
+
     def leaving(self) -> list[str]:
-        """Jobs whose pods were asked to end."""
+        """Jobs that are being deleted, with their pods."""
         return [name for name, job in self.jobs.items() if "deletionTimestamp" in job["metadata"]]
 
-    def delete(self, names: Collection[str]) -> None:
-        """Delete Jobs and their pods."""
+    def told_to_end(self, name: str) -> bool:
+        """Whether the pods of a Job were asked to end."""
+        return given_until(self.jobs[name], self.pods.get(name, ()), self.now) is not None
+
+    def delete(self, names: Collection[str], *, kill: bool = False) -> None:
+        """End Jobs that nobody waits for: their pods are asked to end, or they are deleted with them."""
         for name in names:
             self.spend()
             if name in self.jobs:
-                self.remove(name)
+                until = given_until(self.jobs[name], self.pods.get(name, ()), self.now)
+                ending = until is not None and self.now < until
+                if not ending and (kill or until is not None or not self.ask(name)):
+                    self.remove(name)
             self.sync(name)
 
     def restart(self) -> None:
@@ -345,6 +399,14 @@ class Cluster:
         self.nested.cached = copy.deepcopy(self.nested.runs)
         for name in self.jobs:
             self.sync(name)
+
+    def upgrade(self) -> None:
+        """Another release of the operator goes on, which has steps share pods by other rules."""
+        spec = self.inputs.revision.spec
+        other = "Never" if self.inputs.revision.shared else "Auto"
+        revision = load_revision(self.inputs.revision.name, spec.model_copy(update={"fuse": other}))
+        self.inputs = replace(self.inputs, revision=revision)
+        self.restart()
 
     def sync(self, name: str) -> None:
         """The cache learns the truth about one Job and its pods."""
@@ -421,7 +483,7 @@ class Cluster:
         # Of a pod that several steps share, nobody may have seen how far it came; an object that a cancelled run has
         # deleted is not found again where its status was not written then.
         objects = {name for name, kind in self.inputs.revision.kinds.items() if kind is Kind.RESOURCE}
-        unseen = {*self.inputs.revision.rest, *objects}
+        unseen = {*self.inputs.revision.linked, *objects}
         for row in self.rows:
             if row.phase is Phase.SUCCEEDED:
                 assert self.truly_done(row), f"{row.name} never succeeded"
@@ -440,7 +502,9 @@ class Cluster:
             if not one.final or one.phase in (Phase.SUCCEEDED, Phase.SKIPPED):
                 continue
             policy = self.inputs.revision.retry(self.inputs.revision.steps[one.name])
-            assert self.attempts[one.name, one.item] <= one.attempt, one
+            # An object that the end of a run has deleted is not found again where that was not written.
+            lost = one.name in objects and one.reason in ENDING
+            assert lost or self.attempts[one.name, one.item] <= one.attempt, one
             assert one.attempt - one.disruptions <= policy.limit + 1, one
             assert one.disruptions <= policy.infrastructure + 1, one
 
@@ -467,9 +531,7 @@ class Cluster:
 
     def members(self, name: str) -> list[str]:
         """The steps that a Job runs."""
-        labels = self.jobs[name]["metadata"]["labels"]
-        step: str = labels[STEP_LABEL]
-        return list(self.inputs.revision.rest[step]) if STAGE_LABEL in labels else [step]
+        return self.carried[name]
 
     def part_of(self, job: Object) -> Part:
         """The step, and the item of it, whose attempt a Job is, or whose turn it is in it."""
@@ -484,18 +546,40 @@ class Cluster:
 
     def pod(self, name: str, change: Callable[[PodBuilder], PodBuilder]) -> None:
         """The kubelet tells of a Job's one pod."""
+        if self.stuck(name):
+            self.keep_back(name, change)
+            return
         made = change(PodBuilder(self.step_of(name), f"{name}-pod")).build()
+        for held in self.pods.get(name, ()):  # its kubelet began with it once
+            made["spec"] = {**held["spec"], **made["spec"]}
+            made["status"] |= {key: held["status"][key] for key in ("startTime",) if key in held["status"]}
         self.pods[name] = [self.shared(name, made) if len(self.members(name)) > 1 else made]
+
+    def keep_back(self, name: str, change: Callable[[PodBuilder], PodBuilder]) -> None:
+        """The kubelet tells of a pod whose next step does not begin: that it is held, or what ended the pod."""
+        (pod,) = self.pods[name]
+        told = change(PodBuilder(self.step_of(name), f"{name}-pod")).build()["status"]
+        status = {**pod["status"], "conditions": told.get("conditions", [])}
+        if told.get("phase") == "Failed":
+            status["phase"] = "Failed"
+            self.unbegun.add((self.step_of(name), None))
+        waits = {"waiting": {"reason": "CreateContainerConfigError", "message": "missing value"}}
+        names = [self.step_of(name)]
+        for key in ("initContainerStatuses", "containerStatuses"):
+            status[key] = [{**one, "state": waits} if one["name"] in names else one for one in status[key]]
+        self.pods[name] = [{**pod, "status": status}]
 
     def shared(self, name: str, pod: Object) -> Object:
         """A pod that several steps share, by what the container does whose turn it is."""
         names, done, status = self.members(name), self.turns[name], pod["status"]
+        pod["metadata"]["labels"] = {} if name in self.held else {GOES_ON_LABEL: "params"}
         last = len(done) == len(names) - 1
         states = [*done, (status.get("containerStatuses") or [{"state": {}}])[0]["state"]]
         if not last and status["phase"] == "Succeeded":
             done.append(states[-1])
             follower = names[len(done)]
-            self.attempts[follower, None] = max(1, self.attempts[follower, None])
+            if not self.stuck(name):
+                self.attempts[follower, None] = max(1, self.attempts[follower, None])
         if not last and status["phase"] != "Failed":
             status["phase"] = "Pending"
         states += [{"waiting": {"reason": "PodInitializing"}}] * (len(names) - len(states))
@@ -528,6 +612,9 @@ class Cluster:
 
     def succeed(self, name: str, *, silent: bool = False) -> None:
         """A pod ends well, with the outputs that its step declares, unless it is silent."""
+        if self.stuck(name):
+            self.pod(name, PodBuilder.running)
+            return
         step, part = self.step_of(name), self.part_of(self.jobs[name])
         declared = self.inputs.revision.steps[step].outputs or ()
         outputs = {} if silent else {one.name: f"{name}/{one.name}" for one in declared}
@@ -545,6 +632,31 @@ class Cluster:
             self.pod(name, lambda pod: pod.succeeded(outputs, began=self.seconds(), ended=self.seconds()))
         if not silent or not declared:
             self.done[part] = outputs
+
+    def overdue(self) -> list[str]:
+        """Jobs whose pods a kubelet ends now, since their deadline is over."""
+        return [name for name in self.live() if any(map(self.is_overdue, self.pods.get(name, ())))]
+
+    def is_overdue(self, pod: Object) -> bool:
+        """Whether a pod's deadline is over."""
+        end = deadline_of(pod)
+        return end is not None and self.now >= end
+
+    def end_in_time(self, name: str, how: str) -> None:
+        """A kubelet ends a pod: what runs in it dies, exits with 0 in the middle, or tells its result before."""
+        step, part = self.step_of(name), self.part_of(self.jobs[name])
+        began, (pod,) = self.seconds(), self.pods[name]
+        if not has_begun(self.inputs.revision.steps[step], [pod]):
+            self.unbegun |= {part} if self.turns.get(name) else set()
+            self.pods[name] = [{**pod, "status": {**pod["status"], "phase": "Failed", "reason": "DeadlineExceeded"}}]
+            return
+        declared = self.inputs.revision.steps[step].outputs or ()
+        if how != "tells":
+            code = 0 if how == "mute" else 143
+            self.pod(name, lambda pod: pod.failed(code, began=began, ended=began).gone_bad("DeadlineExceeded"))
+            return
+        self.done[part] = outputs = {one.name: f"{name}/{one.name}" for one in declared}
+        self.pod(name, lambda pod: pod.succeeded(outputs, began=began, ended=began).gone_bad("DeadlineExceeded"))
 
     def fail(self, name: str, change: Callable[[PodBuilder], PodBuilder], *, again: bool) -> None:
         """A pod ends badly.

@@ -36,6 +36,21 @@ def planned(
     return plan(inputs_of(pipeline), rows, view or View(), EPOCH + now, asked)
 
 
+def planned_when_told(
+    pipeline: PipelineBuilder,
+    rows: list[Row],
+    view: View | None = None,
+    *,
+    now: float = 0,
+    asked: Asked | None = None,
+) -> Plan:
+    """The plan behind the one that does nothing but write down what others say."""
+    told = planned(pipeline, rows, view, now=now, asked=asked)
+    assert (told.create, told.start, told.make, told.wake_at) == ((), (), (), EPOCH + now)
+    assert not told.rests, "what follows needs its secrets"
+    return planned(pipeline, list(told.rows), view, now=now, asked=asked)
+
+
 def running(step: str, attempt: int = 1) -> Row:
     return Row(step, Phase.RUNNING, attempt=attempt, started_at=at(0), job=name_of(step, attempt))
 

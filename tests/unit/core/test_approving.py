@@ -6,12 +6,24 @@ from typing import Any
 
 import pytest
 from tests.builders import EPOCH, PipelineBuilder, a_pipeline, at
-from tests.unit.core.planning import attempt_of, created, done, name_of, pending, phases, planned, running
+from tests.unit.core.planning import (
+    attempt_of,
+    created,
+    done,
+    name_of,
+    pending,
+    phases,
+    planned,
+    planned_when_told,
+    running,
+)
 
 from dataops_operator.api.conditions import Reason
 from dataops_operator.api.run import Cancel, Decision, Phase
 from dataops_operator.core.plan import Asked, Decided, Plan, asked_of
 from dataops_operator.core.rows import Row
+
+pytestmark = pytest.mark.usefixtures("both_modes")
 
 ANN = {"users": ["ann"], "groups": ["releasers"]}
 
@@ -96,24 +108,35 @@ def test_where_nobody_is_named_everyone_may_who_may_change_the_run() -> None:
     assert after(says(by=""), approvers=None).rows[1].message == "approved by somebody"
 
 
-def test_what_follows_begins_at_once_and_has_who_approved() -> None:
+def test_what_follows_begins_once_the_decision_is_written_down_and_has_who_approved() -> None:
     builder = pipeline()
     builder.raw["steps"][-1]["args"] = ["$(steps.ask.outputs.by)", "$(steps.ask.outputs.comment)"]
-    made = planned(builder, [done("a", rows=3), waiting(), Row("b")], now=5, asked=says(comment="ok"))
+    made = planned_when_told(builder, [done("a", rows=3), waiting(), Row("b")], now=5, asked=says(comment="ok"))
     (job,) = made.create
     assert job["spec"]["template"]["spec"]["containers"][0]["args"] == ["ann", "ok"]
 
 
+def test_a_decision_that_is_changed_before_it_was_written_down_has_begun_nothing() -> None:
+    builder = pipeline().step("undo", after=[{"step": "ask", "on": "Failed"}])
+    rows = [done("a", rows=3), waiting(), *pending("b", "undo")]
+    assert planned(builder, rows, asked=says(Decision.REJECT), now=5).create == ()
+    assert created(planned_when_told(builder, rows, asked=says(), now=6)) == [name_of("b")]
+
+
 def test_a_rejection_fails_the_run_and_its_last_steps_run() -> None:
     builder = pipeline().having(**{"finally": [{"name": "tidy", "image": "img", "command": ["true"]}]})
-    made = planned(builder, [done("a", rows=3), waiting(), *pending("b", "tidy")], asked=says(Decision.REJECT), now=5)
+    made = planned_when_told(
+        builder, [done("a", rows=3), waiting(), *pending("b", "tidy")], asked=says(Decision.REJECT), now=5
+    )
     assert phases(made) == ["Succeeded", "Failed", "Skipped", "Running"]
     assert created(made) == [name_of("tidy")]
 
 
 def test_a_rejection_may_be_answered() -> None:
     builder = pipeline().step("undo", after=[{"step": "ask", "on": "Failed"}])
-    made = planned(builder, [done("a", rows=3), waiting(), *pending("b", "undo")], asked=says(Decision.REJECT), now=5)
+    made = planned_when_told(
+        builder, [done("a", rows=3), waiting(), *pending("b", "undo")], asked=says(Decision.REJECT), now=5
+    )
     assert created(made) == [name_of("undo")]
 
 
@@ -172,7 +195,7 @@ def test_the_workspace_is_made_after_an_approval_that_came_first() -> None:
     builder.raw["steps"].append(asking() | {"needs": None})
     builder.raw["steps"][0].pop("needs")
     builder.step("b", needs=["ask"])
-    made = planned(builder, [waiting(), Row("b")], now=5, asked=says())
+    made = planned_when_told(builder, [waiting(), Row("b")], now=5, asked=says())
     assert created(made) == [name_of("b")]
     assert made.claim is not None
 

@@ -15,6 +15,8 @@ from dataops_operator.core.planner import plan
 from dataops_operator.core.progress import AGENT_PATIENCE
 from dataops_operator.core.rows import Row
 
+pytestmark = pytest.mark.usefixtures("both_modes")
+
 USES = [{"name": "api"}]
 PLACE = an_environment(vault={"role": "prod", "waitLimit": "2m"})
 ARMED = Armed(secret="s-1", files={"api": ("token",)})

@@ -16,6 +16,8 @@ from dataops_operator.core.objects import ObjectRef, Seen
 from dataops_operator.core.plan import Asked, Plan, Refusal, View
 from dataops_operator.core.rows import Row
 
+pytestmark = pytest.mark.usefixtures("both_modes")
+
 BEGAN = Asked(began=EPOCH)
 CHILD = name_of("c")
 ABOUT = ObjectRef("dataops.dev/v1alpha1", "PipelineRun", "team", CHILD, own=True)

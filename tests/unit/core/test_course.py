@@ -12,6 +12,8 @@ from dataops_operator.core.plan import Plan, View
 from dataops_operator.core.planner import plan
 from dataops_operator.core.rows import Row
 
+pytestmark = pytest.mark.usefixtures("both_modes")
+
 
 def failed(step: str) -> Row:
     return replace(running(step), phase=Phase.FAILED, reason="Error", message="exit code 1", finished_at=at(9))

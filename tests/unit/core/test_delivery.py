@@ -112,6 +112,12 @@ def test_in_mode_pod_the_agent_is_told_what_its_own_step_uses() -> None:
     ]
 
 
+def test_in_mode_pod_the_time_that_the_agent_may_wait_is_no_part_of_its_steps() -> None:
+    given = pipeline(secrets=[{"name": "api"}], timeout="1m", startTimeout="2m")
+    assert pod_of(given, POD)["spec"]["activeDeadlineSeconds"] == 60 + 120 + 30 + 180
+    assert pod_of(given, ARMED)["spec"]["activeDeadlineSeconds"] == 60 + 120 + 30
+
+
 def test_in_mode_pod_an_environment_that_does_not_wait_tells_the_agent() -> None:
     template = pod_of(pipeline(secrets=[{"name": "api"}]), POD, place=FAIL)
     assert json.loads(template["metadata"]["annotations"]["dataops.dev/vault-agent"])["waitSeconds"] == 0

@@ -206,6 +206,15 @@ def test_what_is_refused_before_it_is_evaluated(text: str, message: str) -> None
         ("has(steps.nope.outputs.rows)", "there is no steps.nope; has(steps.nope) tells"),
         ("datasets.x", "there is no datasets"),
         ("params.rows.x", "params.rows is an integer and has no 'x'"),
+        ('params.day["x"]', "params.day is a string and has no 'x'"),
+        ('params.regions["x"] == "eu"', "params.regions is a list and has no 'x'"),
+        ("params.day[0]", "a string has no parts; use it whole"),
+        ("params.full[0]", "a boolean has no parts; use it whole"),
+        ("params.none[0]", "null has no parts; use it whole"),
+        ("params.regions.map(r, r[0])", "a string has no parts; use it whole"),
+        ("params.regions[params.day]", "a string counts no elements of a list; use an integer, from 0"),
+        ("item[timestamp(run.logicalDate)]", "a timestamp is no key of a map; use a string"),
+        ("params.rows.all(r, r > 1)", "a loop goes over a list or a map, and this is neither"),
         ("params.regions[2]", "a list of 2 has no element 2, counted from 0"),
         ('{"a": 1}[params.day]', "a map has no such value"),
         ('params.rows > "5"', "'>' does not take (int, string)"),
@@ -238,6 +247,24 @@ def test_a_value_is_in_no_message(text: str) -> None:
     with pytest.raises(ExpressionError) as refused:
         holds(compile_condition("params.secret", ROOTS), VALUES)
     assert str(refused.value) == "it gives a string; a condition must be true or false"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("params.regions[params.pin]", "a list of 2 has no such element, counted from 0"),
+        ("{4: 1}[params.pin]", "a map has no such key"),
+        ("{94711: 1}[params.pin]", "a map has no such key"),
+        ("params.regions[4711]", "a list of 2 has no element 4711, counted from 0"),
+        ("{'a': 1}[params.full]", "a map has no such key"),
+        ("{1: 1}[2]", "a map has no key 2"),
+    ],
+)
+def test_a_number_is_in_no_message_unless_it_is_written(text: str, message: str) -> None:
+    values = {"params": {"regions": ["eu", "us"], "pin": 4711, "full": False}}
+    with pytest.raises(ExpressionError) as refused:
+        value(text, values)
+    assert str(refused.value) == message
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,8 @@ from dataops_operator.core.rows import Row
 from dataops_operator.core.templating import Reference
 from dataops_operator.core.validate import parse
 
+pytestmark = pytest.mark.usefixtures("both_modes")
+
 VALUES = {"params": ["AA", "DL"], "steps": {"not": "a list"}}
 
 
@@ -202,6 +204,16 @@ def test_no_more_than_its_parallelism_are_worked_on() -> None:
     assert states(after) == "S1,R1*2"
 
 
+def test_what_follows_has_the_outputs_of_a_fan_out_that_ended_before_the_status_had_heard_of_it() -> None:
+    outputs = [{"name": "n", "type": "Integer"}]
+    pipeline = carriers("AA", "DL", outputs=outputs).step("g", args=["$(steps.f.outputs.n)"])
+    view = seen(*((item, a_pod("f").succeeded({"n": item})) for item in range(2)))
+    made = planned(pipeline, [], view, now=9)
+    assert [row.phase for row in made.rows] == ["Succeeded", "Running"]
+    (job,) = made.create
+    assert job["spec"]["template"]["spec"]["containers"][0]["args"] == ["[0,1]"]
+
+
 def test_outputs_are_lists_in_the_order_of_the_items() -> None:
     pipeline = carriers(outputs=[{"name": "n", "type": "Integer"}])
     view = seen(*((index, a_pod("f").succeeded({"n": index * 10})) for index in (2, 0)), (1, RUNS))
@@ -323,6 +335,31 @@ def test_a_cancelled_fan_out_ends_what_runs_of_it(how: Cancel) -> None:
         assert made.delete == (name_of(0),)
     assert states(made) == "C1,S1,K0"
     assert (made.rows[0].phase, made.rows[0].reason, made.verdict) == (Phase.CANCELLED, "Cancelled", Phase.CANCELLED)
+
+
+CUT: PodBuilder = a_pod("f").failed(143).deleted()
+
+
+@pytest.mark.parametrize("pod", [CUT, a_pod("f", "b").succeeded().deleted()], ids=["killed", "handles SIGTERM"])
+def test_an_item_that_a_cancel_ended_says_so(pod: PodBuilder) -> None:
+    pipeline, asked = carriers(), Asked(cancel=Cancel.GRACEFUL, by="ann", began=EPOCH)
+    made = turned(pipeline, planned(pipeline, []), seen((0, RUNS), (1, a_pod("f").failed(3))))
+    made = turned(pipeline, made, seen((0, RUNS), (2, RUNS)), asked=asked)
+    made = turned(pipeline, made, seen((0, pod), (2, RUNS)), asked=asked)
+    assert (made.rows[0].items or {})["errors"] == [
+        "item 1: exit code 3; see: kubectl logs pod",
+        "item 0: cancelled by ann",
+    ]
+    made = turned(pipeline, made, View(proven=frozenset({name_of(2)})), asked=asked)
+    assert (made.rows[0].items or {})["errors"][2:] == ["item 2: cancelled by ann"]
+    assert (made.rows[0].phase, made.rows[0].message) == (Phase.CANCELLED, "cancelled by ann")
+
+
+def test_an_item_that_the_end_of_the_runs_time_ended_says_so() -> None:
+    pipeline, asked = carriers().having(timeout="1m"), Asked(began=EPOCH)
+    made = turned(pipeline, planned(pipeline, []), seen((0, RUNS), (1, GOOD), (2, GOOD)), now=60, asked=asked)
+    made = turned(pipeline, made, seen((0, CUT)), now=61, asked=asked)
+    assert (made.rows[0].items or {})["errors"] == ["item 0: the run took longer than its timeout of 1m"]
 
 
 def test_in_a_run_that_fails_a_fan_out_ends_what_runs_and_begins_nothing() -> None:

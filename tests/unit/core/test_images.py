@@ -114,6 +114,8 @@ def test_a_digest_may_be_required(text: str, fits: bool) -> None:
             check_image(policy, text)
 
 
-def test_without_a_policy_everything_runs_as_before() -> None:
-    check_image(None, "NOT an image")
+def test_without_a_policy_everything_runs_that_is_an_image() -> None:
+    with pytest.raises(ImageError, match="'NOT an image' is no image reference"):
+        check_image(None, "NOT an image")
+    check_image(None, "busybox")
     check_image(ImagePolicy(), "busybox")

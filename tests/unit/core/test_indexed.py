@@ -280,6 +280,23 @@ def test_why_items_failed_is_read_of_their_pods_at_the_end(
     assert made.rows[0].items["errors"][0] == "item 1: exit code 3: no such file"
 
 
+@pytest.mark.parametrize(
+    ("reason", "told"),
+    [
+        ("MaxFailedIndexesExceeded", "ended, since more items failed than may"),
+        ("BackoffLimitExceeded", "ended with its Job: BackoffLimitExceeded: no more"),
+    ],
+)
+def test_items_that_the_end_of_their_job_ended_say_so(reason: str, told: str) -> None:
+    pipeline, end = indexed(outputs=OUTPUTS), ended("Failed", "0", "1-2", reason=reason, message="no more")
+    bad = pods(i0=a_pod("f").succeeded().deleted(), i1=a_pod("f").failed(143).deleted(), i2=a_pod("f").failed(3))
+    row = turned(pipeline, begun(pipeline), a_view((end, []), gathered={JOB: bad})).rows[0]
+    assert row.items is not None
+    assert row.items["errors"] == [f"item 0: {told}", f"item 1: {told}", "item 2: exit code 3; see: kubectl logs pod"]
+    others = "; with that the other 1 were ended, or not begun"
+    assert (row.message or "").endswith(others) == (reason == "MaxFailedIndexesExceeded")
+
+
 def test_a_job_that_kubernetes_ended_early_has_not_run_all() -> None:
     pipeline = indexed(each={"tolerate": 2})
     view = a_view((ended("Failed", "0", reason="DeadlineExceeded", message="too late"), []))
@@ -346,7 +363,7 @@ def test_one_item_that_runs_is_enough() -> None:
 def test_why_there_is_no_pod_is_asked_of_the_events() -> None:
     pipeline = indexed(startTimeout="30s")
     asks = turned(pipeline, begun(pipeline), a_view((job(), [])), now=11)
-    assert asks.explain == (JOB,)
+    assert asks.explain == {JOB: None}
     view = a_view((job(), []), explained={JOB: "exceeded quota: small"})
     waits = turned(pipeline, begun(pipeline), view, now=11)
     assert (waits.rows[0].phase, waits.rows[0].reason) == (Phase.WAITING, "QuotaExceeded")

@@ -42,7 +42,8 @@ def environment_of(container: Object) -> dict[str, str]:
     """The variables as the process sees them: Kubernetes expands each with those before it."""
     seen: dict[str, str] = {}
     for one in container["env"]:
-        seen[one["name"]] = expand(one["value"], seen)
+        if "value" in one:
+            seen[one["name"]] = expand(one["value"], seen)
     return seen
 
 
@@ -132,14 +133,16 @@ def test_job_and_pod_carry_the_labels_by_which_they_are_found() -> None:
     ("pipeline", "seconds"),
     [
         pytest.param(a_pipeline().step("a"), None, id="none where nothing is said"),
-        pytest.param(a_pipeline().step("a", timeout="1h30m"), 5400, id="the step's own"),
-        pytest.param(a_pipeline().having(defaults={"timeout": "90s"}).step("a"), 90, id="the defaults'"),
+        pytest.param(a_pipeline().step("a", timeout="1h30m"), 5400 + 300 + 30, id="the step's own"),
+        pytest.param(a_pipeline().having(defaults={"timeout": "90s"}).step("a"), 90 + 300 + 30, id="the defaults'"),
         pytest.param(
-            a_pipeline().having(defaults={"timeout": "90s"}).step("a", timeout="1s"), 1, id="the step's own first"
+            a_pipeline().having(defaults={"timeout": "90s"}).step("a", timeout="1s", startTimeout="2m"),
+            1 + 120 + 30,
+            id="the step's own first",
         ),
     ],
 )
-def test_the_timeout_stands_on_the_pod(pipeline: PipelineBuilder, seconds: int | None) -> None:
+def test_a_pod_has_the_time_of_its_step_and_that_for_its_start(pipeline: PipelineBuilder, seconds: int | None) -> None:
     assert pod_of(pipeline).get("activeDeadlineSeconds") == seconds
 
 
@@ -360,6 +363,27 @@ def test_a_stage_of_two_runs_the_first_before_the_second_in_one_pod() -> None:
         assert environment_of(container)["DATAOPS_STEP"] == container["name"]
         assert downward(template, mounts_of(container)["/dataops/script"]["subPath"]) == script
         assert ("/dataops/workspace" in mounts_of(container)) is mounted
+
+
+def test_what_is_behind_in_a_pod_begins_only_while_that_has_its_label() -> None:
+    """As a kubelet has it: variables and mounts are made when it is a container's turn, by the pod as it is then."""
+    inputs = a_run().inputs(a_pipeline().step("a").step("b").step("c"))
+    job = build_job(inputs, tuple(inputs.revision.spec.steps), 1, {})
+    template = job["spec"]["template"]
+    first, *others = template["spec"]["initContainers"]
+    behind = [*others, *template["spec"]["containers"]]
+    assert mounts_of(first)["/dataops/params.json"]["subPath"] == "params.json"
+    assert len(behind) == 2
+    for container in behind:
+        (variable,) = (one for one in container["env"] if "valueFrom" in one)
+        path = variable["valueFrom"]["fieldRef"]["fieldPath"].removeprefix("metadata.labels['").removesuffix("']")
+        value = template["metadata"]["labels"][path]
+        assert job["metadata"]["labels"][path] == value, "by which a Job of an earlier release is told"
+        mount = mounts_of(container)["/dataops/params.json"]
+        assert mount["subPathExpr"].replace(f"$({variable['name']})", value) == "params.json"
+        assert "subPath" not in mount
+    alone = build_job(inputs, tuple(inputs.revision.spec.steps[:1]), 1, {})
+    assert "dataops.dev/goes-on" not in alone["spec"]["template"]["metadata"]["labels"]
 
 
 def test_scripts_of_a_stage_with_long_alike_names_are_kept_apart() -> None:

@@ -84,6 +84,12 @@ def test_what_is_right(step: dict[str, Any]) -> None:
         (making({"apiVersion": None}), "spec.steps[1].resource.manifest.apiVersion: write it, such as batch/v1"),
         (making({"kind": "$(params.k)"}), "spec.steps[1].resource.manifest.kind: write it, such as Job"),
         (making({"metadata": {"name": "x"}}), "spec.steps[1].resource.manifest.metadata.name: is not yours to say"),
+        (making({"apiVersion": "v1", "kind": "Secret"}), "manifest.kind: Secret (v1) is a kind that no step may touch"),
+        (making({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role"}), "manifest.kind: Role (rbac"),
+        (
+            {"wait": {"condition": {"apiVersion": "v1", "kind": "Secret", "name": "x", "when": "true"}}},
+            "wait.condition.kind: Secret (v1) is a kind that no step may touch",
+        ),
         (making({"metadata": {"namespace": "x"}}), "manifest.metadata.namespace: is not yours to say"),
         (making({"metadata": {"ownerReferences": []}}), "manifest.metadata.ownerReferences: is not yours to say"),
         (making({"metadata": {"labels": {"dataops.dev/run-uid": "x"}}}), "metadata.labels: dataops.dev/... belongs to"),

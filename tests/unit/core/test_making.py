@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 from tests.builders import EPOCH, RUN_UID, PipelineBuilder, a_pipeline, at
-from tests.unit.core.planning import created, done, name_of, pending, planned
+from tests.unit.core.planning import created, done, name_of, pending, planned, planned_when_told
 
 from dataops_operator.api.conditions import Reason
 from dataops_operator.api.run import Cancel, Phase
 from dataops_operator.core.objects import ObjectRef, Seen
 from dataops_operator.core.plan import Asked, Plan, Refusal, View
+from dataops_operator.core.podends import GRACE
 from dataops_operator.core.rows import Row
-from dataops_operator.core.stopping import GRACE
 from dataops_operator.core.waiting import LOOK
 
 BEGAN = Asked(began=EPOCH)
@@ -92,7 +92,8 @@ def test_while_neither_condition_holds_it_is_looked_at_again(status: Any) -> Non
 
 def test_success_takes_the_outputs() -> None:
     outputs = [{"name": "n", "value": "object.status.rows + 1"}, {"name": "all", "value": "object.status"}]
-    made = after(sees(content=ray({"jobStatus": "SUCCEEDED", "rows": 4})), resource={"outputs": outputs})
+    view, rows = sees(content=ray({"jobStatus": "SUCCEEDED", "rows": 4})), [done("a", n=3), under_way(), Row("b")]
+    made = planned_when_told(pipeline({"outputs": outputs}), rows, view, now=5, asked=BEGAN)
     row = made.rows[1]
     assert (row.phase, row.outputs) == (Phase.SUCCEEDED, {"n": 5, "all": {"jobStatus": "SUCCEEDED", "rows": 4}})
     assert created(made) == [name_of("b")]

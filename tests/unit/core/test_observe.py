@@ -153,7 +153,7 @@ FAILURES: list[Any] = [
         [a_pod().failed(9).deleted()],
         F.INFRASTRUCTURE,
         Reason.DISRUPTED,
-        "disrupted",
+        "the pod was deleted",
         id="a pod that somebody deletes, whatever code its process gives then",
     ),
     pytest.param(
@@ -231,10 +231,10 @@ FAILURES: list[Any] = [
     pytest.param(
         PLAIN,
         a_job(),
-        [a_pod().failed(143).gone_bad("DeadlineExceeded", activeDeadlineSeconds=60)],
+        [a_pod().failed(143, ended=62).out_of_time(60)],
         F.DEADLINE,
         Reason.DEADLINE_EXCEEDED,
-        "longer than its timeout of 60 s",
+        "longer than its timeout of 60s",
         id="it ran too long",
     ),
     pytest.param(
@@ -284,6 +284,78 @@ def test_an_attempt_has_failed_when(
     assert (found.state, found.failure, found.reason) == (State.FAILED, failure, reason)
     assert message in found.message
     assert seen(step, job, *pods, proven=False) == Observation(State.UNPROVEN), "bad news from a cache is not believed"
+
+
+def in_time(message: str = "", ended: float = 45) -> PodBuilder:
+    """A pod that began after 2 s, was asked to end after 42 s, and whose container exited with 0."""
+    return a_pod().succeeded(message=message, ended=ended).out_of_time(40)
+
+
+@pytest.mark.parametrize(
+    ("pod", "state"),
+    [
+        pytest.param(in_time('{"message": "x"}'), State.SUCCEEDED, id="it told its result in the time it was given"),
+        pytest.param(in_time(), State.FAILED, id="it exited with 0 and told nothing: it was in the middle"),
+        pytest.param(in_time("{junk"), State.FAILED, id="or nothing of sense"),
+        pytest.param(in_time(ended=41), State.SUCCEEDED, id="it had ended by itself before"),
+        pytest.param(a_pod().failed(143, ended=45).out_of_time(40), State.FAILED, id="it ended by the signal"),
+        pytest.param(a_pod().running().out_of_time(40), State.ACTIVE, id="how it ended is not told yet"),
+        pytest.param(a_pod().running().limited(40), State.ACTIVE, id="it is ending"),
+    ],
+)
+def test_what_a_container_makes_of_its_pods_end_counts(pod: PodBuilder, state: State) -> None:
+    found = seen(PLAIN, a_job(), pod)
+    assert found.state is state
+    if state is State.ACTIVE:
+        assert (found.started, found.finished_at) == (True, None)
+
+
+@pytest.mark.parametrize(
+    "pod", [in_time('{"message": "x"}'), in_time(), in_time(ended=41), a_pod().running().out_of_time(40)]
+)
+def test_it_does_not_in_an_item_of_an_indexed_job_whose_controller_goes_by_the_pod(pod: PodBuilder) -> None:
+    found = observe(PLAIN, a_job().build(), [pod.build()], proven=True, whole=True)
+    assert (found.state, found.failure, found.reason) == (State.FAILED, F.DEADLINE, Reason.DEADLINE_EXCEEDED)
+
+
+@pytest.mark.parametrize(
+    ("pod", "failure", "reason", "text"),
+    [
+        pytest.param(a_pod().failed(3, ended=41).out_of_time(40), F.FAILURE, Reason.ERROR, "exit code 3", id="before"),
+        pytest.param(a_pod().out_of_time(40), F.START, Reason.NOT_STARTED, "had started", id="it never began"),
+        pytest.param(
+            a_pod().waiting("ImagePullBackOff", "no such image").out_of_time(40),
+            F.START,
+            Reason.IMAGE_UNAVAILABLE,
+            "had started: no such image",
+            id="it could not",
+        ),
+    ],
+)
+def test_a_step_is_not_blamed_for_running_too_long_that_did_not_run_then(
+    pod: PodBuilder, failure: FailureClass, reason: Reason, text: str
+) -> None:
+    for whole in (True, False):
+        found = observe(PLAIN, a_job().build(), [pod.build()], proven=True, whole=whole)
+        assert (found.state, found.failure, found.reason) == (State.FAILED, failure, reason)
+        assert text in found.message
+
+
+@pytest.mark.parametrize(
+    ("before", "state"),
+    [
+        pytest.param(in_time(), State.FAILED, id="told to end, it exited with 0 in the middle"),
+        pytest.param(in_time('{"message": "x"}'), State.SUCCEEDED, id="or told its result"),
+        pytest.param(in_time(ended=41), State.SUCCEEDED, id="it had ended, and the next had not begun yet"),
+    ],
+)
+def test_a_step_that_shares_a_pod_which_is_out_of_time(before: PodBuilder, state: State) -> None:
+    pod = before.build()
+    status = pod["status"]
+    behind = {"name": "b", "state": {"waiting": {"reason": "PodInitializing"}}}
+    status |= {"initContainerStatuses": status["containerStatuses"], "containerStatuses": [behind]}
+    found = observe(PLAIN, a_job().build(), [pod], proven=True, then=a_step("b"))
+    assert (found.state, found.failure) == (state, F.DEADLINE if state is State.FAILED else None)
 
 
 @pytest.mark.parametrize(
@@ -360,3 +432,29 @@ def test_only_complete_and_failed_are_a_jobs_end() -> None:
 def test_of_a_lost_pod_the_job_tells_the_times() -> None:
     found = seen(PLAIN, a_job(created=5).complete(seconds=50))
     assert (found.started_at, found.finished_at) == (at(5), at(50))
+
+
+def behind_another(pod: PodBuilder) -> dict[str, Any]:
+    """The pod, as of a step behind another one that shares it and has ended well."""
+    built = pod.build()
+    done = {"exitCode": 0, "startedAt": at(2), "finishedAt": at(5)}
+    built["status"]["initContainerStatuses"] = [{"name": "before", "state": {"terminated": done}}]
+    return built
+
+
+def test_a_failure_names_the_log_in_which_it_can_be_read() -> None:
+    alone = seen(PLAIN, a_job(), a_pod().failed(3))
+    shared = observe(PLAIN, a_job().build(), [behind_another(a_pod().failed(3))], proven=True)
+    name = a_pod().build()["metadata"]["name"]
+    assert alone.message.endswith(f"kubectl logs {name}")
+    assert shared.message.endswith(f"kubectl logs {name} -c a")
+
+
+def test_a_container_whose_program_there_is_not_has_not_started_before_all_time() -> None:
+    pod = a_pod().failed(128, reason="StartError").build()
+    (container,) = pod["status"]["containerStatuses"]
+    container["state"]["terminated"]["startedAt"] = "1970-01-01T00:00:00Z"
+    found = observe(PLAIN, a_job().build(), [pod], proven=True)
+    assert (found.state, found.started_at) == (State.FAILED, pod["status"]["startTime"])
+    pod["status"]["initContainerStatuses"] = behind_another(a_pod())["status"]["initContainerStatuses"]
+    assert observe(PLAIN, a_job().build(), [pod], proven=True).started_at is None, "its turn came later"

@@ -8,16 +8,8 @@ from hypothesis import strategies as st
 from tests.builders import a_parameter
 
 from dataops_operator.api.parameter import Parameter, ParameterType
-from dataops_operator.core.parameters import (
-    TOTAL_LIMIT,
-    VALUE_LIMIT,
-    Problem,
-    Resolved,
-    RunContext,
-    check,
-    coerce,
-    resolve,
-)
+from dataops_operator.core.parameters import TOTAL_LIMIT, VALUE_LIMIT, Resolved, RunContext, check, coerce, resolve
+from dataops_operator.core.problems import Problem
 
 RUN = RunContext("flights-1", "uid-1", "2013-02-09T05:00:00Z")
 

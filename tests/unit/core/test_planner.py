@@ -11,8 +11,10 @@ from dataops_operator.core.names import workspace_claim_name
 from dataops_operator.core.outputs import OUTPUTS_LIMIT
 from dataops_operator.core.plan import Plan, Refusal, View
 from dataops_operator.core.planner import plan
-from dataops_operator.core.progress import NO_POD_PATIENCE
+from dataops_operator.core.progress import BACKLOG_PATIENCE, NO_POD_PATIENCE
 from dataops_operator.core.rows import Row
+
+pytestmark = pytest.mark.usefixtures("both_modes")
 
 DIAMOND = a_pipeline().step("a").step("b", needs=["a"]).step("c", needs=["a"]).step("d", needs=["b", "c"])
 RETRYING = a_pipeline().step("a", retry={"limit": 2, "backoff": {"initial": "10s", "factor": 3, "max": "20s"}})
@@ -257,16 +259,27 @@ def test_the_same_trouble_in_other_words_is_no_news() -> None:
 
 def test_a_job_without_a_pod_is_asked_about_after_a_moment() -> None:
     early = planned(SLOW, [running("a")], attempt_of("a"), now=NO_POD_PATIENCE - 1)
-    assert (early.explain, early.wake_at) == ((), EPOCH + NO_POD_PATIENCE)
+    assert (early.explain, early.wake_at) == ({}, EPOCH + NO_POD_PATIENCE)
     later = planned(SLOW, [running("a")], attempt_of("a"), now=NO_POD_PATIENCE)
-    assert later.explain == (name_of("a"),)
+    assert later.explain == {name_of("a"): None}
     told = {name_of("a"): 'pods "flights-x7k2p" is forbidden: exceeded quota: small'}
     made = planned(SLOW, [running("a")], attempt_of("a", explained=told), now=NO_POD_PATIENCE)
     (row,) = made.rows
     assert (row.phase, row.reason) == (Phase.WAITING, Reason.QUOTA_EXCEEDED)
     assert row.message == "the pod is forbidden: exceeded quota: small"
     silent = planned(SLOW, [running("a")], attempt_of("a", explained={name_of("a"): ""}), now=NO_POD_PATIENCE)
-    assert (silent.rows, silent.explain) == ((running("a"),), ())
+    assert (silent.rows, silent.explain) == ((running("a"),), {})
+
+
+@pytest.mark.parametrize(
+    ("taken_up", "asked_at"),
+    [pytest.param(25, 25 + NO_POD_PATIENCE, id="late"), pytest.param(None, BACKLOG_PATIENCE, id="not yet")],
+)
+def test_a_job_that_its_controller_gets_to_late_has_time_from_then(taken_up: float | None, asked_at: float) -> None:
+    view = a_view((a_job(name_of("a")).taken_up(taken_up), []), proven=frozenset({name_of("a")}))
+    early = planned(SLOW, [running("a")], view, now=asked_at - 1)
+    assert (early.explain, early.wake_at) == ({}, EPOCH + asked_at)
+    assert planned(SLOW, [running("a")], view, now=asked_at).explain == {name_of("a"): None}
 
 
 def test_a_job_that_is_refused_is_tried_again_until_the_start_timeout() -> None:

@@ -179,6 +179,12 @@ class Runs(RuleBasedStateMachine):
         except CrashError:
             self.cluster.restart()
 
+    @rule(sure=st.booleans())
+    @precondition(lambda self: self.cluster.inputs.revision.linked)
+    def another_release_goes_on(self, sure: bool) -> None:
+        if sure:
+            self.cluster.upgrade()
+
     @rule()
     def lose_the_status_write(self) -> None:
         self.cluster.reconcile(conflict=True)
@@ -215,6 +221,11 @@ class Runs(RuleBasedStateMachine):
         began = self.cluster.seconds()
         name = self.one_of(self.cluster.live(), index)
         self.cluster.fail(name, lambda pod: _fail(pod, how, began), again=how in ("drained", "lost"))
+
+    @rule(index=st.integers(0, 9), how=st.sampled_from(["dies", "mute", "tells"]))
+    @precondition(lambda self: self.cluster.overdue())
+    def a_pod_is_out_of_time(self, index: int, how: str) -> None:
+        self.cluster.end_in_time(self.one_of(self.cluster.overdue(), index), how)
 
     @rule(index=st.integers(0, 9), how=st.sampled_from(["runs", "new", "no image", "unschedulable"]))
     @precondition(lambda self: self.cluster.live())
@@ -286,9 +297,35 @@ class Runs(RuleBasedStateMachine):
         cluster.reconcile()
         for name in cluster.leaving():
             cluster.remove(name)
+        cluster.now += 2
+        for name in cluster.overdue():
+            cluster.end_in_time(name, "dies")
         assert (cluster.rows, cluster.verdict) == ended
         assert not cluster.live(), "I4: a Job goes on for nobody"
         assert not cluster.nested.unwanted(), "I4: another run, or an object, goes on for nobody"
+
+
+class Stopped(Runs):
+    """One run that is to end while its pods run, so that most of what happens to it does at its end."""
+
+    @initialize(pipeline=pipelines(), turns=st.integers(0, 2), why=st.sampled_from(["cancelled", "late"]))
+    def begin(self, pipeline: PipelineBuilder, turns: int, why: str) -> None:
+        self.cluster = cluster = Cluster(pipeline)
+        cluster.reconcile()
+        for turn in range(turns + 1):
+            if turn:
+                for name in cluster.live():
+                    cluster.succeed(name)
+                self.hear_of_all()
+                cluster.reconcile()
+            for name in cluster.live():
+                cluster.pod(name, lambda pod: pod.running(cluster.seconds()))
+        self.hear_of_all()
+        cluster.reconcile()
+        if why == "cancelled":
+            cluster.asked = replace(cluster.asked, cancel=Cancel.GRACEFUL)
+        cluster.now += 5 if why == "cancelled" else 150
+        cluster.reconcile()
 
 
 def containers(pod: dict[str, Any]) -> list[dict[str, Any]]:
@@ -324,11 +361,12 @@ SETTINGS = settings(
 )
 
 
-def part(name: str) -> type[TestCase]:
+def part(name: str, of: type[Runs] = Runs) -> type[TestCase]:
     """A share of the examples as a test of its own, so that the workers of a test run have something to share."""
-    case: type[TestCase] = type(name, (Runs,), {}).TestCase  # type: ignore[attr-defined]
+    case: type[TestCase] = type(name, (of,), {}).TestCase  # type: ignore[attr-defined]
     case.settings = SETTINGS  # type: ignore[attr-defined]
     return pytest.mark.timeout(3600 if THOROUGH else 300)(case)
 
 
 TestRunsOne, TestRunsTwo, TestRunsThree, TestRunsFour = map(part, ("RunsOne", "RunsTwo", "RunsThree", "RunsFour"))
+TestStopped = part("Stopped", Stopped)

@@ -14,6 +14,8 @@ from dataops_operator.core.inputs import Inputs
 from dataops_operator.core.plan import View
 from dataops_operator.core.planner import plan
 
+pytestmark = pytest.mark.usefixtures("both_modes")
+
 DAY = "2013-02-09T00:00:00Z"
 
 
@@ -170,7 +172,8 @@ def test_what_is_taken_over_says_from_where_and_feeds_what_follows() -> None:
     inputs = Inputs(a_run().identity(), chain().revision(), fixed.parameters, fixed.logical_date, "runner", None)
     made = plan(inputs, rows, View(), 0)
     (job,) = made.create
-    assert job["spec"]["template"]["spec"]["containers"][0]["args"] == ["5", "7"]
+    pod = job["spec"]["template"]["spec"]
+    assert [*pod.get("initContainers", ()), *pod["containers"]][0]["args"] == ["5", "7"]
 
 
 def test_the_origin_is_the_run_in_which_it_was_done_not_one_that_took_it_over() -> None:

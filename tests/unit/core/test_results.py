@@ -25,8 +25,41 @@ PLAIN = a_step()
         pytest.param(ROWS, '{"outputs": {"rows": 7, "more": 8}}', Result({"rows": 7}), id="only what is declared"),
         pytest.param(PLAIN, '{"outputs": {"rows": 7}}', Result(), id="undeclared ones are left out"),
         pytest.param(PLAIN, '{"message": "all well"}', Result(message="all well"), id="a message"),
+        pytest.param(PLAIN, '{"message": null, "checks": null}', Result(), id="null is nothing said"),
         pytest.param(
-            PLAIN, '{"message": 7, "checks": "x"}', Result(), id="a message or checks of no sense are no harm"
+            PLAIN,
+            '{"message": 7, "checks": "x"}',
+            Result(message="message in /dataops/result is no string; and 1 more such"),
+            id="a message or checks of no sense are no harm, and are told",
+        ),
+        pytest.param(
+            ROWS,
+            '{"outputs": {"rows": 7}, "checks": {"rows": "Pass"}}',
+            Result({"rows": 7}, "checks in /dataops/result is no list"),
+            id="checks that are no list",
+        ),
+        pytest.param(
+            PLAIN,
+            '{"message": "landed", "checks": [{"name": "a", "outcome": "Pass"}, {"name": "b", "outcome": "pass"}]}',
+            Result(
+                message='landed; checks[1].outcome in /dataops/result is "pass", none of Pass, Warn, Fail, Error, Skip'
+            ),
+            id="an outcome that there is not",
+        ),
+        pytest.param(
+            PLAIN,
+            '{"checks": [{"name": "a", "outcome": ["Pass"]}]}',
+            Result(message='checks[0].outcome in /dataops/result is ["Pass"], none of Pass, Warn, Fail, Error, Skip'),
+            id="an outcome that is no word",
+        ),
+        pytest.param(
+            PLAIN,
+            '{"checks": [{"name": "a", "outcome": "Fail"}, {"name": "a", "passed": false}]}',
+            Result(
+                message="check failed: a; "
+                "checks[1].outcome in /dataops/result is null, none of Pass, Warn, Fail, Error, Skip"
+            ),
+            id="a check without an outcome beside one that failed",
         ),
         pytest.param(
             a_step(outputs=[{"name": "o", "type": "Object"}]),
@@ -118,7 +151,17 @@ def test_a_result_that_just_fits_is_read() -> None:
             id="the first five of many",
         ),
         pytest.param({"message": "why", "checks": [{"outcome": "Fail"}]}, "why", id="the message before the checks"),
-        pytest.param({"checks": [{"outcome": "Warn"}, 7, None]}, "", id="nothing that failed"),
+        pytest.param({"checks": [{"outcome": "Warn"}, {"outcome": "Skip"}]}, "", id="nothing that failed"),
+        pytest.param(
+            {"checks": [{"outcome": "Warn"}, 7, None]},
+            "checks[1] in /dataops/result is no object with a name and an outcome; and 1 more such",
+            id="what is no check",
+        ),
+        pytest.param(
+            {"message": "x" * 5000, "checks": 7},
+            "x" * 761 + "…; checks in /dataops/result is no list",
+            id="what is amiss after a whole book",
+        ),
         pytest.param({}, "", id="nothing"),
         pytest.param({"message": "x" * 5000}, "x" * 799 + "…", id="not a whole book"),
     ],

@@ -15,6 +15,8 @@ from dataops_operator.core.retry import counted, pause, tried_again, with_more_m
 from dataops_operator.core.rows import Row
 from dataops_operator.core.times import from_rfc3339
 
+pytestmark = pytest.mark.usefixtures("both_modes")
+
 I, F, OOM, D, S = FailureClass  # noqa: E741 - the five classes
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from tests.builders import PipelineBuilder, a_pipeline
 
 from dataops_operator.api.pipeline import PipelineSpec
-from dataops_operator.core.revision import content, controller_revision, load_revision, make_revision
+from dataops_operator.core.revision import content, controller_revision, load_revision, make_revision, read_revision
 
 
 def flights(**fields: Any) -> PipelineBuilder:
@@ -103,6 +103,22 @@ def test_a_controller_revision_belongs_to_its_pipeline_and_keeps_the_content() -
     stored = orjson.loads(orjson.dumps(made["data"]["spec"]))
     assert load_revision(revision.name, PipelineSpec.model_validate(stored)) == revision
     assert made["revision"] == 3
+
+
+def test_a_revision_says_whether_its_steps_share_pods_whatever_stands_where_unset() -> None:
+    unset, said = flights().having(fuse=None), flights().having(fuse="Auto")
+    assert unset.revision() == said.revision()
+    assert unset.revision().shared == (("land", "conform"),)
+    assert content(unset.spec())["fuse"] == "Auto"
+    assert flights().having(fuse="Never").revision().name != said.revision().name
+
+
+def test_one_that_was_kept_before_they_did_by_default_stays_as_it_was() -> None:
+    kept = content(flights().having(fuse=None).spec())
+    del kept["fuse"]
+    before = read_revision("flights-1", {"spec": kept})
+    assert (before.shared, before.spec.fuse) == ((), "Never")
+    assert read_revision("flights-2", {"spec": kept | {"fuse": "Auto"}}).shared == (("land", "conform"),)
 
 
 def test_a_step_takes_from_the_defaults_what_it_does_not_say() -> None:

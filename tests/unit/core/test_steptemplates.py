@@ -382,7 +382,8 @@ def test_what_of_a_template_makes_another_revision(land: Object, same: bool) -> 
 
 def test_a_pipeline_of_no_template_is_the_revision_that_it_always_was() -> None:
     """Names of revisions outlive releases of the operator."""
-    assert a_pipeline().parameter("day", "Date").step("land", image="a:1").revision().name == "flights-bee1b84d3f"
+    flights = a_pipeline().parameter("day", "Date").step("land", image="a:1").having(fuse="Never")
+    assert flights.revision().name == "flights-dea9c7e993"
 
 
 def test_a_pipeline_that_grows_beyond_a_revision_is_refused() -> None:

@@ -4,15 +4,17 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.builders import EPOCH, PipelineBuilder, a_job, a_pipeline, a_pod, a_view, at
-from tests.unit.core.planning import attempt_of, created, done, name_of, planned, running
+from tests.builders import EPOCH, PipelineBuilder, PodBuilder, a_job, a_pipeline, a_pod, a_view, at
+from tests.unit.core.planning import attempt_of, created, done, name_of, phases, planned, running
 
 from dataops_operator.api.conditions import Reason
 from dataops_operator.api.run import Cancel, Phase
 from dataops_operator.core.plan import Asked, Plan, View, asked_of
+from dataops_operator.core.podends import GRACE
 from dataops_operator.core.rows import Row
 from dataops_operator.core.status import ending
-from dataops_operator.core.stopping import GRACE
+
+pytestmark = pytest.mark.usefixtures("both_modes")
 
 GRACEFUL = Asked(cancel=Cancel.GRACEFUL, by="ann", began=EPOCH)
 IMMEDIATE = Asked(cancel=Cancel.IMMEDIATE, by="ann", began=EPOCH)
@@ -37,6 +39,8 @@ def leaving(view: View, step: str = "a") -> View:
 
 
 RUNNING = attempt_of("a", a_pod("a").running())
+ASKED = attempt_of("a", a_pod("a").running().limited(3))
+"""Its pod began after 2 s, and was asked to end after 5."""
 
 
 def test_what_runs_is_asked_to_end_and_what_has_not_begun_never_does() -> None:
@@ -47,28 +51,48 @@ def test_what_runs_is_asked_to_end_and_what_has_not_begun_never_does() -> None:
     assert not made.create, "the last steps wait for what is ending"
 
 
-def test_a_pod_that_is_ending_is_waited_for() -> None:
-    made = cancelled([running("a")], leaving(attempt_of("a", a_pod("a").running())), now=6)
-    assert (made.stop, made.verdict, made.wake_at) == ((), None, EPOCH + 5 + GRACE)
+@pytest.mark.parametrize(
+    "view",
+    [ASKED, leaving(attempt_of("a", a_pod("a").running()))],
+    ids=["its time is over", "its Job is going"],
+)
+def test_a_pod_that_is_ending_is_waited_for(view: View) -> None:
+    made = cancelled([running("a")], view, now=6)
+    assert (made.stop, made.delete, made.verdict, made.wake_at) == ((), (), None, EPOCH + 5 + GRACE)
 
 
-def test_a_step_that_ends_well_in_the_time_it_is_given_has_succeeded() -> None:
-    made = cancelled([running("a")], leaving(attempt_of("a", a_pod("a").succeeded())))
+def test_how_its_container_ended_is_waited_for_as_well() -> None:
+    made = cancelled([running("a")], attempt_of("a", a_pod("a").running().out_of_time(3)), now=6)
+    assert (shown(made)[0], made.stop, made.wake_at) == (("Running", "Cancelled"), (), EPOCH + 5 + GRACE)
+
+
+@pytest.mark.parametrize(
+    "pod",
+    [a_pod("a").succeeded(message='{"message": "x"}').out_of_time(3), a_pod("a").succeeded(), a_pod("a").succeeded({})],
+    ids=["it told its result", "it had ended by itself", "with its result"],
+)
+def test_a_step_that_ends_well_in_the_time_it_is_given_has_succeeded(pod: PodBuilder) -> None:
+    made = cancelled([running("a")], attempt_of("a", pod))
     assert shown(made)[0] == ("Succeeded", None)
+    assert made.delete == (), "its Job stays, and with it the log"
 
 
 @pytest.mark.parametrize(
     "view",
     [
-        leaving(attempt_of("a", a_pod("a").failed(143))),
+        attempt_of("a", a_pod("a").failed(143).out_of_time(3)),
+        attempt_of("a", a_pod("a").failed(137).out_of_time(3)),
+        attempt_of("a", a_pod("a").succeeded().out_of_time(3)),
+        attempt_of("a", a_pod("a").succeeded(message="{junk").out_of_time(3)),
         leaving(attempt_of("a", a_pod("a").failed(137).deleted())),
         View(proven=frozenset({name_of("a")})),
     ],
-    ids=["it ended by the signal", "it was killed", "its Job is gone"],
+    ids=["it ended by the signal", "killed", "told nothing", "nothing of sense", "its Job is going", "its Job is gone"],
 )
 def test_a_step_that_does_not_is_cancelled_and_the_last_steps_begin(view: View) -> None:
     made = cancelled([running("a"), Row("b", Phase.SKIPPED, Reason.CANCELLED)], view)
     assert shown(made) == [("Cancelled", "Cancelled"), ("Skipped", "Cancelled"), ("Running", None)]
+    assert made.delete == (), "its Job stays, and with it the log"
     (job,) = made.create
     env = job["spec"]["template"]["spec"]["containers"][0]["env"]
     assert {"name": "DATAOPS_RUN_OUTCOME", "value": "Cancelled"} in env
@@ -77,9 +101,62 @@ def test_a_step_that_does_not_is_cancelled_and_the_last_steps_begin(view: View) 
     assert ending(after.rows, Phase.CANCELLED) == (Reason.CANCELLED, "cancelled by ann; ended in the middle: a")
 
 
+def test_what_was_not_at_work_is_not_said_to_have_been_ended_in_the_middle() -> None:
+    again = {"limit": 1, "backoff": {"initial": "1h"}}
+    beside = a_pipeline().step("works").step("waits").step("pauses", retry=again)
+    beside = beside.step("each", forEach={"items": [1, 2]}).step("stuck", forEach={"items": [1]})
+    beside = beside.having(steps=[*beside.raw["steps"], {"name": "ask", "approval": {}}])
+    first = planned(beside, [])
+    jobs = {job["metadata"]["name"]: a_job(job["metadata"]["name"]) for job in first.create}
+    pods = {
+        name: a_pod("waits").unschedulable()
+        if "-waits-" in name
+        else a_pod("stuck").unschedulable()
+        if "-stuck-" in name
+        else a_pod("pauses").failed(3)
+        if "-pauses-" in name
+        else a_pod(name.split("-")[2]).running()
+        for name in jobs
+    }
+    view = a_view(*((jobs[name], [pods[name]]) for name in jobs), proven=frozenset(jobs))
+    going = planned(beside, list(first.rows), view, now=20)
+    assert phases(going) == ["Running", "Waiting", "Waiting", "Running", "Waiting", "Waiting"]
+    ended = planned(beside, list(going.rows), view, now=21, asked=GRACEFUL)
+    gone = View(proven=frozenset(jobs))
+    ended = planned(beside, list(ended.rows), gone, now=30, asked=GRACEFUL)
+    assert set(phases(ended)) == {"Cancelled"}
+    assert ending(ended.rows, Phase.CANCELLED)[1] == "cancelled by ann; ended in the middle: works, each"
+    assert ended.rows[1].message == "cancelled by ann; nothing of it was at work"
+
+
+@pytest.mark.parametrize(
+    "end", [a_pod("a").running(), a_pod("a").failed(143, ended=40).out_of_time(30)], ids=["it runs", "it has ended"]
+)
+def test_what_had_begun_unheard_of_was_at_work(end: PodBuilder) -> None:
+    begun = planned(pipeline(), [])
+    waits = planned(pipeline(), list(begun.rows), attempt_of("a", a_pod("a").waiting("ImagePullBackOff", "x")), now=9)
+    assert waits.rows[0].phase is Phase.WAITING
+    made = cancelled(list(waits.rows), attempt_of("a", end), now=41)
+    if made.rows[0].phase is Phase.RUNNING:
+        made = cancelled(list(made.rows), attempt_of("a", a_pod("a").failed(143).out_of_time(39)), now=45)
+    assert (made.rows[0].phase, made.rows[0].message) == (Phase.CANCELLED, "cancelled by ann")
+
+
 def test_a_node_that_is_lost_holds_no_cancelled_run() -> None:
     made = cancelled([running("a")], leaving(attempt_of("a", a_pod("a").running())), now=5 + GRACE)
     assert shown(made)[0] == ("Cancelled", "Cancelled")
+    made = cancelled([running("a")], ASKED, now=5 + GRACE)
+    assert shown(made)[0] == ("Cancelled", "Cancelled")
+    assert made.delete == (name_of("a"),), "nobody is left to ask"
+
+
+def test_what_ended_a_step_is_no_failure_of_its_own_to_try_again() -> None:
+    given = pipeline(timeout="1m", defaults={"retry": {"limit": 3, "on": ["Deadline", "Infrastructure"]}})
+    for view in (attempt_of("a", a_pod("a").failed(143).out_of_time(3)), attempt_of("a", a_pod("a").out_of_time(3))):
+        made = planned(given, [running("a")], view, now=9, asked=GRACEFUL)
+        assert (shown(made)[0], made.rows[0].retry_at) == (("Cancelled", "Cancelled"), None)
+        made = planned(given, [running("a")], view, now=61, asked=Asked(began=EPOCH))
+        assert (shown(made)[0], made.rows[0].retry_at) == (("Failed", "RunDeadlineExceeded"), None)
 
 
 def test_a_step_between_attempts_has_no_further_one() -> None:
@@ -100,6 +177,15 @@ def test_at_once_nothing_is_waited_for_and_nothing_more_is_run() -> None:
     assert shown(made) == [("Cancelled", "Cancelled"), ("Skipped", "Cancelled"), ("Skipped", "Cancelled")]
     assert (made.verdict, made.kill, made.delete) == (Phase.CANCELLED, True, (name_of("a"),))
     assert not made.create
+
+
+def test_at_once_does_not_touch_what_was_asked_to_end_before() -> None:
+    """A kubelet does not shorten the time that it gave; what is deleted beside it is the log."""
+    made = cancelled([running("a"), Row("b", Phase.SKIPPED, "Cancelled")], ASKED, IMMEDIATE, now=6)
+    assert shown(made) == [("Cancelled", "Cancelled"), ("Skipped", "Cancelled"), ("Skipped", "Cancelled")]
+    assert (made.verdict, made.delete, made.wake_at) == (Phase.CANCELLED, (), EPOCH + 5 + GRACE)
+    late = cancelled(list(made.rows), ASKED, IMMEDIATE, now=5 + GRACE)
+    assert (late.delete, late.kill) == ((name_of("a"),), True)
 
 
 def test_at_once_also_ends_the_last_steps_of_a_run_that_was_cancelled_before() -> None:

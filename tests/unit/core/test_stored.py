@@ -8,11 +8,11 @@ import pytest
 from tests.builders import EPOCH, RUN_UID, PipelineBuilder, a_job, a_pipeline, a_pod, a_run, a_view
 from tests.unit.core.planning import name_of
 
-from dataops_operator.api.run import Phase
+from dataops_operator.api.run import Cancel, Phase
 from dataops_operator.core.inputs import Endpoint
 from dataops_operator.core.names import result_name
 from dataops_operator.core.objects import ObjectRef, Seen
-from dataops_operator.core.plan import Plan, View
+from dataops_operator.core.plan import Asked, Plan, View
 from dataops_operator.core.planner import plan
 from dataops_operator.core.rows import Row
 from dataops_operator.core.stored import result_map
@@ -72,6 +72,18 @@ def test_without_an_endpoint_the_step_fails_and_says_what_to_do() -> None:
 
 def ended(message: str = "", **more: Any) -> View:
     return a_view((a_job(JOB), [a_pod("list").succeeded(message=message)]), **more)
+
+
+def test_what_was_handed_in_by_a_step_that_was_asked_to_end_counts_if_it_exited_with_0() -> None:
+    inputs, asked = replace(a_run().inputs(listing()), endpoint=ENDPOINT), Asked(cancel=Cancel.GRACEFUL)
+    rows, name = planned(listing()).rows, frozenset({JOB})
+    for pod, phase in ((a_pod("list").succeeded(), "Succeeded"), (a_pod("list").failed(143), "Cancelled")):
+        view = a_view((a_job(JOB), [pod.out_of_time(3)]), proven=name)
+        made = plan(inputs, rows, view, EPOCH + 60, asked)
+        assert made.fetch == ((KEPT,) if phase == "Succeeded" else ())
+        made = plan(inputs, rows, replace(view, results={KEPT: TEXT}), EPOCH + 60, asked)
+        assert str(made.rows[0].phase) == phase
+    assert made.rows[0].outputs is None
 
 
 def test_what_was_handed_in_is_read_before_the_step_is_judged() -> None:
@@ -157,6 +169,42 @@ def test_a_result_counts_as_one_in_the_file_does(
         listing(), planned(listing()).rows, ended(message, results={KEPT: text}, proven=frozenset({JOB}))
     ).rows[0]
     assert (row.phase, row.reason, row.result) == (phase, reason, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "told"),
+    [
+        (
+            '{"outputs": {"n": 1}}',
+            "",
+            "exited with 0, but what was handed in at the results endpoint has no output 'files'; "
+            'hand in {"outputs": {"files": …}} there; the first one stands',
+        ),
+        ('{"outputs": [7]}', "", "outputs in what was handed in at the results endpoint is not a JSON object"),
+        ('{"outputs": {"files": 1, "n": 1}}', "", "output 'files' in what was handed in at the results endpoint: "),
+        (
+            None,
+            "{}",
+            "exited with 0, but /dataops/result (nothing was handed in at the results endpoint) has no output 'files'; "
+            'hand in {"outputs": {"files": …}} there, or write it to the file',
+        ),
+        (None, "[]", "/dataops/result (nothing was handed in at the results endpoint) is not a JSON object"),
+    ],
+)
+def test_a_problem_names_where_the_result_came_from(text: str | None, message: str, told: str) -> None:
+    view = ended(message, results={KEPT: text}, proven=frozenset({JOB}))
+    row = planned(listing(), planned(listing()).rows, view).rows[0]
+    assert row.phase is Phase.FAILED
+    assert (row.message or "").startswith(told)
+
+
+def test_checks_that_were_handed_in_amiss_are_told_with_where_they_were() -> None:
+    text = '{"outputs": {"files": [], "n": 0}, "checks": 7}'
+    row = planned(listing(), planned(listing()).rows, ended("", results={KEPT: text})).rows[0]
+    assert (row.phase, row.message) == (
+        Phase.SUCCEEDED,
+        "checks in what was handed in at the results endpoint is no list",
+    )
 
 
 def test_a_pod_that_failed_is_judged_by_its_own_words() -> None:

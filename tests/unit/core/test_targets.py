@@ -10,16 +10,9 @@ from hypothesis import strategies as st
 
 from dataops_operator.api.environment import EnvironmentSpec
 from dataops_operator.core.environment import Effective
-from dataops_operator.core.parameters import Problem
-from dataops_operator.core.targets import (
-    ATTRIBUTES,
-    ResolvedTarget,
-    conflict,
-    dump,
-    load,
-    overlaps,
-    resolve_targets,
-)
+from dataops_operator.core.places import ATTRIBUTES
+from dataops_operator.core.problems import Problem
+from dataops_operator.core.targets import ResolvedTarget, conflict, dump, load, overlaps, resolve_targets
 
 Object = dict[str, Any]
 

@@ -163,12 +163,18 @@ def test_what_the_pipeline_has_no_place_for_is_told_before_what_the_environment_
         ("x", [a("active-a", key="x")], True),
         ("x", [a("active-a")], False),
         (None, [a("early", 1, limit=1)], False),
+        (None, [a("active-a", leaving=True)], False),
+        ("x", [a("active-a", key="x", leaving=True)], False),
+        (None, [a("active-a", leaving=True), a("active-b", key="y")], True),
     ],
     ids=[
         "one goes on",
         "one of the same key goes on",
         "one goes on of which it may not be known yet which key it has",
         "the one before it has not begun, and may never",
+        "the pods of one that is gone have not",
+        "the same, with its key",
+        "one goes on beside one that is gone",
     ],
 )
 def test_a_run_is_refused_only_for_what_is_certain(key: str | None, others: list[Entry], refused: bool) -> None:

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.builders import PipelineBuilder, a_pipeline
 
-from dataops_operator.core.parameters import Problem
-from dataops_operator.core.validate import SHOWN, parse, summarise
+from dataops_operator.core.problems import SHOWN, Problem, summarise
+from dataops_operator.core.validate import parse
 
 Case = tuple[PipelineBuilder, str, str, PipelineBuilder]
 
@@ -25,6 +25,10 @@ def two(**fields: Any) -> PipelineBuilder:
 
 def one(**fields: Any) -> PipelineBuilder:
     return a_pipeline().step("a", **fields)
+
+
+def keyed(type_: str) -> PipelineBuilder:
+    return with_parameter(type_).having(concurrency={"limit": 1, "key": "$(params.p.x)"})
 
 
 WRONG: dict[str, Case] = {
@@ -304,6 +308,38 @@ WRONG: dict[str, Case] = {
         "no parameter 'day'; there are none",
         one(command=["$$(params.day)"]),
     ),
+    "a fan-out over a parameter that is no list": (
+        two(forEach={"items": "$(params.day)"}),
+        "spec.steps[1].forEach.items",
+        "$(params.day) is of type String, and a fan-out is over a list; name an Array, or write a list of items",
+        two(forEach={"items": ["$(params.day)"]}),
+    ),
+    "a fan-out over an output that is no list": (
+        two(forEach={"items": "$(steps.land.outputs.rows)"}),
+        "spec.steps[1].forEach.items",
+        "$(steps.land.outputs.rows) is of type String, and a fan-out is over a list",
+        a_pipeline()
+        .step("land", outputs=[{"name": "rows", "type": "Array"}])
+        .step("b", forEach={"items": "$(steps.land.outputs.rows)"}),
+    ),
+    "a fan-out over a text": (
+        two(forEach={"items": "day $(params.day)"}),
+        "spec.steps[1].forEach.items",
+        "day $(params.day) is of type String, and a fan-out is over a list",
+        with_parameter("Array").step("b", forEach={"items": "$(params.p)"}),
+    ),
+    "a part of a parameter that has none": (
+        two(args=["x", "$(params.day.year)"]),
+        "spec.steps[1].args[1]",
+        "$(params.day.year): parameter 'day' is a String, which has no parts; write $(params.day)",
+        two(args=["x", "$(params.day)"]),
+    ),
+    "a part of a number in the key": (
+        keyed("Integer"),
+        "spec.concurrency.key",
+        "$(params.p.x): parameter 'p' is an Integer, which has no parts; write $(params.p)",
+        keyed("Object"),
+    ),
     "an unknown step": (
         two(env=[{"name": "N", "value": "$(steps.lend.outputs.rows)"}]),
         "spec.steps[1].env[0].value",
@@ -399,6 +435,84 @@ WRONG: dict[str, Case] = {
         "spec.defaults.resources.requests.cpu",
         "'-1' is not a quantity",
         one().having(defaults={"image": "img", "resources": {"requests": {"cpu": "500m"}}}),
+    ),
+    "a request beyond its limit": (
+        one(resources={"requests": {"memory": "2Gi"}, "limits": {"memory": "1Gi"}}),
+        "spec.steps[0].resources.requests.memory",
+        "'2Gi' is more than its limit of '1Gi'; lower it, or raise the limit",
+        one(resources={"requests": {"memory": "1024Mi"}, "limits": {"memory": "1Gi"}}),
+    ),
+    "a resource that there is not": (
+        one(resources={"limits": {"foo": 1}}),
+        "spec.steps[0].resources.limits.foo",
+        "'foo' is no resource of a container; give cpu, memory,",
+        one(resources={"limits": {"acme.com/foo": 1, "hugepages-2Mi": "4Mi"}}),
+    ),
+    "memory in parts of a byte": (
+        one(resources={"limits": {"memory": "128m"}}),
+        "spec.steps[0].resources.limits.memory",
+        "'128m' is in parts of a byte: m is a thousandth; write 128Mi for mebibytes",
+        one(resources={"limits": {"memory": "0.1Gi", "cpu": "128m", "ephemeral-storage": "1073741824000m"}}),
+    ),
+    "a part of what is counted": (
+        one(resources={"limits": {"nvidia.com/gpu": "500m"}}),
+        "spec.steps[0].resources.limits[nvidia.com/gpu]",
+        "'500m' is no whole number, in which nvidia.com/gpu is counted; write one",
+        one(resources={"limits": {"nvidia.com/gpu": "1"}}),
+    ),
+    "what cannot be shared, without a limit": (
+        one(resources={"requests": {"nvidia.com/gpu": 1}}),
+        "spec.steps[0].resources.requests[nvidia.com/gpu]",
+        "nvidia.com/gpu needs a limit, too, of as much; add it to spec.steps[0].resources.limits",
+        one(resources={"limits": {"nvidia.com/gpu": 1}, "requests": {"x.kubernetes.io/shared": 1}}),
+    ),
+    "or with another one": (
+        one(resources={"requests": {"nvidia.com/gpu": 1}, "limits": {"nvidia.com/gpu": 2}}),
+        "spec.steps[0].resources.requests[nvidia.com/gpu]",
+        "1 of nvidia.com/gpu is not its limit of 2; make both the same",
+        one(resources={"requests": {"nvidia.com/gpu": 2}, "limits": {"nvidia.com/gpu": "2"}}),
+    ),
+    "an image that is none": (
+        one(image="acme/flights :1"),
+        "spec.steps[0].image",
+        "'acme/flights :1' is no image reference; write it as",
+        one(image="acme/flights:1"),
+    ),
+    "an image that is none, for all steps": (
+        one().having(defaults={"image": "Acme"}),
+        "spec.defaults.image",
+        "'Acme' is no image reference",
+        one().having(defaults={"image": "localhost:5000/acme"}),
+    ),
+    "an image with a blank beside its templates": (
+        one(image="acme/flights: $(run.name)"),
+        "spec.steps[0].image",
+        "has a blank in it, as no image reference does",
+        one(image="acme/flights:$(run.name)"),
+    ),
+    "exit codes of a class that is not tried again": (
+        one(retry={"limit": 1, "on": ["Infrastructure"], "exitCodes": {"retry": [75]}}),
+        "spec.steps[0].retry.exitCodes",
+        "no attempt follows a Failure; add Failure to on",
+        one(retry={"limit": 1, "on": ["Failure"], "exitCodes": {"retry": [75]}}),
+    ),
+    "exit codes where no attempt follows": (
+        one().having(defaults={"image": "img", "retry": {"exitCodes": {"never": [2]}}}),
+        "spec.defaults.retry.exitCodes",
+        "no attempt follows a Failure: limit is 0; set it to 1 or more",
+        one().having(defaults={"image": "img", "retry": {"limit": 1, "exitCodes": {"never": [2]}}}),
+    ),
+    "an exit code that is worth another attempt and never": (
+        one(retry={"limit": 1, "exitCodes": {"retry": [75, 2], "never": [3, 2]}}),
+        "spec.steps[0].retry.exitCodes.never[1]",
+        "2 is in retry, too",
+        one(retry={"limit": 1, "exitCodes": {"retry": [75], "never": [3, 2]}}),
+    ),
+    "more memory where no attempt follows": (
+        one(retry={"on": ["OutOfMemory"], "memory": {"max": "1Gi"}}),
+        "spec.steps[0].retry.memory",
+        "no attempt follows one that was OutOfMemory: limit is 0",
+        one(retry={"limit": 1, "on": ["OutOfMemory"], "memory": {"max": "1Gi"}}),
     ),
     "a circle of two": (
         a_pipeline().step("a", needs=["b"]).step("b", needs=["a"]),

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from tests.builders import EPOCH, PipelineBuilder, a_pipeline, at
-from tests.unit.core.planning import created, done, name_of, pending, planned
+from tests.unit.core.planning import created, done, name_of, pending, planned, planned_when_told
 
 from dataops_operator.api.conditions import Reason
 from dataops_operator.api.run import Cancel, Phase
@@ -14,6 +14,8 @@ from dataops_operator.core.objects import ObjectRef, Seen
 from dataops_operator.core.plan import Asked, Plan, View
 from dataops_operator.core.rows import Row
 from dataops_operator.core.waiting import LOOK
+
+pytestmark = pytest.mark.usefixtures("both_modes")
 
 JOB = {"apiVersion": "batch/v1", "kind": "Job", "name": "load-$(steps.a.outputs.day)", "when": "object.status.done"}
 LOAD = ObjectRef("batch/v1", "Job", "team", "load-9")
@@ -97,7 +99,8 @@ def test_what_is_not_so_yet_is_looked_at_again(view: View, reason: Reason, messa
 
 
 def test_a_condition_that_holds_ends_the_wait() -> None:
-    made = after({"condition": JOB}, view=seen(content={"status": {"done": True}}), now=30)
+    wait, view = {"condition": JOB}, seen(content={"status": {"done": True}})
+    made = planned_when_told(pipeline(wait), [done("a", day=9), Row("w"), Row("b")], view, now=30)
     assert (made.rows[1].phase, made.rows[1].finished_at) == (Phase.SUCCEEDED, at(30))
     assert created(made) == [name_of("b")]
 

@@ -153,3 +153,19 @@ def test_what_is_not_wanted_is_not_held_and_what_stops_being_wanted_is_let_go_fo
     assert store.put(make("b", 3, ended=True)) == (held, None)
     assert len(store) == 0
     assert not store.upsert(make("b", 2)), "an older state of it, told late, brings nothing back"
+
+
+def test_an_object_is_held_as_our_next_write_will_make_it_until_another_version_comes(store: Store) -> None:
+    store.index("phase", lambda item: (item.get("status", {}).get("phase", ""),))
+    store.upsert(make("j", 5))
+    foreseen = {**make("j", 5), "status": {"phase": "Running"}}
+    change = store.foresee(foreseen)
+    assert change is not None
+    assert change[1] is store.get("a", "j") is store.by_uid("uid-j") is foreseen
+    assert store.by_index("phase", "Running") == [foreseen]
+    assert not store.upsert(make("j", 5)), "as the same version comes in once more"
+    assert store.foresee({**make("j", 4), "status": {}}) is None, "something was foreseen of what is past"
+    assert store.foresee({**make("j", 5, uid="other"), "status": {}}) is None
+    assert store.foresee(make("none", 5)) is None
+    assert store.upsert(make("j", 6))
+    assert store.by_index("phase", "Running") == []

@@ -4,12 +4,14 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+import orjson
 import pytest
 from tests.unit.kube.objects import make, status_of
 from tests.unit.kube.scripted import Answer, ScriptedApi
 
 from dataops_operator.kube.cache import Object, Store
 from dataops_operator.kube.client import KubeClient
+from dataops_operator.kube.decode import Shape
 from dataops_operator.kube.errors import Unavailable
 from dataops_operator.kube.resources import JOBS
 from dataops_operator.kube.watch import Informer, reconcile_store
@@ -79,6 +81,31 @@ async def test_it_lists_then_follows_and_reports_each_change_once(
     (watch,) = api.seen(watch=True)
     assert (watch.query["resourceVersion"], watch.query["labelSelector"]) == ("10", "x=y")
     assert watch.path == "/apis/batch/v1/namespaces/a/jobs"
+
+
+async def test_what_a_kinds_shape_does_not_understand_is_read_in_full(
+    api: ScriptedApi, client: KubeClient, changes: Changes
+) -> None:
+    def event(line: bytes) -> tuple[str, dict[str, Any]]:
+        raise ValueError(line)
+
+    def page(answer: bytes) -> dict[str, Any]:
+        whole: dict[str, Any] = orjson.loads(answer)
+        if any(one["metadata"]["name"] == "strange" for one in whole["items"]):
+            raise ValueError("strange")
+        return whole | {"items": [one | {"spec": "by the shape"} for one in whole["items"]]}
+
+    store = Store(JOBS, shape=Shape(event, page))
+    api.listed([make("one", 1)], 10, token="t")
+    api.listed([make("strange", 2)], 10)
+    api.watched(("ADDED", make("three", 11)))
+    async with running(Informer(client, JOBS, store, changes)):
+        await until(lambda: len(changes.seen) == 3)
+    assert {one["metadata"]["name"]: one.get("spec") == "by the shape" for one in store} == {
+        "one": True,
+        "strange": False,
+        "three": False,
+    }
 
 
 async def test_our_own_write_that_is_in_the_cache_already_is_not_reported_again(

@@ -12,8 +12,8 @@ from ..app import command
 from ..cluster import RUNS, Cluster, Object
 from ..errors import CliError
 from ..kubeconfig import connect
-from ..options import Context, Kubeconfig, Namespace, RunName
-from ..output import plain
+from ..options import Context, Kubeconfig, Namespace, Output, RunName
+from ..output import Format, tell
 from ..runview import has_ended
 
 _TRIES: Final = 5
@@ -23,18 +23,23 @@ StepName = Annotated[str, typer.Argument(metavar="STEP", help="Step that asks.",
 Comment = Annotated[str | None, typer.Option("--comment", "-m", help="Why; the step tells it.")]
 
 
-@command("approve", "dataops approve flights-daily-20130209 publish --comment 'the counts look right'")
+@command(
+    "approve",
+    "dataops approve flights-daily-20130209 publish --comment 'the counts look right'",
+    "dataops approve flights-daily-20130209 publish -o json | jq '.spec.approvals'",
+)
 def approve(
     run: RunName,
     step: StepName,
     comment: Comment = None,
+    output: Output = Format.TEXT,
     namespace: Namespace = None,
     context: Context = None,
     kubeconfig: Kubeconfig = None,
 ) -> None:
     """Let a run go on that waits for a decision."""
-    decide(connect(kubeconfig, context, namespace), run, step, Decision.APPROVE, comment)
-    plain(f"step {step} of {run} is approved")
+    decided = decide(connect(kubeconfig, context, namespace), run, step, Decision.APPROVE, comment)
+    tell(decided, output, f"step {step} of {run} is approved")
 
 
 @command("reject", "dataops reject flights-daily-20130209 publish --comment 'half of the rows are missing'")
@@ -42,23 +47,25 @@ def reject(
     run: RunName,
     step: StepName,
     comment: Comment = None,
+    output: Output = Format.TEXT,
     namespace: Namespace = None,
     context: Context = None,
     kubeconfig: Kubeconfig = None,
 ) -> None:
     """Fail the step of a run that waits for a decision."""
-    decide(connect(kubeconfig, context, namespace), run, step, Decision.REJECT, comment)
-    plain(f"step {step} of {run} is rejected")
+    decided = decide(connect(kubeconfig, context, namespace), run, step, Decision.REJECT, comment)
+    tell(decided, output, f"step {step} of {run} is rejected")
 
 
-def decide(cluster: Cluster, name: str, step: str, decision: Decision, comment: str | None) -> None:
-    """Write a decision into a run.
+def decide(cluster: Cluster, name: str, step: str, decision: Decision, comment: str | None) -> Object:
+    """Write a decision into a run, and give that back.
 
     Raises:
         CliError: the step does not ask for one, or the API server refuses it.
     """
     user, groups = cluster.whoami()
-    for left in reversed(range(_TRIES)):
+    tries = 0
+    while True:
         found = cluster.get(RUNS, cluster.namespace, name)
         asks = _asking(found, name, step)
         entry: Object = {"step": step, "decision": str(decision)}
@@ -68,13 +75,13 @@ def decide(cluster: Cluster, name: str, step: str, decision: Decision, comment: 
             entry |= {"by": user, "groups": [one for one in groups if one in asked]}
         others = [one for one in found["spec"].get("approvals") or () if one.get("step") != step]
         meta = {key: found["metadata"][key] for key in ("uid", "resourceVersion")}
+        body: Object = {"metadata": meta, "spec": {"approvals": [*others, entry]}}
         try:
-            cluster.patch(RUNS, cluster.namespace, name, {"metadata": meta, "spec": {"approvals": [*others, entry]}})
+            return cluster.patch(RUNS, cluster.namespace, name, body)
         except CliError as error:
-            if error.status != 409 or not left:
-                raise
-            continue  # its status was written meanwhile
-        return
+            tries += 1
+            if error.status != 409 or tries == _TRIES:
+                raise  # else its status was written meanwhile
 
 
 def _asking(run: Object, name: str, step: str) -> Object:

@@ -11,8 +11,8 @@ from ..app import command
 from ..cluster import RUNS, Cluster, Object
 from ..errors import CliError, Exit
 from ..kubeconfig import connect
-from ..options import Context, Kubeconfig, Namespace, RunName, Timeout, seconds
-from ..output import plain
+from ..options import Context, Kubeconfig, Namespace, Output, RunName, Timeout, seconds
+from ..output import Format, tell
 from ..runview import has_ended
 from ..watching import watch
 
@@ -29,6 +29,7 @@ def cancel(
     ] = False,
     watch_it: Annotated[bool, typer.Option("--watch", "-w", help="Watch it to its end.")] = False,
     timeout: Timeout = None,
+    output: Output = Format.TEXT,
     namespace: Namespace = None,
     context: Context = None,
     kubeconfig: Kubeconfig = None,
@@ -36,29 +37,41 @@ def cancel(
     """End a run before its time: its steps get SIGTERM and time to end, then its `finally` steps run."""
     limit = seconds(timeout, "--timeout")
     cluster = connect(kubeconfig, context, namespace)
-    _change(cluster, run, {"cancel": str(Cancel.IMMEDIATE if now else Cancel.GRACEFUL)})
-    plain(f"{run} is being cancelled{', at once' if now else ''}")
+    changed = _change(cluster, run, {"cancel": str(Cancel.IMMEDIATE if now else Cancel.GRACEFUL)})
+    tell(changed, output, f"{run} is being cancelled{', at once' if now else ''}")
     if watch_it:
         watch(cluster, run, limit)
     return Exit.OK
 
 
 @command("suspend", "dataops suspend flights-daily-20130209")
-def suspend(run: RunName, namespace: Namespace = None, context: Context = None, kubeconfig: Kubeconfig = None) -> None:
+def suspend(
+    run: RunName,
+    output: Output = Format.TEXT,
+    namespace: Namespace = None,
+    context: Context = None,
+    kubeconfig: Kubeconfig = None,
+) -> None:
     """Begin nothing new of a run until it is resumed; what runs may end."""
-    _change(connect(kubeconfig, context, namespace), run, {"suspend": True})
-    plain(f"{run} is suspended; go on with: dataops resume {run}")
+    changed = _change(connect(kubeconfig, context, namespace), run, {"suspend": True})
+    tell(changed, output, f"{run} is suspended; go on with: dataops resume {run}")
 
 
 @command("resume", "dataops resume flights-daily-20130209")
-def resume(run: RunName, namespace: Namespace = None, context: Context = None, kubeconfig: Kubeconfig = None) -> None:
+def resume(
+    run: RunName,
+    output: Output = Format.TEXT,
+    namespace: Namespace = None,
+    context: Context = None,
+    kubeconfig: Kubeconfig = None,
+) -> None:
     """Let a suspended run go on."""
-    _change(connect(kubeconfig, context, namespace), run, {"suspend": False})
-    plain(f"{run} goes on")
+    changed = _change(connect(kubeconfig, context, namespace), run, {"suspend": False})
+    tell(changed, output, f"{run} goes on")
 
 
-def _change(cluster: Cluster, name: str, spec: Object) -> None:
-    """Change a run that is under way.
+def _change(cluster: Cluster, name: str, spec: Object) -> Object:
+    """Change a run that is under way, and give it back as it is then.
 
     It is read first: the API server takes the change of a run that has ended, too, where nobody would know that it does
     nothing. By its uid the change cannot meet another run of the name.
@@ -69,4 +82,5 @@ def _change(cluster: Cluster, name: str, spec: Object) -> None:
     found = cluster.get(RUNS, cluster.namespace, name)
     if has_ended(found):
         raise CliError(f"run {name} has ended: it is {found['status'].get('phase')}")
-    cluster.patch(RUNS, cluster.namespace, name, {"metadata": {"uid": found["metadata"]["uid"]}, "spec": spec})
+    body: Object = {"metadata": {"uid": found["metadata"]["uid"]}, "spec": spec}
+    return cluster.patch(RUNS, cluster.namespace, name, body)

@@ -13,8 +13,8 @@ from rich.text import Text
 
 from ...api.pipeline import PipelineSpec
 from ...core.graph import dependencies
+from ...core.problems import summarise
 from ...core.steptemplates import parse_pipeline
-from ...core.validate import summarise
 from .. import completion
 from ..app import command
 from ..cluster import PIPELINES, REVISIONS, RUNS, Cluster

@@ -53,7 +53,10 @@ def lint(
     files = 0
     for path in paths:
         for name, text, asked in _texts(path):
-            if asked or _ours(text):
+            if text is None:
+                files += 1
+                found.unreadable(name)
+            elif asked or _ours(text):
                 files += 1
                 found.read(name, text)
     found.check()
@@ -68,8 +71,11 @@ def lint(
     return Exit.FAILED if found.errors or (strict and warnings) else Exit.OK
 
 
-def _texts(path: str) -> Iterator[tuple[str, str, bool]]:
-    """The files that a path of the command line means: name, text, and whether it was named itself."""
+def _texts(path: str) -> Iterator[tuple[str, str | None, bool]]:
+    """The files that a path of the command line means: name, text, and whether it was named itself.
+
+    One of a folder that cannot be read has no text: it is told with what is wrong in the others.
+    """
     if path == STANDARD_INPUT:
         yield "<stdin>", sys.stdin.read(), True
         return
@@ -78,7 +84,10 @@ def _texts(path: str) -> Iterator[tuple[str, str, bool]]:
         for file in sorted(place.rglob("*")):
             hidden = any(part.startswith(".") for part in file.relative_to(place).parts)
             if file.suffix in ENDINGS and file.is_file() and not hidden:
-                yield str(file), _text(file), False
+                try:
+                    yield str(file), file.read_text(encoding="utf-8"), False
+                except (OSError, UnicodeDecodeError):
+                    yield str(file), None, False
     else:
         yield path, _text(place), True
 

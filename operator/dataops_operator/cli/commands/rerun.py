@@ -13,7 +13,7 @@ from ..cluster import RUNS, Object
 from ..errors import CliError, Exit
 from ..kubeconfig import connect
 from ..lookahead import look_again
-from ..options import Context, Kubeconfig, Namespace, Output, Refresh, RunName, Timeout, seconds
+from ..options import Context, Kubeconfig, Namespace, Output, Refresh, RunName, Timeout, patience
 from ..output import Format
 from ..runview import has_ended
 from .run import date_of, name_for, tell_started, values_of
@@ -51,7 +51,7 @@ def rerun(
     kubeconfig: Kubeconfig = None,
 ) -> Exit:
     """Do a run again from where it failed: finished steps and their outputs are taken over by a new run."""
-    limit = seconds(timeout, "--timeout")
+    limit = patience(timeout, waits=watch_it)
     if step and everything:
         raise typer.BadParameter("--step names some steps, --all means every one; give one of the two")
     given = values_of(parameter or [])
@@ -59,7 +59,7 @@ def rerun(
     old = cluster.get(RUNS, cluster.namespace, run)
     if not has_ended(old):
         raise CliError(f"run {run} has not ended; wait for it, or: dataops cancel {run}")
-    look_again(cluster, old, given, step or ())
+    look_again(cluster, old, given, step or (), None if everything else revision)
     mode = RerunMode.ALL if everything else RerunMode.STEPS if step else RerunMode.FROM_FAILED
     again: Object = {"of": run, "mode": str(mode)}
     spec: Object = {"pipeline": old["spec"]["pipeline"], "rerun": again | ({"steps": step} if step else {})}

@@ -16,7 +16,7 @@ from ..cluster import RUNS, Cluster, Object
 from ..errors import Exit
 from ..kubeconfig import connect
 from ..lookahead import look_ahead
-from ..options import Context, Kubeconfig, Namespace, Output, PipelineName, Refresh, Timeout, seconds
+from ..options import Context, Kubeconfig, Namespace, Output, PipelineName, Refresh, Timeout, patience
 from ..output import Format, note, plain, print_object
 from ..watching import watch
 
@@ -56,7 +56,7 @@ def run(
     kubeconfig: Kubeconfig = None,
 ) -> Exit:
     """Start a run of a pipeline, and watch it if you like."""
-    limit = seconds(timeout, "--timeout")
+    limit = patience(timeout, waits=watch_it)
     given = values_of(parameter or [])
     spec: Object = {"pipeline": pipeline}
     spec |= {"revision": revision} if revision else {}
