@@ -110,6 +110,8 @@ class Player:
     def _see(self, type_: str, pod: Object) -> None:
         uid = pod["metadata"]["uid"]
         phase = pod.get("status", {}).get("phase")
+        if type_ == "LISTED" and "startTime" in pod.get("status", {}):
+            return  # another player's, of a case that was given up
         if type_ in ("ADDED", "LISTED") and phase == "Pending":
             labels = pod["metadata"].get("labels", {})
             step, attempt = labels.get(STEP, ""), int(labels.get(ATTEMPT, "1"))

@@ -65,11 +65,11 @@ class Spread(Generic[K]):
         self._due: dict[K, float] = {}
         self._swept = 0.0
 
-    def wait(self, key: K) -> float | None:
-        """Seconds until news of a key are told; None where they are told together with earlier ones."""
+    def wait(self, key: K) -> float:
+        """Seconds until news of a key are told: with earlier ones, where those wait still."""
         now = self._clock()
-        if self._due.get(key, now) > now:
-            return None
+        if (due := self._due.get(key, now)) > now:
+            return due - now
         if now > self._swept + LATEST:
             self._due = {key: due for key, due in self._due.items() if due > now}
             self._swept = now

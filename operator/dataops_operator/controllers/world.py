@@ -375,6 +375,4 @@ class World:
                 self.queue.add(key)
         else:
             # Nothing waits for the rest: what a pod does on its way, and the Job's word, which comes a second later.
-            wait = self._small_news.wait(key) if in_its_course(after) else SETTLE
-            if wait is not None:
-                self.queue.add_after(key, wait)
+            self.queue.add_after(key, self._small_news.wait(key) if in_its_course(after) else SETTLE)

@@ -1,12 +1,11 @@
 import asyncio
-import heapq
-from collections.abc import Callable
 from typing import NamedTuple
 
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from tests.harness.faketime import FakeTime
 
 from dataops_operator.kube.queue import ShutDown, WorkQueue, run_workers
 
@@ -19,47 +18,6 @@ class Key(NamedTuple):
 
 def key(name: str, namespace: str = "a") -> Key:
     return Key("PipelineRun", namespace, name)
-
-
-class FakeTime:
-    """A clock that moves when told, with its timers."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-        self.armed = 0
-        self._timers: list[tuple[float, int, Timer]] = []
-
-    def __call__(self) -> float:
-        return self.now
-
-    def call_later(self, delay: float, function: Callable[[], None]) -> "Timer":
-        timer = Timer(function)
-        self.armed += 1
-        heapq.heappush(self._timers, (self.now + delay, self.armed, timer))
-        return timer
-
-    def advance(self, seconds: float) -> None:
-        end = self.now + seconds
-        while self._timers and self._timers[0][0] <= end:
-            self.now, _, timer = heapq.heappop(self._timers)
-            timer.function()
-        self.now = end
-
-    def pending(self) -> int:
-        return sum(not timer.cancelled for _, _, timer in self._timers)
-
-
-class Timer:
-    def __init__(self, function: Callable[[], None]) -> None:
-        self._function = function
-        self.cancelled = False
-
-    def function(self) -> None:
-        if not self.cancelled:
-            self._function()
-
-    def cancel(self) -> None:
-        self.cancelled = True
 
 
 @pytest.fixture
