@@ -36,15 +36,18 @@ _PHASES: Final[dict[str, tuple[Phase, Reason | None]]] = {
     "V": (Phase.WAITING, Reason.VAULT),
     "S": (Phase.SUCCEEDED, None),
     "F": (Phase.FAILED, Reason.ERROR),
+    "D": (Phase.FAILED, Reason.DEADLINE_EXCEEDED),
     "G": (Phase.FAILED, Reason.NOT_STARTED),
     "C": (Phase.CANCELLED, Reason.CANCELLED),
     "K": (Phase.SKIPPED, Reason.UPSTREAM_FAILED),
 }
-"""Letter: phase, and a reason that stands for its like. F was seen to end, G was given up."""
+"""Letter: phase, and a reason that stands for its like. F was seen to end, D was told to, G was given up."""
 
 
 def _letter(row: Row) -> str:
     if row.phase is Phase.FAILED:
+        if row.reason == Reason.DEADLINE_EXCEEDED:
+            return "D"
         return "F" if row.reason in SEEN_TO_END else "G"
     if row.final or row.phase is Phase.PENDING:
         return next(letter for letter, (phase, _) in _PHASES.items() if phase is row.phase)
@@ -90,7 +93,7 @@ def decode(step: str, text: str, name: NameOf) -> list[Row]:
         letter, attempt, disruptions, out_of_memory, moment, times = found.groups()
         phase, reason = _PHASES[letter]
         at = to_rfc3339(int(moment)) if moment else None
-        has_job = letter in "RWSFGC" and attempt != "0"
+        has_job = letter in "RWSFDGC" and attempt != "0"
         fields: dict[str, Any] = {
             "attempt": int(attempt),
             "disruptions": int(disruptions or 0),

@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 from tests.builders import EPOCH, PipelineBuilder, PodBuilder, a_job, a_pipeline, a_pod, a_run, a_view, at
 from tests.unit.core.planning import created, done, planned
 
+from dataops_operator.api.conditions import Reason
 from dataops_operator.api.run import Cancel, Phase
 from dataops_operator.api.step import ForEach
+from dataops_operator.core.attempts import overstayed
 from dataops_operator.core.fanout import decode, encode, flat
 from dataops_operator.core.items import ITEMS_LIMIT, FanOutError, expand, tolerated
 from dataops_operator.core.names import STEP_LABEL, job_name
@@ -115,7 +117,7 @@ def test_what_can_be_known_before_is_said_of_the_pipeline(each: Any, args: list[
 
 STATES = st.builds(
     lambda letter, attempt, lost, out, moment: (letter, attempt, lost, out, moment),
-    st.sampled_from("PRWQVSFGCK"),
+    st.sampled_from("PRWQVSFDGCK"),
     st.integers(1, 20),
     st.integers(0, 3),
     st.integers(0, 3),
@@ -139,6 +141,14 @@ def test_rows_come_back_from_their_text_as_they_were(states: list[tuple[str, int
 
 def test_five_hundred_items_alike_are_a_few_characters() -> None:
     assert encode([Row("f", item=index) for index in range(500)]) == "P0*500"
+
+
+@pytest.mark.parametrize("ended", [False, True])
+def test_the_job_of_an_item_that_goes_on_after_its_timeout_is_deleted_until_it_is_gone(ended: bool) -> None:
+    late = Row("f", Phase.FAILED, Reason.DEADLINE_EXCEEDED, item=0, attempt=1, job=name_of(0))
+    rows = decode("f", encode([late]), NAME)
+    view = a_view((a_job(name_of(0)), [a_pod().failed() if ended else a_pod().running()]))
+    assert overstayed(rows, view) == (() if ended else (name_of(0),))
 
 
 def test_a_damaged_text_is_read_as_far_as_it_goes() -> None:
