@@ -66,6 +66,8 @@ def _job_observed(turn: Turn, left: Sequence[str], rows: Rows, since: str | None
     steps, ended = turn.inputs.revision.steps, head.started_at or since
     for position, name in enumerate(carried):
         row = out[name]
+        if row.attempt and row.job != turn.job_name(name, row.attempt) and _is_held(steps[name], job, pods):
+            row = out[name] = Row(name, job=row.job)  # told as begun before it was known that its pod is held
         # Of one that was looked at before and had not begun it is known that it does not in this pod.
         if not row.attempt and ((not pods and not position) or _never(steps[name], job, pods, stopping=stopping)):
             over = not stopping and _held_for_good(turn, steps[name], job, pods, ended)
@@ -101,6 +103,11 @@ def _goes_on(one: Object) -> bool:
 def _held(job: Object | None, pods: Sequence[Object]) -> bool:
     """Whether the pods of a Job begin no step that they have not; those of an earlier release cannot be held."""
     return job is not None and _goes_on(job) and bool(pods) and not any(map(_goes_on, pods))
+
+
+def _is_held(step: Step, job: Object | None, pods: Sequence[Object]) -> bool:
+    """Whether a step is held back that is not the first of its pod."""
+    return _held(job, pods) and not has_begun(step, pods)
 
 
 def _never(step: Step, job: Object | None, pods: Sequence[Object], *, stopping: bool) -> bool:

@@ -569,6 +569,16 @@ def test_what_is_about_to_begin_is_not_held_for_it_counts_as_begun() -> None:
     assert (failing.hold, told(failing)[2]) == ((), ("Running", 1, True))
 
 
+def test_one_that_was_told_as_begun_while_its_pod_was_held_unheard_of_has_not_begun() -> None:
+    begun, asked = planned(pipeline(), []), Asked(suspend=True)
+    made = turned(begun, view(begun, ran(1, 5), WAITS, WAITS), now=6, asked=asked)
+    assert (made.hold, told(made)[1]) == ((), ("Running", 1, True)), "the answer to the hold was lost, and it was late"
+    made = turned(made, view(begun, ran(1, 5), HELD_UP, WAITS, held=True), now=20, asked=asked)
+    assert (made.stop, told(made)[1]) == ((name_of("a"),), ("Pending", 0, True))
+    made = turned(made, view(begun, ran(1, 5), HELD_UP, WAITS, held=True, phase="Failed"), now=22, asked=asked)
+    assert told(made) == [("Succeeded", 1, True), ("Pending", 0, False), ("Pending", 0, False)]
+
+
 def test_pods_of_an_earlier_release_cannot_be_held_and_go_on() -> None:
     begun = planned(forked(), [])
     seen = beside(begun, runs(1), WAITS, held=True)
