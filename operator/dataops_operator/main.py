@@ -58,8 +58,6 @@ from .vault.session import Vaults
 
 logger = logging.getLogger(__name__)
 
-PATIENCE: Final = 5
-"""Failed reconciles of a run in a row, about two seconds of them, after which its status says so."""
 DRAIN: Final = 20.0
 """Seconds that work in hand may take after SIGTERM; the chart's grace period is longer."""
 
@@ -321,8 +319,8 @@ class Operator:
             try:
                 await self._controllers[key.kind].reconcile(key)
             except Exception as error:
-                if key.kind == "PipelineRun" and self._world.queue.failures(key) == PATIENCE:
-                    await self._runs.tell_trouble(key, error)
+                if key.kind == "PipelineRun":
+                    await self._runs.failed(key, error)
                 raise
 
     async def _clean_up(self, key: Key) -> None:

@@ -81,6 +81,17 @@ async def test_runs_with_different_keys_do_not_wait_for_each_other(case: Case) -
 
 
 @side_by_side
+async def test_a_run_that_is_suspended_before_it_begins_holds_up_nobody(case: Case) -> None:
+    await case.ready(limited())
+    await case.run("r1", suspend=True)
+    await case.waits("Suspended", "r1")
+    await case.run("r2")
+    assert succeeded(await case.ended("r2"))
+    await case.api.patch(RUNS, case.namespace, "r1", {"spec": {"suspend": False}})
+    assert succeeded(await case.ended("r1"))
+
+
+@side_by_side
 async def test_the_more_urgent_run_comes_first_then_the_older(case: Case) -> None:
     await case.ready(limited())
     case.plays("a", Play(), run="first", end=12.0)

@@ -48,6 +48,8 @@ class Admission:
         lines = self._world.lines
         if lines.begun(run):
             return None
+        if not self._lives(run):  # no news of it come any more that would take it out of a line
+            return Waiting(Reason.WAITING, "the run is being deleted", now)
         if home is not None and home.object["spec"].get("freeze") and maker(run) is None:
             text = f"environment {home.effective.key} is frozen: new runs wait until its spec.freeze is false"
             return Waiting(Reason.FROZEN, text, now + _LOOK_AGAIN)
@@ -76,6 +78,11 @@ class Admission:
         if found is None and not self._world.lines.begun(run):
             self._world.lines.begin(run)
         return found
+
+    def _lives(self, run: Object) -> bool:
+        """Whether a run is still there, which may have been deleted while what it begins with was read."""
+        held = self._world.runs.by_uid(run["metadata"]["uid"])
+        return held is not None and "deletionTimestamp" not in held["metadata"]
 
     def _bound_in_words(self, run: Object) -> str:
         entry = self._world.lines.entry(run)
@@ -126,7 +133,7 @@ class Admission:
 
     def line_up(self, run: Object, *, waits: bool) -> None:
         """Have a run stand in line for Jobs, or leave it."""
-        if waits:
+        if waits and self._lives(run):
             line = self._world.job_line.setdefault(run["metadata"]["namespace"], Line())
             line.add(order(run), run_key(run))
         else:

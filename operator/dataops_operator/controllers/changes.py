@@ -30,7 +30,8 @@ def history(pipeline: Object | None) -> tuple[Any, ...]:
 def matters(environment: Object) -> tuple[Any, ...]:
     """What of an Environment can change whether its runs go on."""
     meta, status = environment["metadata"], environment["status"]
-    conditions = [(one["type"], one["status"], one["reason"]) for one in status.get("conditions") or ()]
+    told = ("type", "status", "reason", "observedGeneration")
+    conditions = [tuple(map(one.get, told)) for one in status.get("conditions") or ()]
     targets = [(one["name"], one.get("reachable")) for one in status.get("targets") or ()]
     return meta["generation"], meta.get("deletionTimestamp"), status.get("namespace"), conditions, targets
 

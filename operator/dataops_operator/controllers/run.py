@@ -44,6 +44,8 @@ logger = logging.getLogger(__name__)
 LAST_WORDS: Final = 3.0
 """Seconds after a run's end in which its last Jobs may still come to say that they have ended."""
 
+PATIENCE: Final = 5
+"""Failed reconciles of a run in a row, about two seconds of them, after which its status says so."""
 _TURNS = 5
 """Times that one reconcile looks closer before it leaves the rest to the next one."""
 
@@ -68,6 +70,8 @@ class RunController:
         run = self._world.runs.get(key.namespace, key.name)
         if run is None or "deletionTimestamp" in run["metadata"]:
             self._status.forget(key)
+            if run is not None:
+                self._world.leave_line(run)
             return  # what it made is owned by it, and goes with it
         if statuses.is_final(run["status"]):
             await self._after_the_end(run)
@@ -107,15 +111,17 @@ class RunController:
         generation = run["metadata"]["generation"]
         await self._status.write(run, {**run["status"], "observedGeneration": generation}, time.time())
 
-    async def tell_trouble(self, key: Key, error: Exception) -> None:
-        """Say on a run that reconciling it fails again and again, so that nobody waits for it in the dark."""
-        run = self._world.runs.get(key.namespace, key.name)
-        if run is None or statuses.is_final(run["status"]):
+    async def failed(self, key: Key, error: Exception) -> None:
+        """Where reconciling a run fails again and again, let others go first, and say so: nobody waits in the dark."""
+        run, failures = self._world.runs.get(key.namespace, key.name), self._world.queue.failures(key)
+        if run is None or statuses.is_final(run["status"]) or failures < PATIENCE:
+            return
+        self._world.leave_line(run)  # each try takes its place anew
+        self._world.lines.withdraw(run)
+        if failures > PATIENCE:
             return
         text = f"reconciling the run fails and is tried again: {type(error).__name__}: {error}"
         now = time.time()
-        self._world.leave_line(run)  # others may go first
-        self._world.lines.withdraw(run)
         trouble = Waiting(Reason.OPERATOR_ERROR, truncate(text, 500), now)
         await self._status.write(run, statuses.waiting(run["status"], trouble, run["metadata"]["generation"], now), now)
 

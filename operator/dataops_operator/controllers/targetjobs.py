@@ -204,6 +204,10 @@ class TargetJobs:
         why = ended.get("message") or ended.get("reason")
         return told[0] if told else Outcome(why=f"its Job {running.name} failed: {why}")
 
+    def give_up(self, place: Place) -> None:
+        """Get no credentials any more for a Job that is not to be made."""
+        self._logins.release(place.uid)
+
     async def clear(self, running: Running, place: Place, *, keep: bool) -> None:
         """Be done with a Job: its credentials are taken back, and it is removed, unless its log may be wanted.
 

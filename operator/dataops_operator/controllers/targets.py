@@ -113,6 +113,9 @@ class Targets:
             if work.made:  # what can take them back must outlive the words that they are derived from
                 await self._revisions.ensure_environment(environment, content)
             await self._start(check, content, place, work)
+        elif check.hindered is not None:  # of a look that is due no more: the environment is again as it was
+            self._jobs.give_up(place)
+            check.hindered = None
         return _verdict(check, content, work)
 
     async def _start(self, check: _Check, content: Effective, place: Place, work: Work) -> None:

@@ -208,7 +208,7 @@ class World:
         """Forget what an ended run owns and has ended: a Job with its pods, or it would look as if it had none."""
         for job in self.jobs.by_owner(run["metadata"]["uid"]):
             ended = [pod for pod in self.pods.by_owner(job["metadata"]["uid"]) if not self._wanted(pod)]
-            if ended or not self._wanted(job):
+            if not self._wanted(job) or (ended and not is_indexed_job(job)):  # of an Indexed one others may go on
                 self.jobs.remove(job)
             for pod in ended:
                 self.pods.remove(pod)

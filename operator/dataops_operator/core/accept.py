@@ -29,6 +29,10 @@ from .times import from_rfc3339, to_rfc3339
 
 LOOK_AGAIN: Final = 60.0
 """Seconds after which a run that waits for its environment looks again, whatever it heard."""
+LOOK_SOON: Final = 5.0
+"""The same where nobody would tell."""
+_UNHEARD: Final = frozenset({Reason.CLAIM_NOT_FOUND, Reason.REVISION_NOT_FOUND})
+"""What is missing of kinds that are not watched."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +191,7 @@ def missing(kind: str, name: str, reason: Reason, created: str, patience: float,
     until = from_rfc3339(created) + patience
     if now < until:
         message = f"{kind} {name!r} does not exist yet; the run fails if it is not there by {to_rfc3339(until)}"
-        return Waiting(reason, message, until)
+        return Waiting(reason, message, min(until, now + LOOK_SOON) if reason in _UNHEARD else until)
     message = (
         f"{kind} {name!r} did not exist within {format_duration(patience)} of the run's creation; "
         "apply it, then start the run again"

@@ -13,7 +13,9 @@ Run = Mapping[str, Any]
 
 ITS_OWN: Final = frozenset(
     {
+        Reason.SUSPENDED,
         Reason.PIPELINE_NOT_FOUND,
+        Reason.TEMPLATE_NOT_FOUND,
         Reason.REVISION_NOT_FOUND,
         Reason.CLAIM_NOT_FOUND,
         Reason.TARGET_UNREACHABLE,

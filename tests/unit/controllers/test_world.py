@@ -13,6 +13,7 @@ from dataops_operator.controllers.indices import RERUN_OF
 from dataops_operator.controllers.keys import Key
 from dataops_operator.controllers.lines import LAST_BREATH
 from dataops_operator.controllers.pace import LATEST
+from dataops_operator.controllers.run import PATIENCE, RunController
 from dataops_operator.controllers.tenancy import PARTS, Home, Tenancy
 from dataops_operator.controllers.world import SETTLE, Settings, World
 from dataops_operator.core.accept import Refused
@@ -259,6 +260,51 @@ ONE = Bound(1)
 def holds(world: World) -> bool:
     """Whether somebody holds the pipeline's one place."""
     return let_in(Admission(world, Tenancy(world)), world, run("mine", at=30), ONE) is not None
+
+
+@pytest.mark.parametrize("how", ["gone", "going"])
+def test_a_run_that_is_deleted_while_it_is_being_accepted_takes_no_place(world: World, how: str) -> None:
+    settle(world, quota={"jobs": 1})
+    admission, late, other = Admission(world, Tenancy(world)), run("late"), run("other", at=1)
+    put(world, late)
+    if how == "gone":
+        delete(world, "late")
+    else:
+        put(world, {**late, "metadata": {**run("late")["metadata"], "deletionTimestamp": "2026-01-05T06:01:00Z"}})
+    assert let_in(admission, world, late, ONE) == (None, None), "it has nothing to wait for, and does not begin"
+    admission.line_up(late, waits=True)
+    put(world, other)
+    assert (let_in(admission, world, other, ONE), admission.room(other)) == (None, 1)
+
+
+def test_a_run_that_is_suspended_before_it_begins_holds_up_nobody(world: World) -> None:
+    settle(world)
+    admission, first, second = Admission(world, Tenancy(world)), run("first"), run("second", at=1)
+    for one in (first, second):
+        put(world, one)
+    put(world, run("first", **waits("Suspended")))
+    assert let_in(admission, world, second, ONE) is None
+
+
+async def test_a_run_that_fails_again_and_again_lets_others_go_first_each_time(world: World) -> None:
+    settle(world, quota={"jobs": 1})
+    nobody, admission, key = cast(Any, None), Admission(world, Tenancy(world)), Key("PipelineRun", "team", "stuck")
+    runs = RunController(world, nobody, nobody, nobody)
+    world.lines.bound_of = lambda _run: ONE
+    stuck, other = run("stuck"), run("other", at=1)
+    put(world, stuck)
+    assert let_in(admission, world, stuck, ONE) is None
+    put(world, other)
+    admission.line_up(stuck, waits=True)
+    for _ in range(PATIENCE - 1):
+        queue(world).retry(key)
+        await runs.failed(key, OSError("no"))
+    assert (let_in(admission, world, other, ONE), admission.room(other)) == ((1, "stuck"), 0), "it may pass"
+    for _ in range(2):
+        queue(world).retry(key)
+    await runs.failed(key, OSError("no"))
+    put(world, run("stuck", **waits("OperatorError")))
+    assert (let_in(admission, world, other, ONE), admission.room(other)) == (None, 1)
 
 
 @pytest.fixture
@@ -510,6 +556,35 @@ def test_of_an_indexed_jobs_pods_those_that_ended_are_not_held_unless_they_may_h
     pod["metadata"] |= {"uid": "other"}
     world.pods.put(pod)
     assert len(world.pods) == 1
+
+
+def test_a_job_whose_items_go_on_is_held_when_its_run_has_ended_and_others_let_go(world: World) -> None:
+    put(world, run("r", phase="Running", revision="p-1"))
+    owner = {"uid": "uid-r", "controller": True, "kind": "PipelineRun"}
+    meta = {"name": "j", "namespace": "team", "uid": "j", "resourceVersion": str(next(VERSIONS))}
+    labels = {"dataops.dev/run": "r", "dataops.dev/run-uid": "uid-r"}
+    spec = {"completionMode": "Indexed", "completions": 3}
+    world.jobs.put({"metadata": meta | {"labels": labels, "ownerReferences": [owner]}, "spec": spec, "status": {}})
+    agent = {"initContainerStatuses": [{"name": "dataops-secrets", "state": {}}]}
+    pod = an_indexed_pod("Succeeded", **agent)
+    pod["metadata"]["ownerReferences"] = [{"uid": "j", "controller": True, "kind": "Job"}]
+    pod["metadata"]["labels"]["dataops.dev/run-uid"] = "uid-r"
+    world.pods.put(pod)
+    assert len(world.pods) == 1, "it may hold a lease"
+    put(world, run("r", **ended()))
+    world.let_go(run("r"))
+    assert (len(world.jobs), len(world.pods)) == (1, 0)
+
+
+def test_a_run_that_waits_for_its_environment_hears_that_it_was_seen_as_it_is_now(world: World) -> None:
+    put(world, run("r", **waits("EnvironmentNotReady")))
+    before = environment()
+    after = {**before, "metadata": {**before["metadata"], "resourceVersion": str(next(VERSIONS))}}
+    told = [{**one, "observedGeneration": 7} for one in before["status"]["conditions"]]
+    after["status"] = {**before["status"], "conditions": told}
+    queue(world).taken()
+    world.environment_changed(before, after)
+    assert queue(world).taken() == ["r"]
 
 
 def test_the_ends_of_an_indexed_jobs_pods_are_looked_at_together_and_its_own_at_once(world: World) -> None:

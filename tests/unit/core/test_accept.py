@@ -4,7 +4,7 @@ import pytest
 from tests.builders import EPOCH, RUN_UID, PipelineBuilder, RunBuilder, a_job, a_pipeline, a_run, at
 
 from dataops_operator.api.conditions import Reason
-from dataops_operator.core.accept import Pinned, Refused, Waiting, inputs, logical_date, missing, pin, pinned
+from dataops_operator.core.accept import LOOK_SOON, Pinned, Refused, Waiting, inputs, logical_date, missing, pin, pinned
 from dataops_operator.core.jobs import build_job
 from dataops_operator.core.parameters import Resolved
 from dataops_operator.core.rows import Row
@@ -103,6 +103,16 @@ def test_a_run_that_names_what_is_not_there_waits_and_then_fails() -> None:
     assert at_second(1) == early, "the words do not change while it waits: no write"
     assert isinstance(late, Refused)
     assert late.message.startswith("pipeline 'x' did not exist within 2m of the run's creation; apply it")
+
+
+@pytest.mark.parametrize("reason", [Reason.CLAIM_NOT_FOUND, Reason.REVISION_NOT_FOUND])
+def test_a_run_that_waits_for_what_nobody_would_tell_it_of_looks_again_soon(reason: Reason) -> None:
+    def looks_again(seconds: float) -> float:
+        found = missing("claim", "x", reason, at(0), 120, EPOCH + seconds)
+        assert isinstance(found, Waiting)
+        return found.until - EPOCH
+
+    assert (looks_again(1), looks_again(119)) == (1 + LOOK_SOON, 120)
 
 
 def test_inputs_carry_what_was_pinned() -> None:

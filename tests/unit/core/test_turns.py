@@ -225,12 +225,25 @@ def test_a_priority_that_there_is_not_is_normal(priority: Any) -> None:
         (run("r", waits="RunQuota"), True),
         (run("r", waits="ConcurrencyLimit"), True),
         (run("r", waits="Frozen"), True),
+        (run("r", waits="Suspended"), False),
         (run("r", waits="PipelineNotFound"), False),
+        (run("r", waits="TemplateNotFound"), False),
         (run("r", waits="TargetUnreachable"), False),
         (run("r", waits="OperatorError"), False),
         (run("r", deletionTimestamp="2026-01-05T06:01:00Z"), False),
     ],
-    ids=["fresh", "quota", "concurrency", "freeze keeps the place", "pipeline", "target", "error", "being deleted"],
+    ids=[
+        "fresh",
+        "quota",
+        "concurrency",
+        "freeze keeps the place",
+        "suspended",
+        "pipeline",
+        "template",
+        "target",
+        "error",
+        "being deleted",
+    ],
 )
 def test_who_stands_in_line(one: dict[str, Any], expected: bool) -> None:
     assert in_line(one) is expected
