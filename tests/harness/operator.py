@@ -86,15 +86,19 @@ class OperatorProcess:
         """Whether it runs."""
         return self._process is not None and self._process.poll() is None
 
-    async def start(self, ready_within: float = 60) -> None:
+    async def start(self, ready_within: float = 60, *, preloaded: bool = False) -> None:
         """Start it, or start it again after it has ended, and wait until it is ready.
+
+        Args:
+            ready_within: seconds.
+            preloaded: start it as if it had been made so: where the seconds without it count.
 
         Raises:
             AssertionError: it ended, or was not ready in time; the message carries the end of its log.
         """
         assert not self.alive, "it runs already"
         environment = {**os.environ, **compiled(), "PYTHONPATH": str(ROOT / "operator"), **self._environment}
-        if self._preloaded:
+        if self._preloaded or preloaded:
             self._process = preload.start(self._command, environment, self.log)
         else:
             with self.log.open("ab") as log:

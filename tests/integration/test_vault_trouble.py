@@ -223,11 +223,11 @@ async def test_a_run_that_outlives_the_longest_life_of_its_token_gets_another_fo
 async def test_an_operator_that_starts_again_goes_on_renewing_and_takes_back(room: Room) -> None:
     async with room.case("operator-again", ttl="12s") as (case, operator):
         await case.simple()
-        case.plays("a", Play(), end=45)  # a loaded machine needs half of it to start the operator again
+        case.plays("a", Play(), end=30)
         await case.run()
         await case.step_is("a", "Running")
         operator.kill()
-        await operator.start()
+        await operator.start(preloaded=True)
         await asyncio.sleep(12)
         assert len(await case.tokens()) == 1
         assert succeeded(await case.ended())
@@ -236,17 +236,17 @@ async def test_an_operator_that_starts_again_goes_on_renewing_and_takes_back(roo
 
 async def test_what_was_renewed_is_not_taken_for_ended_by_the_next_operator(room: Room) -> None:
     """A record has the life that was given at first; steps under way go on with what they have."""
-    async with room.case("renewed-before", "5m", ttl="6s") as (case, operator):
+    async with room.case("renewed-before", "5m", ttl="12s") as (case, operator):
         await case.simple(step("a", secrets=USES), step("c", secrets=USES), step("b", "a", secrets=USES))
-        case.plays("a", Play(), end=8)
-        case.plays("c", Play(), end=20)
+        case.plays("a", Play(), end=14)
+        case.plays("c", Play(), end=30)
         await case.run()
         await case.step_is("c", "Running")
         (token,) = await case.tokens()
-        await asyncio.sleep(4)
+        await asyncio.sleep(10)
         operator.kill()
         await case.a_pod("a", "Succeeded")
-        await operator.start()
+        await operator.start(preloaded=True)
         await case.step_is("b", "Succeeded")
         assert await case.tokens() == [token]
         assert succeeded(await case.ended())

@@ -191,9 +191,12 @@ UNARMED: Final = frozenset(
 """Why the secrets of a step may not be at hand."""
 
 
+ELLIPSIS: Final = "…"
+
+
 def truncate(message: str, limit: int = MESSAGE_LIMIT) -> str:
     """The message, cut to the limit (characters) with an ellipsis."""
-    return message if len(message) <= limit else message[: limit - 1] + "…"
+    return message if len(message) <= limit else message[: limit - 1] + ELLIPSIS
 
 
 def set_condition(

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from ..api.conditions import Reason, truncate
@@ -32,6 +33,9 @@ _AGE: Final = 5.0
 _KEPT: Final = 64
 """Readings that are kept beyond that: objects may be large."""
 
+_REFUSALS: Final = 1000
+"""Refused deletions that are remembered; one that is not is asked for once more."""
+
 
 class KindNotAllowedError(Exception):
     """No administrator lets steps touch a kind; the message is for people."""
@@ -54,6 +58,8 @@ class Objects:
         self._children = Children(world)
         self._clients: dict[str, tuple[KubeClient, float]] = {}
         self._read: dict[tuple[str, ObjectRef], tuple[float, Seen]] = {}
+        self._stays: dict[ObjectRef, str] = {}
+        """Why the API server would not delete an object, the last time it was asked to."""
 
     async def close(self) -> None:
         """Close the connections."""
@@ -80,7 +86,7 @@ class Objects:
         at, seen = self._read.get((namespace, about), (0.0, Seen()))
         if at and now < at + _AGE:
             return seen
-        seen = await self._look(namespace, about)
+        seen = replace(await self._look(namespace, about), stays=self._stays.get(about, ""))
         if len(self._read) >= _KEPT:
             self._read = {key: held for key, held in self._read.items() if now < held[0] + _AGE}
         self._read[namespace, about] = (now, seen)
@@ -158,6 +164,7 @@ class Objects:
             if kind is None:
                 continue
             resource = resource_of(kind)
+            self._stays.pop(about, None)
             try:
                 client = await self._as_runner(about.namespace)
                 there = await client.get(resource, about.namespace, about.name)
@@ -172,6 +179,9 @@ class Objects:
                 raise
             except ApiError as error:
                 logger.warning("%s stays: %s", about, error.message)
+                if len(self._stays) >= _REFUSALS:
+                    self._stays.clear()
+                self._stays[about] = truncate(error.message, 300)
             self._read.pop((about.namespace, about), None)
 
     def _kind(self, about: ObjectRef, *, applies: bool = False) -> AllowedKind:

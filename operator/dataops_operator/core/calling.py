@@ -152,7 +152,7 @@ def call(turn: Turn, row: Row, _: Rows, outcome: Phase | None) -> Row:
     try:
         turn.start.append(_body(turn, step, name, attempt, outcome))
     except TemplateError as error:
-        return row.anew(Phase.FAILED, Reason.INVALID_TEMPLATE, str(error), finished_at=now)
+        return row.unmade(Reason.INVALID_TEMPLATE, str(error), now)
     return row.anew(Phase.RUNNING, None, f"run {name}", attempt=attempt, started_at=now, run=name)
 
 

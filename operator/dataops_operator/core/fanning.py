@@ -13,7 +13,7 @@ from .items import FanOutError, expand, is_indexed, tolerated
 from .progress import observed
 from .rows import Row, skipped
 from .starting import begin
-from .stopping import NOT_AT_WORK, Stop, stopped
+from .stopping import ENDING, NOT_AT_WORK, Stop, stopped
 from .templating import TemplateError
 from .times import to_rfc3339
 from .turn import Turn
@@ -60,10 +60,12 @@ def fan_adopted(turn: Turn, row: Row) -> Row:
 
 def fan_stopped(turn: Turn, before: Row, row: Row, stop: Stop) -> Row:
     """The row of a fan-out whose run ends."""
-    if before.final or row.phase is Phase.SUCCEEDED:
+    if before.final:
         return row
     now = items_of(turn, row)
     were = items_of(turn, before) or [Row(row.name, item=one.item) for one in now]
+    if row.phase is Phase.SUCCEEDED and not any(map(_ended_by_it, were, now)):
+        return row
     items = [stopped(turn, old, one, stop) for old, one in zip(were, now, strict=True)]
     # Why an item ended is the end of its run, whatever its pod showed in this turn: nobody gave that a reason.
     known = {"errors": before.items["errors"]} if before.items and before.items.get("errors") else {}
@@ -77,6 +79,11 @@ def fan_stopped(turn: Turn, before: Row, row: Row, stop: Stop) -> Row:
     phase = Phase.CANCELLED if stop.reason is Reason.CANCELLED else Phase.FAILED
     idle = before.phase is not Phase.RUNNING
     return replace(after, phase=phase, reason=stop.reason, message=stop.message + (NOT_AT_WORK if idle else ""))
+
+
+def _ended_by_it(before: Row, row: Row) -> bool:
+    """Whether an item did not end well since its run was ending, which nobody tolerates."""
+    return row.phase is not Phase.SUCCEEDED and (not before.final or before.reason in ENDING)
 
 
 def fan_left(turn: Turn, row: Row, why: str) -> Row:

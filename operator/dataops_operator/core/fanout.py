@@ -37,17 +37,22 @@ _PHASES: Final[dict[str, tuple[Phase, Reason | None]]] = {
     "S": (Phase.SUCCEEDED, None),
     "F": (Phase.FAILED, Reason.ERROR),
     "D": (Phase.FAILED, Reason.DEADLINE_EXCEEDED),
+    "T": (Phase.FAILED, Reason.RUN_DEADLINE_EXCEEDED),
     "G": (Phase.FAILED, Reason.NOT_STARTED),
     "C": (Phase.CANCELLED, Reason.CANCELLED),
     "K": (Phase.SKIPPED, Reason.UPSTREAM_FAILED),
 }
-"""Letter: phase, and a reason that stands for its like. F was seen to end, D was told to, G was given up."""
+"""Letter: phase, and a reason that stands for its like. F was seen to end, D was told to, T ended with its run, G
+was given up."""
+
+
+_TOLD_TO_END: Final[Mapping[str | None, str]] = {Reason.DEADLINE_EXCEEDED: "D", Reason.RUN_DEADLINE_EXCEEDED: "T"}
 
 
 def _letter(row: Row) -> str:
     if row.phase is Phase.FAILED:
-        if row.reason == Reason.DEADLINE_EXCEEDED:
-            return "D"
+        if row.reason in _TOLD_TO_END:
+            return _TOLD_TO_END[row.reason]
         return "F" if row.reason in SEEN_TO_END else "G"
     if row.final or row.phase is Phase.PENDING:
         return next(letter for letter, (phase, _) in _PHASES.items() if phase is row.phase)
@@ -93,7 +98,7 @@ def decode(step: str, text: str, name: NameOf) -> list[Row]:
         letter, attempt, disruptions, out_of_memory, moment, times = found.groups()
         phase, reason = _PHASES[letter]
         at = to_rfc3339(int(moment)) if moment else None
-        has_job = letter in "RWSFDGC" and attempt != "0"
+        has_job = letter in "RWSFDTGC" and attempt != "0"
         fields: dict[str, Any] = {
             "attempt": int(attempt),
             "disruptions": int(disruptions or 0),

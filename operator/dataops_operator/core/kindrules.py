@@ -49,6 +49,15 @@ def kind_problems(path: str, step: Step) -> Iterator[Problem]:
         yield from _twice(f"{path}.pipeline.parameters", [one.name for one in step.pipeline.parameters or ()])
 
 
+def final_problems(path: str, step: Step) -> Iterator[Problem]:
+    """What is wrong with a step of `finally` that waits for others: neither a cancel nor the run's timeout ends it."""
+    why = "needed in finally, which neither a Graceful cancel nor the run's timeout ends"
+    if step.approval is not None and step.approval.timeout is None:
+        yield Problem(f"{path}.approval.timeout", why)
+    if step.wait is not None and step.wait.condition is not None and step.timeout is None:
+        yield Problem(f"{path}.timeout", why)
+
+
 def _fields(path: str, step: Step, kind: Kind | None) -> Iterator[Problem]:
     """Fields that a step of its kind has not."""
     said = [name for name in Kind if getattr(step, name) is not None]
@@ -75,6 +84,8 @@ def _approval(path: str, approval: Approval) -> Iterator[Problem]:
         yield from _bounded(f"{path}.timeout", approval.timeout)
         if parse_duration(approval.timeout) == 0:
             yield Problem(f"{path}.timeout", f"{approval.timeout} is no time at all; write at least 1s")
+    if approval.timeout is None and approval.on_timeout == "Approve":
+        yield Problem(f"{path}.onTimeout", "Approve means nothing without a timeout; add one")
     who = approval.approvers
     if who is not None and not who.users and not who.groups:
         yield Problem(f"{path}.approvers", "nobody could decide; name users or groups, or remove approvers")

@@ -68,7 +68,7 @@ def make(turn: Turn, row: Row, _: Rows, outcome: Phase | None) -> Row:
     try:
         turn.make.append(_body(turn, row.name, about, outcome))
     except TemplateError as error:
-        return row.anew(Phase.FAILED, Reason.INVALID_TEMPLATE, str(error), finished_at=now)
+        return row.unmade(Reason.INVALID_TEMPLATE, str(error), now)
     made = f"{about.kind}/{about.name}"
     return row.anew(Phase.RUNNING, attempt=attempt, started_at=now, object=made)
 
@@ -113,7 +113,8 @@ def object_observed(turn: Turn, row: Row, *, stopping: bool) -> Row:
         return ended_badly(turn, row, FailureClass.FAILURE, seen.reason, seen.problem, stopping=stopping)
     turn.wakes.append(turn.now + LOOK)
     if seen.problem:
-        return row if stopping else replace(row, phase=Phase.WAITING, reason=seen.reason, message=seen.problem)
+        waits = replace(row, phase=Phase.WAITING, reason=seen.reason, message=seen.problem)
+        return row if stopping else _in_time(turn, waits, step, about)
     if seen.content is None or not _ours(turn, seen.content):
         text = f"{about} was deleted"
         return ended_badly(turn, row, FailureClass.INFRASTRUCTURE, Reason.OBJECT_DELETED, text, stopping=stopping)
@@ -211,6 +212,9 @@ def object_stopped(turn: Turn, before: Row, row: Row, stop: Stop) -> Row:
         turn.remove.append(about)
     if stop.kill or seen.content is None or (leaving and turn.now >= from_rfc3339(leaving) + GRACE):
         return cut_short(turn, row, stop)
+    if seen.stays:
+        text = truncate(f"{stop.message}; {about} stays: {seen.stays}", 400)
+        return cut_short(turn, row, replace(stop, message=text))
     turn.wakes.append(turn.now + LOOK)
     return replace(row, phase=Phase.RUNNING, reason=stop.reason, message=f"is ending: {stop.message}")
 

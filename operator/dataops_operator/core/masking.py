@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from ..api.conditions import ELLIPSIS
 from .templating import as_text, kubernetes_literal
 
 HIDDEN: Final = "***"
@@ -38,7 +39,19 @@ def _leaves(value: Any) -> Iterator[Any]:
 
 
 def hide(text: str, hidden: Sequence[str]) -> str:
-    """The text without what must not show."""
+    """The text without what must not show, nor the beginning of it where the text was cut."""
     for one in hidden:
         text = text.replace(one, HIDDEN)
+    cut = text.find(ELLIPSIS)
+    while cut >= 0:
+        begun = max((_begun(text, cut, one) for one in hidden), default=0)
+        if begun:
+            text = f"{text[: cut - begun]}{HIDDEN}{text[cut:]}"
+        cut = text.find(ELLIPSIS, cut + 1 - begun + (len(HIDDEN) if begun else 0))
     return text
+
+
+def _begun(text: str, end: int, hidden: str) -> int:
+    """How many of the first characters of a hidden text stand right before a place; 0 for fewer than are looked for."""
+    longest = min(len(hidden) - 1, end)
+    return next((size for size in range(longest, SHORTEST - 1, -1) if text.startswith(hidden[:size], end - size)), 0)

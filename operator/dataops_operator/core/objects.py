@@ -44,12 +44,14 @@ class Seen:
         problem: why it could not be read; empty where it could, or there is none.
         reason: of the problem.
         hopeless: whether no later try can end otherwise.
+        stays: why the API server would not delete it, where it was asked to; empty where it was not, or would.
     """
 
     content: Mapping[str, Any] | None = None
     problem: str = ""
     reason: Reason = Reason.OBJECT_UNREADABLE
     hopeless: bool = False
+    stays: str = ""
 
 
 @dataclass(frozen=True, slots=True)

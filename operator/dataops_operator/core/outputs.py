@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from ..api.conditions import Reason
 from ..api.run import Phase
+from .concurrency import first_hidden
 from .inputs import Inputs
 from .rows import Row
 from .templating import TemplateError, fill_deep
@@ -23,17 +24,23 @@ def bounded(rows: Mapping[str, Row], ended: Set[str]) -> Mapping[str, Row]:
         rows: by the step's name.
         ended: steps that had ended before this turn: they never change.
     """
-    if sum(_size(row) for row in rows.values()) <= OUTPUTS_LIMIT:
-        return rows
-    largest = max((row for name, row in rows.items() if row.outputs and name not in ended), key=_size, default=None)
-    if largest is None:
+    too_much = sum(_size(row) for row in rows.values()) - OUTPUTS_LIMIT
+    if too_much <= 0:
         return rows
     message = (
         f"with this step's outputs those of the run are larger than {OUTPUTS_LIMIT // 1024} KiB in all; "
         "write data to the workspace and only its location to the result"
     )
-    row = replace(largest, phase=Phase.FAILED, reason=Reason.RESULT_TOO_LARGE, message=message, outputs=None)
-    return {**rows, largest.name: row}
+    out = dict(rows)
+    for row in sorted(
+        (row for name, row in rows.items() if row.outputs and name not in ended), key=_size, reverse=True
+    ):
+        if too_much <= 0:
+            break
+        reason = Reason.RESULT_TOO_LARGE
+        out[row.name] = replace(row, phase=Phase.FAILED, reason=reason, message=message, outputs=None)
+        too_much -= _size(row)
+    return out
 
 
 def _size(row: Row) -> int:
@@ -49,7 +56,8 @@ def run_outputs(
 ) -> dict[str, Any] | None:
     """What a run that has succeeded tells, as its pipeline declares it; None where that declares nothing.
 
-    What names a step that was skipped is left out, and so is, from the first on that has no room, what is too large.
+    What names a step that was skipped, or something masked, is left out, and so is, from the first on that has no room,
+    what is too large.
 
     Args:
         inputs: of the run.
@@ -62,6 +70,8 @@ def run_outputs(
     steps = {name: outputs.get(name) or row.outputs or {} for name, row in rows.items() if row.phase is Phase.SUCCEEDED}
     resolve, left, told = inputs.resolver(steps), RUN_OUTPUTS_LIMIT, dict[str, Any]()
     for one in declared:
+        if first_hidden(inputs, one.value) is not None:
+            continue  # masked by the environment: of a parameter that is, its pipeline was told
         try:
             value = fill_deep(one.value, resolve)
         except TemplateError:

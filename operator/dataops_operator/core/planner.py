@@ -29,8 +29,7 @@ from .progress import observed, witnesses
 from .rows import Row, skipped
 from .sharing import chain_observed, may_be_held
 from .starting import begin, unasked
-from .status import ENDING
-from .stopping import Stop, stop_of, stopped
+from .stopping import ENDING, Stop, stop_of, stopped
 from .stored import given
 from .times import to_rfc3339
 from .turn import Turn

@@ -23,6 +23,7 @@ from .problems import nearest
 from .revision import Revision
 from .rows import Row
 from .status import is_final
+from .templating import references
 
 Object = Mapping[str, Any]
 
@@ -148,17 +149,21 @@ def _taken(row: Row, run: str) -> Row:
 
 
 def _uses(revision: Revision, step: Step, changed: Collection[str]) -> bool:
-    """Whether a step names a parameter that has changed: in a template, its condition, or the text of its script."""
+    """Whether a step names a parameter that has changed: in a template, its condition, or the text that it runs."""
     if not changed:
         return False
-    named = {reference.path[1] for _, reference in step_references(step) if _of_run(reference.path)}
+    image = () if step.image is not None or step.name in revision.kinds else references(revision.image(step))
+    templates = (*image, *(reference for _, reference in step_references(step)))
+    named = {reference.path[1] for reference in templates if _of_run(reference.path)}
     named |= {path[1] for path in condition_references(step) if _of_run(path)}
     if any(path == ("params",) for path in condition_references(step)) or not named.isdisjoint(changed):
         return True
     if revision.templates and step.template is not None:
         return False  # its script sees the template's own parameters, which `with` names
-    words = set(re.findall(r"[A-Z0-9_]+", step.script or ""))
-    return "params.json" in (step.script or "") or any(f"DATAOPS_PARAM_{name.upper()}" in words for name in changed)
+    said = (step.script, *(step.command or ()), *(step.args or ()), *(one.value for one in step.env or ()))
+    text = "\n".join(one for one in said if one)
+    words = set(re.findall(r"[A-Z0-9_]+", text))
+    return "params.json" in text or any(f"DATAOPS_PARAM_{name.upper()}" in words for name in changed)
 
 
 def _of_run(path: tuple[str, ...]) -> bool:

@@ -80,7 +80,7 @@ class Row:
     @property
     def refused(self) -> bool:
         """Whether the API server would not take the attempt's Job."""
-        return not self.final and not self.made and self.attempt > 0
+        return not self.final and not self.made and self.attempt > 0 and self.retry_at is None
 
     @property
     def due_attempt(self) -> int:
@@ -91,6 +91,11 @@ class Row:
         """The row of another moment: of this one only the name and what was counted is left."""
         counts = {"disruptions": self.disruptions, "out_of_memory": self.out_of_memory, "item": self.item}
         return Row(self.name, phase, reason, message, **{**counts, **fields})
+
+    def unmade(self, reason: str, message: str, now: str) -> Row:
+        """The row of a step that has failed since its next attempt cannot be made; those before stay counted."""
+        made = {"attempt": self.attempt, "started_at": self.started_at}
+        return self.anew(Phase.FAILED, reason, message, **made, finished_at=now)
 
     @classmethod
     def from_status(cls, raw: Mapping[str, Any]) -> Row:

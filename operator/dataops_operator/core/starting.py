@@ -7,7 +7,7 @@ from typing import Any, Final
 from ..api.base import parse_duration
 from ..api.conditions import UNARMED, Reason
 from ..api.run import Phase
-from ..api.step import Step
+from ..api.step import FailureClass, Step
 from .attempts import refusal
 from .caching import recalled
 from .course import Rows, named_steps
@@ -18,7 +18,7 @@ from .images import ImageError
 from .inputs import Item
 from .joint import joint_job
 from .plan import Refusal
-from .progress import POLL
+from .progress import POLL, ended_badly
 from .rows import Row, held, skipped
 from .stored import NO_ENDPOINT, with_endpoint
 from .templating import TemplateError
@@ -91,16 +91,16 @@ def _start(turn: Turn, row: Row, step: Step, attempt: int, outcome: Phase | None
     now = to_rfc3339(turn.now)
     endpoint = turn.inputs.endpoint
     if step.results == "Endpoint" and endpoint is None:
-        return row.anew(Phase.FAILED, Reason.RESULTS_UNAVAILABLE, NO_ENDPOINT, finished_at=now)
+        return row.unmade(Reason.RESULTS_UNAVAILABLE, NO_ENDPOINT, now)
     try:
         stage, raised = turn.inputs.revision.stage(row.name), row.out_of_memory
         body, stage = joint_job(
             turn.inputs, stage, attempt, turn.outputs, armed, outcome=outcome, raised=raised, item=item
         )
     except TemplateError as error:
-        return row.anew(Phase.FAILED, Reason.INVALID_TEMPLATE, str(error), finished_at=now)
+        return row.unmade(Reason.INVALID_TEMPLATE, str(error), now)
     except ImageError as error:
-        return row.anew(Phase.FAILED, Reason.IMAGE_NOT_ALLOWED, str(error), finished_at=now)
+        return row.unmade(Reason.IMAGE_NOT_ALLOWED, str(error), now)
     if step.results == "Endpoint" and endpoint is not None:
         body = with_endpoint(body, step, endpoint)
     turn.create.append(body)
@@ -127,16 +127,21 @@ def _unarmed(turn: Turn, row: Row, attempt: int, why: Hindrance | None) -> Row:
 
 
 def not_taken(turn: Turn, row: Row, step: Step, attempt: int, told: Refusal) -> Row:
-    """A Job, or a run, that the API server would not take: tried again until startTimeout, where that can help."""
+    """A Job, a run or an object that the API server would not take: asked again until startTimeout, if that can help.
+
+    Then the attempt has failed by not starting, and another may follow.
+    """
     reason, message = refusal(told.message, told.reason)
     before = row.refused and row.reason not in UNARMED
     began = row.started_at if before and row.started_at else to_rfc3339(turn.now)
     limit = turn.inputs.revision.start_timeout(step)
     deadline = from_rfc3339(began) + parse_duration(limit)
-    if told.hopeless or turn.now >= deadline:
-        text = f"cannot start: {message}" if told.hopeless else f"did not start within {limit}: {message}"
-        finished = to_rfc3339(turn.now)
+    if told.hopeless:
+        text, finished = f"cannot start: {message}", to_rfc3339(turn.now)
         return row.anew(Phase.FAILED, reason, text, attempt=attempt, started_at=began, finished_at=finished)
+    if turn.now >= deadline:
+        row = row.anew(Phase.WAITING, attempt=attempt, started_at=began)
+        return ended_badly(turn, row, FailureClass.START, reason, f"did not start within {limit}: {message}")
     turn.wakes.append(min(deadline, turn.now + POLL))
     text = row.message or message if row.reason == reason else message
     return row.anew(Phase.WAITING, reason, text, attempt=attempt, started_at=began)

@@ -14,13 +14,11 @@ from .masking import hide
 from .names import CREATED_BY_ANNOTATION
 from .parameters import Resolved
 from .rows import Row, cut_off
-from .stopping import NOT_AT_WORK
+from .stopping import ENDING, NOT_AT_WORK
 from .times import to_rfc3339
 
 Status = dict[str, Any]
 
-ENDING: Final = frozenset({Reason.CANCELLED, Reason.RUN_DEADLINE_EXCEEDED})
-"""Reasons of a run that ends before its time."""
 SUSPENDED: Final = "spec.suspend is true: nothing new begins until it is false"
 IMAGES_LIMIT: Final = 64
 """Different images of a run that its status names."""
@@ -146,7 +144,7 @@ def running(
         answered: names of the steps whose failure another one has answered.
     """
     if hidden:
-        rows = [replace(row, message=hide(row.message, hidden)) if row.message else row for row in rows]
+        rows = [_hidden(row, hidden) for row in rows]
     conditions = _Conditions(status, generation, now)
     conditions.set(Type.ACCEPTED, True, Reason.ACCEPTED, f"runs revision {fixed.revision}")
     if verdict is None:
@@ -195,6 +193,13 @@ def running(
     if verdict is not None:
         out["finishedAt"] = status.get("finishedAt") or conditions.now
     return out
+
+
+def _hidden(row: Row, hidden: Sequence[str]) -> Row:
+    """The row with nothing in its messages that must not show."""
+    message = hide(row.message, hidden) if row.message else row.message
+    errors = [hide(one, hidden) for one in (row.items or {}).get("errors") or ()]
+    return replace(row, message=message, items={**(row.items or {}), "errors": errors} if errors else row.items)
 
 
 def ending(rows: Sequence[Row], verdict: Phase, answered: Collection[str] = ()) -> tuple[Reason, str]:

@@ -13,6 +13,8 @@ from .rows import Row, skipped
 from .times import to_rfc3339
 from .turn import Turn
 
+ENDING: Final = frozenset({Reason.CANCELLED, Reason.RUN_DEADLINE_EXCEEDED})
+"""Reasons of a run that ends before its time."""
 NOT_AT_WORK: Final = "; nothing of it was at work"
 """Of a step that the end of its run met between two attempts, or before its container had begun."""
 

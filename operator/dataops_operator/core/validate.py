@@ -6,7 +6,7 @@ and the offline lint call this same code. Rules across many items cannot be CEL'
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
@@ -23,7 +23,7 @@ from .cacherules import cache_problems
 from .containerrules import image_problems, resource_problems
 from .flowrules import fan_out_problems, flow_problems, indexed_problems, result_problems
 from .graph import own_name, placed, step_references, templated_fields
-from .kindrules import kind_problems
+from .kindrules import final_problems, kind_problems
 from .parameters import QUIET, check
 from .problems import Problem
 from .references import SAMPLE_RUN, Declared, check_reference, declared
@@ -77,7 +77,10 @@ def problems_of(spec: PipelineSpec) -> Iterator[Problem]:
         yield from _defaults(spec.defaults, names)
     for path, step in placed(spec):
         yield from _step(path, step, spec, names if step.name not in final else replace(names, ended=True))
+        if step.name in final:
+            yield from final_problems(path, step)
     yield from _outputs(spec, names)
+    yield from _shown(spec, hidden)
     yield from secretrules.pipeline_problems(spec, names.parameters)
     yield from flow_problems(spec, names.parameters, names.outputs)
 
@@ -93,6 +96,24 @@ def _outputs(spec: PipelineSpec, names: _Names) -> Iterator[Problem]:
                 yield Problem(f"spec.outputs[{index}].value", text)
             else:
                 yield from _reference(f"spec.outputs[{index}].value", reference, names)
+
+
+def _shown(spec: PipelineSpec, hidden: Collection[str]) -> Iterator[Problem]:
+    """Masked parameters where what they are filled in for can be read by others."""
+    places: list[tuple[str, Any, str]] = []
+    for index, output in enumerate(spec.outputs or ()):
+        places.append((f"spec.outputs[{index}].value", output.value, "the outputs of a run are shown in its status"))
+    for path, step in placed(spec):
+        if step.resource is not None:
+            text = "the object would show it; have what runs there get it by itself"
+            places.append((f"{path}.resource.manifest", step.resource.manifest, text))
+        for index, one in enumerate(step.pipeline.parameters or () if step.pipeline is not None else ()):
+            text = "the other run's spec would show it; have that pipeline get it by itself"
+            places.append((f"{path}.pipeline.parameters[{index}].value", one.value, text))
+    for path, value, why in places:
+        for reference in (found for text in strings(value) for found in references(text)):
+            if reference.path[0] == "params" and reference.path[1] in hidden:
+                yield Problem(path, f"{reference.text} is masked, and {why}")
 
 
 def _unique(path: str, values: list[str]) -> Iterator[Problem]:

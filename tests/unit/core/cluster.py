@@ -37,8 +37,8 @@ from dataops_operator.core.planner import plan
 from dataops_operator.core.podends import given_until, orders
 from dataops_operator.core.revision import load_revision
 from dataops_operator.core.rows import Row
-from dataops_operator.core.status import ENDING
 from dataops_operator.core.stepfields import Kind
+from dataops_operator.core.stopping import ENDING
 from dataops_operator.core.times import from_rfc3339, to_rfc3339
 
 Object = dict[str, Any]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.builders import EPOCH, RUN_UID, PipelineBuilder, a_pipeline, at
+from tests.builders import EPOCH, RUN_UID, PipelineBuilder, a_pipeline, an_environment, at
 from tests.unit.core.planning import created, done, inputs_of, name_of, pending, phases, planned
 
 from dataops_operator.api.conditions import Reason
@@ -14,6 +15,7 @@ from dataops_operator.core.calling import DEPTH
 from dataops_operator.core.names import SUSPENDED_ANNOTATION
 from dataops_operator.core.objects import ObjectRef, Seen
 from dataops_operator.core.plan import Asked, Plan, Refusal, View
+from dataops_operator.core.planner import plan
 from dataops_operator.core.rows import Row
 
 pytestmark = pytest.mark.usefixtures("both_modes")
@@ -266,3 +268,10 @@ def test_a_run_that_succeeded_tells_its_outputs() -> None:
     made = planned(builder, [done("a", n=3), skip])
     assert (made.verdict, made.outputs) == (Phase.SUCCEEDED, {"rows": 3, "text": {"day": "day 9"}})
     assert planned(a_pipeline().step("a"), [done("a")]).outputs is None
+
+
+def test_a_run_tells_nothing_that_is_masked() -> None:
+    declared = [{"name": "token", "value": "$(env.params.token)"}, {"name": "rows", "value": 1}]
+    place = an_environment(parameters=[{"name": "token", "value": "hush", "masked": True}])
+    inputs = replace(inputs_of(a_pipeline().step("a").having(outputs=declared)), environment=place)
+    assert plan(inputs, [done("a")], View(), EPOCH).outputs == {"rows": 1}

@@ -117,7 +117,7 @@ def test_what_can_be_known_before_is_said_of_the_pipeline(each: Any, args: list[
 
 STATES = st.builds(
     lambda letter, attempt, lost, out, moment: (letter, attempt, lost, out, moment),
-    st.sampled_from("PRWQVSFDGCK"),
+    st.sampled_from("PRWQVSFDTGCK"),
     st.integers(1, 20),
     st.integers(0, 3),
     st.integers(0, 3),
@@ -370,6 +370,27 @@ def test_an_item_that_the_end_of_the_runs_time_ended_says_so() -> None:
     made = turned(pipeline, planned(pipeline, []), seen((0, RUNS), (1, GOOD), (2, GOOD)), now=60, asked=asked)
     made = turned(pipeline, made, seen((0, CUT)), now=61, asked=asked)
     assert (made.rows[0].items or {})["errors"] == ["item 0: the run took longer than its timeout of 1m"]
+
+
+@pytest.mark.parametrize("last", [CUT, GOOD], ids=["the last one killed", "the last one in time"])
+@pytest.mark.parametrize("how", ["Cancelled", "RunDeadlineExceeded"])
+def test_what_the_end_of_a_run_has_ended_is_not_tolerated(how: str, last: PodBuilder) -> None:
+    pipeline = carriers(each={"tolerate": 3}).having(timeout="1m")
+    asked = Asked(cancel=Cancel.GRACEFUL if how == "Cancelled" else None, began=EPOCH)
+    made = turned(pipeline, planned(pipeline, []), seen((0, RUNS), (1, BAD), (2, RUNS)), now=5)
+    made = turned(pipeline, made, seen((0, RUNS), (2, RUNS)), now=61, asked=asked)
+    made = turned(pipeline, made, seen((0, CUT), (2, RUNS)), now=62, asked=asked)
+    assert made.verdict is None
+    made = turned(pipeline, made, seen((2, last)), now=63, asked=asked)
+    assert (made.rows[0].phase, made.rows[0].reason, made.verdict) == (made.verdict, how, made.rows[0].phase)
+    assert made.verdict is (Phase.CANCELLED if how == "Cancelled" else Phase.FAILED)
+
+
+def test_what_failed_before_the_end_of_a_run_is_tolerated_where_the_others_end_well_in_their_time() -> None:
+    pipeline, asked = carriers(each={"tolerate": 1}), Asked(cancel=Cancel.GRACEFUL, began=EPOCH)
+    made = turned(pipeline, planned(pipeline, []), seen((0, GOOD), (1, BAD), (2, RUNS)), now=5)
+    made = turned(pipeline, made, seen((2, GOOD)), now=6, asked=asked)
+    assert made.rows[0].phase is Phase.SUCCEEDED
 
 
 def test_in_a_run_that_fails_a_fan_out_ends_what_runs_and_begins_nothing() -> None:

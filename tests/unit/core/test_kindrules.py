@@ -49,11 +49,55 @@ def test_what_is_right(step: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
+    ("step", "path"),
+    [
+        ({"approval": {}}, "approval.timeout"),
+        ({"wait": {"condition": OBJECT}}, "timeout"),
+        ({"approval": {"timeout": "1h"}}, None),
+        ({"wait": {"condition": OBJECT}, "timeout": "1h"}, None),
+        ({"wait": {"duration": "1h"}}, None),
+    ],
+)
+def test_in_finally_what_waits_for_others_needs_a_time_of_its_own(step: dict[str, Any], path: str | None) -> None:
+    raw = a_pipeline().step("a").having(**{"finally": [{"name": "s", **step}]}).raw
+    found = [str(one) for one in parse(raw)[1]]
+    assert len(found) == (path is not None)
+    assert path is None or found[0].startswith(f"spec.finally[0].{path}: needed in finally, which neither a Graceful")
+
+
+@pytest.mark.parametrize(
+    ("place", "why"),
+    [
+        ({"outputs": [{"name": "o", "value": {"x": "$(params.token)"}}]}, "spec.outputs[0].value: $(params.token) is"),
+        (
+            {"steps": [{"name": "s", **making({"spec": {"t": "$(params.token)"}})}]},
+            "spec.steps[0].resource.manifest: $(params.token) is masked, and the object would show it",
+        ),
+        (
+            {
+                "steps": [
+                    {"name": "s", "pipeline": {"name": "o", "parameters": [{"name": "t", "value": "$(params.token)"}]}}
+                ]
+            },
+            "spec.steps[0].pipeline.parameters[0].value: $(params.token) is masked, and the other run's spec",
+        ),
+    ],
+)
+def test_a_masked_parameter_is_not_named_where_others_read(place: dict[str, Any], why: str) -> None:
+    raw = a_pipeline().step("a", outputs=[{"name": "n"}]).parameter("token", masked=True).raw | place
+    assert any(str(one).startswith(why) for one in parse(raw)[1])
+
+
+@pytest.mark.parametrize(
     ("step", "problem"),
     [
         (
             {"approval": {}, "wait": {"duration": "1s"}},
             "spec.steps[1].wait: a step is one of approval, wait, pipeline",
+        ),
+        (
+            {"approval": {"onTimeout": "Approve"}},
+            "spec.steps[1].approval.onTimeout: Approve means nothing without a timeout; add one",
         ),
         ({"approval": {}, "image": "i"}, "spec.steps[1].image: belongs to a container, and this step is of the kind"),
         ({"wait": {"duration": "1s"}, "retry": {"limit": 1}}, "spec.steps[1].retry: a step of the kind wait has none"),

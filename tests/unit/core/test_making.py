@@ -160,6 +160,22 @@ def test_a_cancelled_run_deletes_it_and_waits_until_it_is_gone() -> None:
     assert (killed.remove, killed.verdict) == ((ABOUT,), Phase.CANCELLED)
 
 
+def test_its_time_counts_while_nobody_can_read_it() -> None:
+    blind = sees(problem="forbidden")
+    assert after(blind, timeout="1m", now=59).rows[1].reason == Reason.OBJECT_UNREADABLE
+    made = after(blind, timeout="1m", now=60)
+    assert (made.rows[1].phase, made.rows[1].reason) == (Phase.FAILED, Reason.DEADLINE_EXCEEDED)
+    assert ABOUT in made.remove
+
+
+def test_one_that_nobody_may_delete_is_not_waited_for() -> None:
+    asked = Asked(cancel=Cancel.GRACEFUL, by="ann", began=EPOCH)
+    made = after(sees(content=ray(), stays="denied by policy"), asked=asked)
+    assert (made.rows[1].phase, made.verdict) == (Phase.CANCELLED, Phase.CANCELLED)
+    assert made.rows[1].message == f"cancelled by ann; {ABOUT} stays: denied by policy"
+    assert ABOUT in made.remove
+
+
 @pytest.mark.parametrize(("deletion", "removed"), [("Delete", 2), ("Keep", 0)])
 def test_with_the_end_of_the_run_those_of_all_attempts_go_or_stay(deletion: str, removed: int) -> None:
     row = Row("m", Phase.SUCCEEDED, attempt=2, started_at=at(0), finished_at=at(1), object=f"RayJob/{name_of('m', 2)}")

@@ -20,6 +20,8 @@ SECRET = 'c4n"ary $(x) \\'
         ([True], "it is true", "it is ***"),
         (["canary", "canary-longer"], "canary-longer", "***"),
         ([], "nothing to hide", "nothing to hide"),
+        (["canary-longer"], "no such file: canary-lo…; and no canary…", "no such file: ***…; and no ***…"),
+        (["canary", "cana-other"], "no can…, cana…", "no can…, ***…"),
     ],
 )
 def test_masked_values_do_not_show(values: list[object], text: str, shown: str) -> None:

@@ -8,7 +8,7 @@ from dataops_operator.api.conditions import Reason
 from dataops_operator.api.run import Phase
 from dataops_operator.core.attempts import ended_well, overstayed, refusal
 from dataops_operator.core.names import workspace_claim_name
-from dataops_operator.core.outputs import OUTPUTS_LIMIT
+from dataops_operator.core.outputs import OUTPUTS_LIMIT, bounded
 from dataops_operator.core.plan import Plan, Refusal, View
 from dataops_operator.core.planner import plan
 from dataops_operator.core.progress import BACKLOG_PATIENCE, NO_POD_PATIENCE
@@ -296,6 +296,30 @@ def test_a_job_that_is_refused_is_tried_again_until_the_start_timeout() -> None:
     assert late.rows[0].message == "did not start within 60s: exceeded quota: jobs"
 
 
+def test_an_attempt_whose_job_was_refused_for_its_whole_time_counts_as_one_that_did_not_start() -> None:
+    pipeline = a_pipeline().step(
+        "a", startTimeout="60s", retry={"limit": 1, "on": ["Start"], "backoff": {"initial": "5s"}}
+    )
+    told = View(refused={name_of("a"): Refusal("exceeded quota: jobs")})
+    row = planned(pipeline, [], told, now=1).rows[0]
+    late = planned(pipeline, [row], told, now=61).rows[0]
+    assert (late.phase, late.reason, late.attempt, late.refused) == (Phase.WAITING, Reason.QUOTA_EXCEEDED, 1, False)
+    assert late.retry_at is not None
+    again = planned(pipeline, [Row.from_status(late.to_status())], told, now=70)
+    assert created(again) == [name_of("a", 2)]
+    second = View(refused={name_of("a", 2): Refusal("exceeded quota: jobs")})
+    row = planned(pipeline, [Row.from_status(late.to_status())], second, now=70).rows[0]
+    end = planned(pipeline, [row], second, now=130).rows[0]
+    assert (end.phase, end.attempt) == (Phase.FAILED, 2)
+
+
+def test_attempts_that_were_made_stay_counted_where_the_next_cannot_be_made() -> None:
+    pipeline = a_pipeline().step("a", results="Endpoint", retry={"limit": 1})
+    failed = Row("a", Phase.WAITING, Reason.ERROR, "no", 1, at(0), finished_at=at(1), retry_at=at(5), job=name_of("a"))
+    (row,) = planned(pipeline, [failed], now=6).rows
+    assert (row.phase, row.reason, row.attempt) == (Phase.FAILED, Reason.RESULTS_UNAVAILABLE, 1)
+
+
 def test_a_job_that_can_never_be_taken_is_not_waited_for() -> None:
     told = {name_of("a"): Refusal("quantities must match", hopeless=True)}
     made = planned(SLOW, [], View(refused=told), now=1)
@@ -389,6 +413,14 @@ def test_outputs_too_large_in_all_fail_the_step_that_has_just_ended() -> None:
     assert (made.rows[-1].phase, made.rows[-1].reason) == (Phase.FAILED, Reason.RESULT_TOO_LARGE)
     assert made.rows[-1].outputs is None
     assert made.verdict is Phase.FAILED
+
+
+def test_of_several_that_ended_together_as_many_as_need_be_are_refused_the_largest_first() -> None:
+    sizes = {"small": 1000, "large": OUTPUTS_LIMIT, "larger": 2 * OUTPUTS_LIMIT, "before": 1000}
+    rows = {name: done(name, n="x" * size) for name, size in sizes.items()}
+    told = bounded(rows, {"before"})
+    assert [name for name, row in told.items() if row.reason == Reason.RESULT_TOO_LARGE] == ["large", "larger"]
+    assert {name: told[name] for name in ("small", "before")} == {name: rows[name] for name in ("small", "before")}
 
 
 # What must not go on.

@@ -137,8 +137,17 @@ def test_these_steps_are_run_again(old: dict[str, Any], asked: dict[str, Any], s
 def test_a_script_that_reads_a_changed_parameter_is_run_again() -> None:
     pipeline = a_pipeline().having(parameters=[{"name": "n", "default": "1"}])
     pipeline = pipeline.step("a", script="echo $DATAOPS_PARAM_N").step("b", script="cat /dataops/params.json").step("c")
-    old = ended(pipeline, "a b c", parameters=[{"name": "n", "value": "1", "origin": "Pipeline"}])
-    assert runs_again(again(old, pipeline, parameters=[{"name": "n", "value": "2"}])) == "a b"
+    pipeline = pipeline.step("d", command=["sh", "-c", "echo $DATAOPS_PARAM_N"]).step("e", args=["$(DATAOPS_PARAM_N)"])
+    pipeline = pipeline.step("f", env=[{"name": "N", "value": "$(DATAOPS_PARAM_N)"}])
+    old = ended(pipeline, "a b c d e f", parameters=[{"name": "n", "value": "1", "origin": "Pipeline"}])
+    assert runs_again(again(old, pipeline, parameters=[{"name": "n", "value": "2"}])) == "a b d e f"
+
+
+def test_a_step_whose_default_image_names_a_changed_parameter_is_run_again() -> None:
+    pipeline = a_pipeline().having(parameters=[{"name": "tag", "default": "1"}], defaults={"image": "i:$(params.tag)"})
+    pipeline = pipeline.step("a", image=None).step("b", image="j:1").jobless("c", wait={"duration": "1s"})
+    old = ended(pipeline, "a b c", parameters=[{"name": "tag", "value": "1", "origin": "Pipeline"}])
+    assert runs_again(again(old, pipeline, parameters=[{"name": "tag", "value": "2"}])) == "a"
 
 
 def test_what_lies_in_a_workspace_of_the_run_is_made_again() -> None:

@@ -104,6 +104,14 @@ def test_an_ended_run_with_a_thousand_failed_steps_has_a_bounded_message() -> No
     assert len(message(go_on({}, *rows, verdict=Phase.FAILED))) == 1024
 
 
+def test_what_must_not_show_is_in_no_message_of_a_step_nor_of_its_items() -> None:
+    items = {"total": 1, "states": "F1", "errors": ["item 0: no hush-hush here"]}
+    row = Row("a", Phase.FAILED, Reason.ITEMS_FAILED, "1 of 1 items failed: item 0: no hush-hush here", items=items)
+    status = running({}, FIXED, [row], Phase.FAILED, 1, EPOCH, hidden=("hush-hush",))
+    assert "item 0: no *** here" in orjson.dumps(status).decode()
+    assert "hush" not in orjson.dumps(status).decode()
+
+
 def test_what_a_run_waits_for_is_visible() -> None:
     assert go_on({}, STUCK, BACKOFF)["waitingFor"] == [
         {"reason": "Unschedulable", "message": "step c: no node", "since": at(9)},
