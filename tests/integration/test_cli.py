@@ -159,6 +159,15 @@ async def test_what_cannot_be_is_refused_in_one_sentence(case: Case) -> None:
 
 
 @side_by_side
+async def test_what_is_for_scripts_stands_alone_on_standard_output(case: Case) -> None:
+    await case.ready(FLIGHTS, "flights")
+    case.plays("land", succeed(rows=684))
+    done = await dataops(case, "run", "flights", "-p", "day=2013-02-09", "--watch", "-o", "json")
+    assert (done.code, json.loads(done.out)["kind"]) == (0, "PipelineRun"), done
+    assert "3 of 3 steps succeeded" in done.err
+
+
+@side_by_side
 async def test_a_watch_ends_when_the_time_is_over_or_the_run_is_gone(case: Case) -> None:
     await case.ready(FLIGHTS, "flights")
     case.plays("", HANG)

@@ -53,7 +53,7 @@ class Type(StrEnum):
 
 
 class Reason(StrEnum):
-    """Why a condition or a step is as it is. The table in docs/reference/reasons.md explains each."""
+    """Why a condition or a step is as it is. The table in docs/reasons.md explains each."""
 
     # definitions
     VALID = "Valid"
@@ -75,7 +75,6 @@ class Reason(StrEnum):
     STEP_FAILED = "StepFailed"
     CONCURRENCY_LIMIT = "ConcurrencyLimit"
     # steps
-    COMPLETED = "Completed"
     STARTED = "Started"
     BACKOFF = "Backoff"
     ERROR = "Error"

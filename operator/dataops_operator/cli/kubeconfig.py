@@ -10,6 +10,7 @@ import yaml
 from .cluster import Cluster
 from .errors import CliError, Exit
 
+_HOME: Final = "~/.kube/config"
 _OWN_NAMESPACE: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
@@ -29,7 +30,7 @@ def connect(kubeconfig: str | None, context: str | None, namespace: str | None) 
 
     configuration = client.Configuration()
     configuration.retries = False
-    paths = kubeconfig or config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION
+    paths = kubeconfig or config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION or _HOME
     try:
         merged = config.kube_config.KubeConfigMerger(paths)
         if merged.config is None and kubeconfig is None and (own := _own_account(configuration)) is not None:
@@ -47,6 +48,9 @@ def connect(kubeconfig: str | None, context: str | None, namespace: str | None) 
         config.load_kube_config(paths, chosen, client_configuration=configuration)
     except (config.ConfigException, yaml.YAMLError) as error:
         text = " ".join(str(error).split())
+        raise CliError(f"the kubeconfig cannot be used: {text}", Exit.UNREACHABLE) from None
+    except (AttributeError, KeyError, TypeError):  # the library looks into it as if it were one
+        text = f"{paths}: it is not a mapping with clusters, contexts and users, each with its name"
         raise CliError(f"the kubeconfig cannot be used: {text}", Exit.UNREACHABLE) from None
     except OSError as error:
         raise CliError(f"the kubeconfig cannot be read: {error}", Exit.UNREACHABLE) from None

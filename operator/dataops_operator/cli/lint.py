@@ -163,8 +163,14 @@ class Lint:
 
     def check(self) -> None:
         """Hold all that was taken in against the rules."""
-        known = [kind["kind"] for kind in KINDS]
+        known, there = [kind["kind"] for kind in KINDS], dict[tuple[str, ...], Item]()
         for item in self._items:
+            before = there.setdefault((item.file, item.kind, item.namespace, item.name), item)
+            if before is not item and item.meta.get("name"):
+                text = (
+                    f"{item.kind} {item.name!r} is in this file already, at line {before.document.start.line}, which "
+                )
+                self._add(item, Problem("metadata.name", text + "this one replaces when it is applied"), "warning")
             if item.kind not in known:
                 self._error(item, Problem("kind", f"no kind {item.kind!r} in {GROUP}{nearest(item.kind, known)}"))
             elif item.value["apiVersion"] != API_VERSION:
@@ -244,6 +250,8 @@ class Lint:
         except ValueError as error:
             yield Problem("spec.logicalDate", f"{spec.logical_date} is no time: {error}")
             return
+        if spec.approvals and "uid" not in item.meta:  # one that was read from a cluster has those that it was given
+            yield Problem("spec.approvals", "a decision is given while its step asks, and refused before; remove it")
         environment = self._environment_of(item.namespace)
         project = environment.project if environment is not None else item.namespace
         pipeline = self._find("Pipeline", project, spec.pipeline)

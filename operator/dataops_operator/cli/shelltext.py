@@ -1,4 +1,4 @@
-"""Templates inside shell text: what a run's value says there is run as code."""
+"""Templates inside shell text: what a run's value says there is run as code, and a script takes none."""
 
 from __future__ import annotations
 
@@ -21,8 +21,11 @@ _TAKES_ONE: Final = re.compile(r"[-+][a-zA-Z]*[oO]")
 
 
 def warnings_of(spec: PipelineSpec) -> Iterator[Problem]:
-    """Every template inside the text of a `sh -c`, with the way to hand the value over as a value."""
+    """Every template inside the text of a `sh -c` or of a script, with the way to hand the value over as a value."""
     for path, step in placed(spec):
+        for reference in dict.fromkeys(references(step.script or "")):
+            text = f"{reference.text} is not filled in: a script takes no templates; {_cure(reference)}"
+            yield Problem(f"{path}.script", text)
         words = _words(step)
         found = _shell_text([text for _, text in words])
         if found is None:

@@ -14,7 +14,7 @@ from rich.live import Live
 from .cluster import RUNS, Cluster, Object
 from .errors import CliError, Exit
 from .following import follow
-from .output import console, plain
+from .output import console, errors, note, plain
 from .runview import RunView, transitions, view
 from .tree import tree
 
@@ -24,13 +24,14 @@ TICK: Final = 0.25
 _News = Object | CliError
 
 
-def watch(cluster: Cluster, name: str, timeout: float | None = None) -> RunView:
+def watch(cluster: Cluster, name: str, timeout: float | None = None, *, aside: bool = False) -> RunView:
     """Show a run until it has ended.
 
     Args:
         cluster: where, and in which namespace.
         name: of the run.
         timeout: seconds.
+        aside: whether standard output has a result for scripts, so that this goes to standard error.
 
     Returns:
         The run at its end.
@@ -38,20 +39,24 @@ def watch(cluster: Cluster, name: str, timeout: float | None = None) -> RunView:
     Raises:
         CliError: there is no such run, it was deleted, or the time is over.
     """
-    screen = console()
+    screen = errors() if aside else console()
     deadline = None if timeout is None else time.monotonic() + timeout
     news = _states(cluster, name, deadline)
-    return _drawn(screen, news) if screen.is_terminal and not screen.is_dumb_terminal else _told(news)
+    return (
+        _drawn(screen, news)
+        if screen.is_terminal and not screen.is_dumb_terminal
+        else _told(news, note if aside else plain)
+    )
 
 
-def _told(news: Iterator[Object | None]) -> RunView:
+def _told(news: Iterator[Object | None], say: Callable[[str], None]) -> RunView:
     last: RunView | None = None
     for run in news:
         if run is not None:
             now = time.time()
             fresh = view(run, now)
             for line in transitions(last, fresh, now):
-                plain(line)
+                say(line)
             last = fresh
             if last.final:
                 return last

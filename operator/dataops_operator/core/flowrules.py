@@ -171,8 +171,17 @@ def _unknown(reference: Reference) -> object:
 
 
 def _no_list(path: str, step: Step, types: Types) -> Iterator[Problem]:
-    """A fan-out over what will be no list, whatever the run."""
-    over = step.for_each.items if step.for_each is not None else None
+    """A fan-out over what will be no list, or a range of what will be no numbers, whatever the run."""
+    fan = step.for_each
+    for end, value in (
+        (("from", fan.range.from_), ("to", fan.range.to)) if fan is not None and fan.range is not None else ()
+    ):
+        found = list(references(value)) if isinstance(value, str) else []
+        type_ = types.get(found[0].path) if found else None
+        if type_ in (ParameterType.ARRAY, ParameterType.OBJECT, ParameterType.BOOLEAN):
+            text = f"{value} is of type {type_}, and a range is of whole numbers; name an Integer"
+            yield Problem(f"{path}.forEach.range.{end}", text)
+    over = fan.items if fan is not None else None
     if not isinstance(over, str) or not (found := list(references(over))):
         return
     type_ = types.get(found[0].path) if found[0].text == over else ParameterType.STRING

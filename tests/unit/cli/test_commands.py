@@ -65,6 +65,7 @@ def test_a_wrong_command_line_ends_with_2(words: list[str]) -> None:
         (["run", "p", "--logical-date", "2013-02-30"], "'2013-02-30' is no time"),
         (["watch", "r", "--timeout", "5 minutes"], "is not a duration"),
         (["run", "p", "--timeout", "5m"], "it bounds how long --watch waits; add that"),
+        (["cancel", "r", "--timeout", "5m"], "it bounds how long --watch waits; add that"),
         (["rerun", "r", "--timeout", "5m"], "it bounds how long --watch waits; add that"),
         (["logs", "r", "--previous", "--follow"], "goes with neither --attempt nor --follow"),
         (["logs", "r", "--item", "3"], "is of one step; name it"),
@@ -190,7 +191,9 @@ def test_a_kubeconfig_that_does_not_help(tmp_path: Path, monkeypatch: pytest.Mon
             connect(file, context, None)
         assert error.value.code == code
     (tmp_path / "broken").write_text("a: [")
-    for path in ("broken", "missing"):
+    (tmp_path / "list").write_text("[1, 2]")
+    (tmp_path / "nameless").write_text("contexts: [{context: {}}]")
+    for path in ("broken", "missing", "list", "nameless"):
         with pytest.raises(CliError) as error:
             connect(str(tmp_path / path), None, None)
         assert error.value.code == Exit.UNREACHABLE

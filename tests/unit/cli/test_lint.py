@@ -230,6 +230,36 @@ def test_a_template_inside_shell_text_is_warned_of_with_its_cure(command: str, c
         assert found[0].message.endswith(cure)
 
 
+def test_a_script_takes_no_templates() -> None:
+    steps = "parameters: [{name: day}]\nsteps:\n- {name: a, image: i, script: 'load $(params.day) $(date) $(run)'}"
+    (found,) = lint(pipeline(steps))
+    assert (found.severity, found.path) == ("warning", "spec.steps[0].script")
+    assert found.message == (
+        '$(params.day) is not filled in: a script takes no templates; write "$DATAOPS_PARAM_DAY", which every step has'
+    )
+
+
+def test_a_run_brings_no_decisions_with_it() -> None:
+    run = """
+    apiVersion: dataops.dev/v1alpha1
+    kind: PipelineRun
+    metadata: {name: r%s}
+    spec: {pipeline: orders, approvals: [{step: ok, decision: Approve}]}
+    """
+    assert told(run % "") == [
+        "4:26 error spec.approvals: a decision is given while its step asks, and refused before; remove it"
+    ]
+    assert told(run % ", uid: 7f3c") == []
+
+
+def test_of_two_objects_with_one_name_in_a_file_the_second_is_warned_of() -> None:
+    twice = pipeline(STEP) + "\n---" + pipeline(STEP)
+    found = told(twice)
+    assert len(found) == 1
+    assert "warning metadata.name: Pipeline 'orders' is in this file already, at line 1, which this one" in found[0]
+    assert told(pipeline(STEP), pipeline(STEP)) == [], "a base and its overlay have the same names"
+
+
 def test_the_shell_text_may_stand_in_args() -> None:
     steps = "parameters: [{name: day}]\nsteps:\n- {name: a, image: i, command: [sh], args: [-c, 'echo $(params.day)']}"
     (found,) = lint(pipeline(steps))

@@ -314,6 +314,12 @@ WRONG: dict[str, Case] = {
         "$(params.day) is of type String, and a fan-out is over a list; name an Array, or write a list of items",
         two(forEach={"items": ["$(params.day)"]}),
     ),
+    "a range to what is no number": (
+        two(forEach={"range": {"from": 1, "to": "$(params.days)"}}).parameter("days", "Array", default=[]),
+        "spec.steps[1].forEach.range.to",
+        "$(params.days) is of type Array, and a range is of whole numbers; name an Integer",
+        two(forEach={"range": {"from": 1, "to": "$(params.days)"}}).parameter("days", "Integer", default=1),
+    ),
     "a fan-out over an output that is no list": (
         two(forEach={"items": "$(steps.land.outputs.rows)"}),
         "spec.steps[1].forEach.items",

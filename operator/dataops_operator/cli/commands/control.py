@@ -11,7 +11,7 @@ from ..app import command
 from ..cluster import RUNS, Cluster, Object
 from ..errors import CliError, Exit
 from ..kubeconfig import connect
-from ..options import Context, Kubeconfig, Namespace, Output, RunName, Timeout, seconds
+from ..options import Context, Kubeconfig, Namespace, Output, RunName, Timeout, patience
 from ..output import Format, tell
 from ..runview import has_ended
 from ..watching import watch
@@ -35,12 +35,12 @@ def cancel(
     kubeconfig: Kubeconfig = None,
 ) -> Exit:
     """End a run before its time: its steps get SIGTERM and time to end, then its `finally` steps run."""
-    limit = seconds(timeout, "--timeout")
+    limit = patience(timeout, waits=watch_it)
     cluster = connect(kubeconfig, context, namespace)
     changed = _change(cluster, run, {"cancel": str(Cancel.IMMEDIATE if now else Cancel.GRACEFUL)})
     tell(changed, output, f"{run} is being cancelled{', at once' if now else ''}")
     if watch_it:
-        watch(cluster, run, limit)
+        watch(cluster, run, limit, aside=output not in (Format.TEXT, Format.WIDE))
     return Exit.OK
 
 
