@@ -38,7 +38,8 @@ def traces(cluster: state.Cluster) -> list[str]:
             continue  # ended, and waiting for init to take notice: it holds nothing any more
         if f"{path}/" in words or cgroups.root(cluster) + "/" in member:
             found.append(f"process {entry.name} {words[:80]}")
-    found += [f"cgroup {folder}" for folder in Path("/sys/fs/cgroup").glob(f"**/{cgroups.root(cluster)[1:]}")]
+    groups = (folder for folder, _, _ in os.walk("/sys/fs/cgroup"))  # those of others come and go meanwhile
+    found += [f"cgroup {folder}" for folder in groups if folder.endswith(cgroups.root(cluster))]
     logs = Path("/var/log/containers").glob("*.log")
     found += [f"link {link}" for link in logs if os.readlink(link).startswith(path)]
     return [*found, *([f"folder {path}"] if cluster.path.exists() else [])]

@@ -15,6 +15,7 @@ from typing import Any
 import orjson
 import pytest
 import pytest_asyncio
+from tests.harness import preload
 from tests.harness.api import Api, Object
 from tests.harness.canary import leaks, revision
 from tests.harness.history import Recorder
@@ -80,6 +81,7 @@ class Room:
 async def room(plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Room]:
     logs = tmp_path_factory.mktemp("vault-trouble")
     script = Script()
+    await asyncio.to_thread(preload.warm)
     async with (
         Api(plane.server, plane.token, plane.ca) as api,
         Player(api, script),

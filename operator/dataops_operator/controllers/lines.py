@@ -86,11 +86,16 @@ class Lines:
         self._of(run["metadata"]["namespace"]).begin(run["metadata"]["uid"])
         self._tell(run["metadata"]["namespace"])
 
-    def withdraw(self, run: Object) -> None:
-        """Take back a beginning of which nothing came."""
+    def withdraw(self, run: Object, *, ready: bool) -> None:
+        """Take back a beginning of which nothing came.
+
+        Args:
+            run: whose.
+            ready: whether others stand behind it; else it has no place in a line until it is looked at again.
+        """
         entry = self.entry(run)
         if entry is not None and entry.begun and not self._shows(run):
-            self._of(run["metadata"]["namespace"]).put(replace(entry, begun=False))
+            self._of(run["metadata"]["namespace"]).put(replace(entry, begun=False, ready=ready))
             self._tell(run["metadata"]["namespace"])
 
     def look(self, namespace: str) -> None:

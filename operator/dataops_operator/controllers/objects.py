@@ -16,7 +16,7 @@ from ..core.objects import Allowed, AllowedKind, ObjectRef, Seen
 from ..core.plan import Refusal
 from ..kube.client import KubeClient
 from ..kube.config import Credentials
-from ..kube.errors import AlreadyExists, ApiError, Conflict, NotFound, Unauthorized, Unavailable
+from ..kube.errors import AlreadyExists, ApiError, Conflict, NotFound, Unauthorized
 from ..kube.resources import PIPELINE_RUNS, Resource
 from .children import Children, refuses
 from .world import Object, World
@@ -157,7 +157,7 @@ class Objects:
         """Delete objects of a run, and none that is not; what may not be deleted stays, and goes with the run.
 
         Raises:
-            Unavailable: it could not be known whether one was.
+            ApiError: it could not be known whether one was, or the API server would hear it later.
         """
         for about in abouts:
             kind = self._allowed.get((about.api_version, about.kind))
@@ -172,17 +172,18 @@ class Objects:
                     await client.delete(resource, about.namespace, about.name, uid=there["metadata"]["uid"])
             except (NotFound, Conflict):
                 pass
-            except Unavailable:
-                raise
             except Unauthorized:
                 await self._forget(about.namespace)
                 raise
             except ApiError as error:
+                if not refuses(error):
+                    raise
                 logger.warning("%s stays: %s", about, error.message)
                 if len(self._stays) >= _REFUSALS:
                     self._stays.clear()
                 self._stays[about] = truncate(error.message, 300)
-            self._read.pop((about.namespace, about), None)
+            finally:
+                self._read.pop((about.namespace, about), None)
 
     def _kind(self, about: ObjectRef, *, applies: bool = False) -> AllowedKind:
         """What an administrator lets steps do with a kind.

@@ -20,7 +20,7 @@ from ..core.inputs import Identity, Inputs
 from ..core.names import CREATED_BY_ANNOTATION
 from ..core.plan import Plan, Refusal, View, asked_of
 from ..core.planner import plan
-from ..core.quota import maker
+from ..core.quota import in_line, maker
 from ..core.rows import Row
 from ..core.stepfields import Kind
 from ..core.stepparameters import step_parameters
@@ -117,7 +117,7 @@ class RunController:
         if run is None or statuses.is_final(run["status"]) or failures < PATIENCE:
             return
         self._world.leave_line(run)  # each try takes its place anew
-        self._world.lines.withdraw(run)
+        self._world.lines.withdraw(run, ready=False)
         if failures > PATIENCE:
             return
         text = f"reconciling the run fails and is tried again: {type(error).__name__}: {error}"
@@ -139,7 +139,7 @@ class RunController:
         now, generation = time.time(), run["metadata"]["generation"]
         if isinstance(why, Waiting):
             self._world.queue.add_after(run_key(run), max(why.until - now, 0) + 0.1)
-            self._world.lines.withdraw(run)
+            self._world.lines.withdraw(run, ready=in_line(run))
             after = statuses.waiting(run["status"], why, generation, now)
         else:
             done = ended_well(self._children.view(run)) if run["status"].get("steps") else ()

@@ -212,7 +212,7 @@ def object_stopped(turn: Turn, before: Row, row: Row, stop: Stop) -> Row:
         turn.remove.append(about)
     if stop.kill or seen.content is None or (leaving and turn.now >= from_rfc3339(leaving) + GRACE):
         return cut_short(turn, row, stop)
-    if seen.stays:
+    if seen.stays and not leaving:
         text = truncate(f"{stop.message}; {about} stays: {seen.stays}", 400)
         return cut_short(turn, row, replace(stop, message=text))
     turn.wakes.append(turn.now + LOOK)

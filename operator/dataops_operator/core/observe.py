@@ -136,6 +136,12 @@ def has_begun(step: Step, pods: Sequence[Object]) -> bool:
     return any("running" in one or (one.get("terminated") or {}).get("startedAt") for one in states)
 
 
+def waits_to_begin(step: Step, pods: Sequence[Object]) -> bool:
+    """Whether nothing at all is told of a step's container but that it waits."""
+    states = [_container(step, pod).get("state", {}) for pod in pods]
+    return not any({"running", "terminated"} & one.keys() for one in states)
+
+
 def kept_from_starting(step: Step, pod: Object) -> bool:
     """Whether a kubelet says that something keeps a step's container from beginning."""
     waiting = _container(step, pod).get("state", {}).get("waiting") or {}

@@ -13,7 +13,7 @@ from typing import Any
 
 from ..api.conditions import ASKING, Reason
 from ..api.run import Phase
-from .attempts import overstayed
+from .attempts import SEEN_TO_END, overstayed
 from .caching import keyed
 from .course import Course, Rows, course, following_failures, never, unanswered, verdict
 from .fanning import fan_adopted, fan_begun, fan_left, fan_observed, fan_stopped
@@ -33,6 +33,12 @@ from .stopping import ENDING, Stop, stop_of, stopped
 from .stored import given
 from .times import to_rfc3339
 from .turn import Turn
+
+
+def _was_made(row: Row) -> bool:
+    """Whether the Job of a step's last attempt is known to have been made; of an item the text names it in any case."""
+    ended = row.phase is Phase.SUCCEEDED or (row.final and row.reason in SEEN_TO_END)
+    return row.job is not None and (row.item is None or row.under_way or ended)
 
 
 def plan(inputs: Inputs, rows: Sequence[Row], view: View, now: float, asked: Asked | None = None) -> Plan:
@@ -148,13 +154,12 @@ class _Planner:
         return {name: found[name] for name in self.revision.follows}
 
     def _claim(self, before: Sequence[Row]) -> dict[str, Any] | None:
-        """The workspace's claim, in the turn that creates the run's first Jobs."""
+        """The workspace's claim, until one of the run's Jobs is known to have been made: that comes after it."""
         workspace = self.revision.spec.workspace
-        kinds = self.revision.kinds
-        first = self.turn.create and all(
-            row.name in kinds or ((row.attempt == 0 or row.refused) and row.items is None) for row in before
-        )
-        if not first or workspace is None or workspace.size is None:
+        if not self.turn.create or workspace is None or workspace.size is None:
+            return None
+        own = [row for row in before if row.reused is None]
+        if any(map(_was_made, flat(own, self.turn.job_name))):
             return None
         return build_claim(self.turn.inputs.identity, workspace)
 

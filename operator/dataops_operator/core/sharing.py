@@ -16,7 +16,16 @@ from ..api.run import Phase
 from ..api.step import Step
 from .course import Rows
 from .names import GOES_ON_LABEL
-from .observe import Object, has_begun, is_shared_job, kept_from_starting, out_of_time, pod_ended, shared_by
+from .observe import (
+    Object,
+    has_begun,
+    is_shared_job,
+    kept_from_starting,
+    out_of_time,
+    pod_ended,
+    shared_by,
+    waits_to_begin,
+)
 from .podends import GRACE
 from .progress import adopted, looked_at, witnesses
 from .rows import Row
@@ -107,7 +116,7 @@ def _held(job: Object | None, pods: Sequence[Object]) -> bool:
 
 def _is_held(step: Step, job: Object | None, pods: Sequence[Object]) -> bool:
     """Whether a step is held back that is not the first of its pod."""
-    return _held(job, pods) and not has_begun(step, pods)
+    return _held(job, pods) and waits_to_begin(step, pods)
 
 
 def _never(step: Step, job: Object | None, pods: Sequence[Object], *, stopping: bool) -> bool:

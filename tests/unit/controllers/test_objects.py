@@ -9,7 +9,7 @@ import pytest
 
 from dataops_operator.controllers.objects import Objects
 from dataops_operator.core.objects import ObjectRef, allowed_kinds
-from dataops_operator.kube.errors import ApiError
+from dataops_operator.kube.errors import ApiError, TooManyRequests
 
 ABOUT = ObjectRef("ray.io/v1", "RayJob", "team", "m")
 RUN = {"metadata": {"uid": "u", "namespace": "team", "name": "r"}}
@@ -19,14 +19,14 @@ ALLOWED = allowed_kinds('[{"apiVersion": "ray.io/v1", "kind": "RayJob", "resourc
 class Client:
     """Has one object, which may be deleted or not."""
 
-    refuses = True
+    answer: ApiError | None = ApiError(403, "Forbidden", "denied by policy")
 
     async def get(self, *_: object) -> dict[str, Any]:
         return {"metadata": {"uid": "o", "ownerReferences": [{"uid": "u"}]}}
 
     async def delete(self, *_: object, **__: object) -> None:
-        if self.refuses:
-            raise ApiError(403, "Forbidden", "denied by policy")
+        if self.answer is not None:
+            raise self.answer
 
 
 async def test_what_may_not_be_deleted_is_seen_to_stay_until_it_may(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -43,6 +43,10 @@ async def test_what_may_not_be_deleted_is_seen_to_stay_until_it_may(monkeypatch:
     assert await stays() == ""
     await objects.remove(RUN, [ABOUT])
     assert await stays() == "denied by policy"
-    client.refuses = False
+    client.answer = TooManyRequests(429, "TooManyRequests", "later")
+    with pytest.raises(TooManyRequests):
+        await objects.remove(RUN, [ABOUT])
+    assert await stays() == ""
+    client.answer = None
     await objects.remove(RUN, [ABOUT])
     assert await stays() == ""

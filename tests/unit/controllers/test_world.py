@@ -206,7 +206,7 @@ def test_of_runs_that_ask_at_once_no_more_are_let_in_than_there_are_places(world
     places = [let_in(admission, world, one) for one in runs]
     assert places == [None, None, (1, "r0"), (2, "r0"), (3, "r0")]
     assert let_in(admission, world, runs[0]) is None, "who was let in stays in"
-    world.lines.withdraw(runs[0])
+    world.lines.withdraw(runs[0], ready=True)
     assert let_in(admission, world, runs[2]) == (1, "r1"), "a place is free, for the one before it"
     assert let_in(admission, world, runs[0]) is None
 
@@ -300,10 +300,14 @@ async def test_a_run_that_fails_again_and_again_lets_others_go_first_each_time(w
         queue(world).retry(key)
         await runs.failed(key, OSError("no"))
     assert (let_in(admission, world, other, ONE), admission.room(other)) == ((1, "stuck"), 0), "it may pass"
+    put(world, run("stuck", **waits("OperatorError")))
     for _ in range(2):
         queue(world).retry(key)
+        assert let_in(admission, world, stuck, ONE) is None, "the next try"
+        admission.line_up(stuck, waits=True)
+    queue(world).taken()
     await runs.failed(key, OSError("no"))
-    put(world, run("stuck", **waits("OperatorError")))
+    assert "stuck" not in queue(world).taken(), "it has a time of its own to be tried again"
     assert (let_in(admission, world, other, ONE), admission.room(other)) == (None, 1)
 
 

@@ -174,6 +174,8 @@ def test_one_that_nobody_may_delete_is_not_waited_for() -> None:
     assert (made.rows[1].phase, made.verdict) == (Phase.CANCELLED, Phase.CANCELLED)
     assert made.rows[1].message == f"cancelled by ann; {ABOUT} stays: denied by policy"
     assert ABOUT in made.remove
+    goes = sees(content=ray(deletionTimestamp=at(4)), stays="denied by policy, at first")
+    assert after(goes, asked=asked).verdict is None, "somebody else has deleted it"
 
 
 @pytest.mark.parametrize(("deletion", "removed"), [("Delete", 2), ("Keep", 0)])

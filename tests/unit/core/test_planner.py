@@ -399,6 +399,34 @@ def test_the_claim_comes_with_the_first_jobs_only() -> None:
     assert planned(existing, []).claim is None
 
 
+def test_the_claim_is_asked_for_until_a_job_was_made() -> None:
+    late = Row("a", Phase.WAITING, Reason.CLAIM_REFUSED, "no", 1, at(0), finished_at=at(60), retry_at=at(65))
+    retried = a_pipeline().having(workspace={"size": "1Gi"}).step("a", retry={"limit": 1, "on": ["Start"]})
+    made = planned(retried, [late], now=70)
+    assert (created(made), made.claim is not None) == ([name_of("a", 2)], True), "the first attempt never had it"
+    tidy = a_pipeline().having(workspace={"size": "1Gi"}, **{"finally": [{"name": "tidy", "image": "i"}]}).step("a")
+    never = Row("a", Phase.FAILED, Reason.CLAIM_REFUSED, "no", 1, at(0), finished_at=at(60))
+    made = planned(tidy, [never, Row("tidy")], now=70)
+    assert (created(made), made.claim is not None) == ([name_of("tidy")], True)
+
+
+@pytest.mark.parametrize(("states", "asked"), [("Q1@1767600000*2", True), ("W1@1767600000*2", True), ("F1,P0", False)])
+def test_the_claim_is_asked_for_until_a_job_of_a_fan_out_was_made(states: str, asked: bool) -> None:
+    each = {"items": [1, 2], "tolerate": 2}
+    pipeline = a_pipeline().having(workspace={"size": "1Gi"}).step("a", forEach=each, retry={"limit": 1})
+    row = Row("a", Phase.WAITING, items={"total": 2, "states": states})
+    made = planned(pipeline, [row], now=1_000_000_000)
+    assert (bool(made.create), made.claim is not None) == (True, asked)
+
+
+def test_a_fan_out_that_was_taken_over_from_another_run_needs_no_claim_and_others_do() -> None:
+    pipeline = a_pipeline().having(workspace={"size": "1Gi"})
+    pipeline = pipeline.step("a", forEach={"items": [1]}, workspace="None").step("b", needs=["a"])
+    taken = Row("a", Phase.SUCCEEDED, items={"total": 1, "states": "S1"}, reused="before")
+    made = planned(pipeline, [taken, Row("b")])
+    assert (created(made), made.claim is not None) == ([name_of("b")], True)
+
+
 # Outputs.
 
 

@@ -579,6 +579,15 @@ def test_one_that_was_told_as_begun_while_its_pod_was_held_unheard_of_has_not_be
     assert told(made) == [("Succeeded", 1, True), ("Pending", 0, False), ("Pending", 0, False)]
 
 
+def test_one_that_ran_when_its_node_was_lost_has_run_though_its_pod_was_held() -> None:
+    begun, asked = planned(pipeline(), []), Asked(suspend=True)
+    made = turned(begun, view(begun, ran(1, 5), runs(5), WAITS), now=6, asked=asked)
+    assert made.hold == (name_of("a"),)
+    lost = {"terminated": {"exitCode": 137, "reason": "ContainerStatusUnknown"}}
+    made = turned(made, view(begun, ran(1, 5), lost, WAITS, held=True, phase="Failed"), now=20, asked=asked)
+    assert (told(made)[1], made.rows[1].disruptions) == (("Waiting", 1, True), 1)
+
+
 def test_pods_of_an_earlier_release_cannot_be_held_and_go_on() -> None:
     begun = planned(forked(), [])
     seen = beside(begun, runs(1), WAITS, held=True)
