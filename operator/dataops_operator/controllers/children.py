@@ -21,7 +21,7 @@ from ..core.plan import Plan, Refusal, View
 from ..core.quota import maker
 from ..core.status import is_final
 from ..kube.cache import Store
-from ..kube.errors import AlreadyExists, ApiError, Conflict, NotFound, TooManyRequests, Unauthorized
+from ..kube.errors import AlreadyExists, ApiError, Conflict, NotFound, refuses
 from ..kube.resources import (
     CONFIG_MAPS,
     EVENTS,
@@ -315,12 +315,6 @@ class Children:
             with contextlib.suppress(AlreadyExists):
                 await self._world.client.create(SERVICE_ACCOUNTS, namespace, body)
         self._runner_seen[namespace] = time.monotonic()
-
-
-def refuses(error: ApiError) -> bool:
-    """Whether the API server took a request and would not do it, so that nothing is left in doubt."""
-    passing = isinstance(error, Conflict | TooManyRequests | Unauthorized) or error.status == 408
-    return 400 <= error.status < 500 and not passing
 
 
 def _refusal(error: ApiError, reason: Reason = Reason.JOB_REFUSED) -> Refusal:

@@ -18,9 +18,9 @@ from ..core.observe import is_indexed_job, pod_ended
 from ..core.plan import View
 from ..core.podends import GRACE, Orders, given_until, orders
 from ..core.rows import Row
-from ..kube.errors import ApiError, Conflict, NotFound
+from ..kube.errors import ApiError, Conflict, NotFound, refuses
 from ..kube.resources import JOBS, PIPELINE_RUNS, PODS
-from .children import Children, refuses
+from .children import Children
 from .keys import run_key
 from .world import Object, World
 

@@ -22,7 +22,7 @@ from ..core.environment import execution_namespace
 from ..core.history import Finished, Kept, Policy, Pruning, Why
 from ..core.names import KEEP_LABEL, SELECTOR
 from ..core.times import from_rfc3339, to_rfc3339
-from ..kube.errors import Conflict, Forbidden, NotFound
+from ..kube.errors import ApiError, Conflict, NotFound, refuses
 from ..kube.resources import JOBS, PIPELINE_RUNS
 from .children import Children
 from .indices import RERUN_OF, UNPINNED
@@ -126,13 +126,13 @@ class HistoryController:
         return list(self._world.runs.by_index(BY_PIPELINE, f"{key.namespace}/{key.name}"))
 
     async def _finished(self, runs: Iterable[Object]) -> list[Finished]:
-        """Those runs that have ended, and that go by themselves."""
+        """Those runs that have ended."""
         found: list[Finished] = []
         for number, run in enumerate(runs, 1):
             if number % _AT_ONCE == 0:
                 await asyncio.sleep(0)  # nobody waits for the rest of thousands
             meta, status = run["metadata"], run["status"]
-            if not statuses.is_final(status) or "deletionTimestamp" in meta or _of_a_run(run):
+            if not statuses.is_final(status) or "deletionTimestamp" in meta:
                 continue
             try:
                 ended = from_rfc3339(status.get("finishedAt") or meta["creationTimestamp"])
@@ -146,6 +146,7 @@ class HistoryController:
                     str(status.get("phase")),
                     ended,
                     meta["creationTimestamp"],
+                    owned=_of_a_run(run),
                     kept=(meta.get("labels") or {}).get(KEEP_LABEL) == "true",
                     needed=self._needed(run),
                     jobs=bool(status.get("revision")) and "logsDeletedAt" not in status,
@@ -175,10 +176,8 @@ class HistoryController:
         except Conflict:
             await self._refresh(run)
             return False
-        except Forbidden as error:
-            # One that somebody's policy holds must not keep the others.
-            logger.warning("Run %s/%s is over its time, and its deletion is refused: %s", *_name(run), error.message)
-            self._refused[meta["uid"]] = time.monotonic() + REFUSED
+        except ApiError as error:
+            self._refuse(run, error)
             return False
         if gone.get("kind") == PIPELINE_RUNS.kind and gone["metadata"].get("finalizers"):
             change = store.put(gone)  # somebody else's finalizer holds it
@@ -189,6 +188,17 @@ class HistoryController:
         labels = run["spec"]["pipeline"], environment_label(run), run["status"].get("phase") or ""
         self._world.metrics.runs_deleted.labels(*labels, str(why)).inc()
         return True
+
+    def _refuse(self, run: Object, error: ApiError) -> None:
+        """Leave a run that somebody's policy holds alone for a while: it must not keep the others.
+
+        Raises:
+            ApiError: the error, where the API server may do it at the next try.
+        """
+        if not refuses(error):
+            raise error
+        logger.warning("Run %s/%s is over its time, and its deletion is refused: %s", *_name(run), error.message)
+        self._refused[run["metadata"]["uid"]] = time.monotonic() + REFUSED
 
     def _stands(self, run: Object) -> bool:
         """Whether a run is as it was when it was decided on; else its change asks for another decision."""
@@ -212,6 +222,9 @@ class HistoryController:
                     )
                 except (NotFound, Conflict):
                     continue  # gone, or another one by now
+                except ApiError as error:
+                    self._refuse(run, error)
+                    return
         try:
             written = await self._world.write_status(PIPELINE_RUNS, run, {"logsDeletedAt": to_rfc3339(time.time())})
         except (NotFound, Conflict):

@@ -16,9 +16,9 @@ from ..core.objects import Allowed, AllowedKind, ObjectRef, Seen
 from ..core.plan import Refusal
 from ..kube.client import KubeClient
 from ..kube.config import Credentials
-from ..kube.errors import AlreadyExists, ApiError, Conflict, NotFound, Unauthorized
+from ..kube.errors import AlreadyExists, ApiError, Conflict, NotFound, Unauthorized, refuses
 from ..kube.resources import PIPELINE_RUNS, Resource
-from .children import Children, refuses
+from .children import Children
 from .world import Object, World
 
 logger = logging.getLogger(__name__)

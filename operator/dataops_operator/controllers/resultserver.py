@@ -155,8 +155,8 @@ class ResultServer:
             raise _Refused(410, "the run of this pod has ended")
         status = pod["status"]
         names = {one["name"] for key in ("containerStatuses", "initContainerStatuses") for one in status.get(key) or ()}
-        if step not in names:
-            raise _Refused(404, f"this pod has no step {step!r}")
+        if step not in names:  # its kubelet, or the watch, may be behind it
+            raise _Refused(404 if names else _COME_AGAIN, f"this pod is not known to have a step {step!r}")
         return job
 
 

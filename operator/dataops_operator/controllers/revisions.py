@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
@@ -20,8 +21,10 @@ from ..core.problems import Problem
 from ..core.revision import PIPELINE_LABEL, Revision, controller_revision, make_revision, read_revision
 from ..core.steptemplates import compile_pipeline
 from ..kube.client import KubeClient
-from ..kube.errors import AlreadyExists, Conflict, NotFound
+from ..kube.errors import AlreadyExists, ApiError, Conflict, NotFound, refuses
 from ..kube.resources import CONTROLLER_REVISIONS
+
+logger = logging.getLogger(__name__)
 
 _KEPT: Final = 500
 """Revisions held in memory; one takes a few kilobytes."""
@@ -159,14 +162,24 @@ class Revisions:
         if seen is not None and time.monotonic() < seen + self._trust:
             return
         kind, namespace, name = key
-        try:
-            await self._client.get(CONTROLLER_REVISIONS, namespace, name)
-        except NotFound:
+        if not await self._is_there(namespace, name, _owners(build(0))):
             number = _highest(await self.history(kind, namespace, owner)) + 1
             with contextlib.suppress(AlreadyExists):  # the same content, written by another reconcile
                 await self._client.create(CONTROLLER_REVISIONS, namespace, build(number))
             self.changed(kind, namespace, owner)
         self._seen.put(key, time.monotonic())
+
+    async def _is_there(self, namespace: str, name: str, owners: set[str]) -> bool:
+        """Whether there is a ControllerRevision of these owners; one of others of their name goes, as they have."""
+        try:
+            there = await self._client.get(CONTROLLER_REVISIONS, namespace, name)
+        except NotFound:
+            return False
+        if _owners(there) == owners:
+            return True
+        with contextlib.suppress(NotFound, Conflict):
+            await self._client.delete(CONTROLLER_REVISIONS, namespace, name, uid=there["metadata"]["uid"])
+        return False
 
     async def _raise(self, key: Id, owner: str) -> None:
         """Give a revision the highest number of its history, if it has not got it."""
@@ -223,6 +236,13 @@ class Revisions:
             return True
         except Conflict:
             return False  # somebody changed it meanwhile, perhaps to keep it
+        except ApiError as error:
+            if not refuses(error):
+                raise
+            logger.warning(
+                "Revision %s/%s is not needed, and its deletion is refused: %s", namespace, name, error.message
+            )
+            return False
         finally:
             del self._going[key]
             going.set()
@@ -269,6 +289,11 @@ class Revisions:
         ]
         last = max(own, key=lambda one: int(one.get("revision", 0)), default=None)
         return None if last is None else environments.load(project, name, last["metadata"]["name"], last["data"])
+
+
+def _owners(kept: Mapping[str, Any]) -> set[str]:
+    """The uids of what a ControllerRevision goes with."""
+    return {str(one["uid"]) for one in kept["metadata"].get("ownerReferences") or ()}
 
 
 def _highest(revisions: Iterable[Mapping[str, Any]]) -> int:

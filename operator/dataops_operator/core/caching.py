@@ -119,10 +119,13 @@ def recalled(turn: Turn, row: Row) -> Row | None:
 def keyed(turn: Turn, row: Row) -> Row:
     """The row of a step that has succeeded, with the key by which other runs find it; any other as it is.
 
-    One whose outputs are too large for a row goes without: they go with this run.
+    One whose outputs are too large for a row goes without: they go with this run. So does one that was taken over from
+    a run that had none: with what it was done then, this run cannot tell.
     """
     step = turn.inputs.revision.steps[row.name]
     if step.cache is None or row.phase is not Phase.SUCCEEDED or row.cache is not None or row.result is not None:
+        return row
+    if row.reused is not None:
         return row
     try:
         return replace(row, cache=key_of(turn.inputs, step, turn.outputs))

@@ -64,6 +64,7 @@ class Finished:
         phase: how it ended.
         ended: when, in seconds since the epoch.
         created: its metadata.creationTimestamp.
+        owned: whether another run made it: it goes with that one, and gives up its Jobs by itself.
         kept: whether somebody labelled it to be kept.
         needed: whether something still needs it, such as a live run that takes over its work.
         jobs: whether its Jobs may be there.
@@ -75,6 +76,7 @@ class Finished:
     phase: str
     ended: float
     created: str = ""
+    owned: bool = False
     kept: bool = False
     needed: bool = False
     jobs: bool = True
@@ -124,8 +126,8 @@ def _seconds(duration: str | None) -> float | None:
 def decide(runs: Iterable[Finished], policy: Policy, now: float) -> Decision:
     """Which of a pipeline's finished runs go, and which give up their Jobs.
 
-    Runs are counted by namespace and outcome, those that ended last stay. A run that is labelled to be kept is not
-    counted, so that it takes nobody's place.
+    Runs are counted by namespace and outcome, those that ended last stay. A run that is labelled to be kept, or that
+    another one made, is not counted, so that it takes nobody's place.
 
     Args:
         runs: the pipeline's finished runs, in any order.
@@ -141,7 +143,9 @@ def decide(runs: Iterable[Finished], policy: Policy, now: float) -> Decision:
     wakes: list[float] = []
     for (_, outcome), group in groups.items():
         group.sort(key=_end, reverse=True)
-        for run, why, due in _dues(group, policy.counts[outcome], policy.ttls[outcome]):
+        owned = [(run, Why.TTL, None) for run in group if run.owned]
+        own = [run for run in group if not run.owned]
+        for run, why, due in (*_dues(own, policy.counts[outcome], policy.ttls[outcome]), *owned):
             if due is not None and due <= now and not run.needed:
                 delete.append((run, why))
                 continue

@@ -145,6 +145,7 @@ def _taken(row: Row, run: str) -> Row:
         outputs=row.outputs,
         items=row.items,
         reused=row.reused or run,
+        cache=row.cache,
     )
 
 

@@ -17,9 +17,11 @@ from .graph import EXPRESSION_ROOTS
 from .images import ImageError
 from .inputs import Item
 from .joint import joint_job
+from .observe import is_shared_job, pod_ended
 from .plan import Refusal
-from .progress import POLL, ended_badly
+from .progress import POLL, ended_badly, witnesses
 from .rows import Row, held, skipped
+from .stopping import had_time
 from .stored import NO_ENDPOINT, with_endpoint
 from .templating import TemplateError
 from .times import from_rfc3339, to_rfc3339
@@ -37,13 +39,21 @@ def begin(turn: Turn, row: Row, outcome: Phase | None, value: Any = None) -> Row
         outcome: how the run has ended, for steps of `finally`; None for the others.
         value: the item.
     """
-    if rests(turn, row):
+    if rests(turn, row) or _is_left_behind(turn, row):
         return row
     if (known := recalled(turn, row)) is not None:
         return known
     step = turn.inputs.revision.steps[row.name]
     item = None if row.item is None else Item(row.item, value)
     return _start(turn, row, step, row.due_attempt, outcome, item)
+
+
+def _is_left_behind(turn: Turn, row: Row) -> bool:
+    """Whether the pod of the attempt before still ends, in which a step behind this one had begun; it has its time."""
+    if row.retry_at is None or row.job is None:
+        return False
+    job, pods = witnesses(turn, row.job)
+    return job is not None and is_shared_job(job) and not all(map(pod_ended, pods)) and not had_time(turn, job)
 
 
 def rests(turn: Turn, row: Row) -> bool:

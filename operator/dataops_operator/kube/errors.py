@@ -75,6 +75,12 @@ class Unavailable(ApiError):  # noqa: N818
     """5xx, timeout or broken connection: whether the call was carried out is not known."""
 
 
+def refuses(error: ApiError) -> bool:
+    """Whether the API server took a request and would not do it, so that nothing is left in doubt."""
+    passing = isinstance(error, Conflict | TooManyRequests | Unauthorized) or error.status == 408
+    return 400 <= error.status < 500 and not passing
+
+
 _BY_STATUS: dict[int, type[ApiError]] = {
     401: Unauthorized,
     403: Forbidden,

@@ -10,7 +10,7 @@ from tests.builders import a_pipeline
 
 from dataops_operator.controllers.revisions import Revisions
 from dataops_operator.core.revision import controller_revision
-from dataops_operator.kube.errors import NotFound
+from dataops_operator.kube.errors import ApiError, NotFound, Unavailable
 
 Object = dict[str, Any]
 
@@ -22,6 +22,7 @@ class Server:
         self.there: Object | None = there
         self.through = asyncio.Event()
         self.made: list[Object] = []
+        self.refusal: ApiError | None = None
 
     async def get(self, *_: Any) -> Object:
         if self.there is None:
@@ -38,6 +39,8 @@ class Server:
 
     async def delete(self, *_: Any, **__: Any) -> Object:
         await self.through.wait()
+        if self.refusal is not None:
+            raise self.refusal
         self.there = None
         return {}
 
@@ -88,3 +91,22 @@ async def test_who_takes_a_revision_that_is_going_waits_and_then_makes_it_anew(
     await taking
     assert [one["metadata"]["name"] for one in server.made] == [REVISION.name]
     await loading
+
+
+async def test_a_revision_of_a_pipeline_that_is_gone_is_made_anew_for_the_next_of_its_name(
+    server: Server, revisions: Revisions
+) -> None:
+    server.through.set()
+    another = {"metadata": {**PIPELINE["metadata"], "uid": "uid-next"}}
+    await revisions.ensure(another, REVISION)
+    assert [one["metadata"]["ownerReferences"][0]["uid"] for one in server.made] == ["uid-next"]
+
+
+async def test_a_revision_that_a_policy_holds_stays_and_is_no_error(server: Server, revisions: Revisions) -> None:
+    server.through.set()
+    assert server.there is not None
+    server.refusal = ApiError(422, "Invalid", "held")
+    assert not await revisions.delete("Pipeline", "flights", server.there)
+    server.refusal = Unavailable(500, "InternalError", "no answer")
+    with pytest.raises(Unavailable):
+        await revisions.delete("Pipeline", "flights", server.there)

@@ -60,13 +60,13 @@ def owned(name: str, kind: str, owner: str, **more: Any) -> Object:
 
 
 @asynccontextmanager
-async def serving(api: Api) -> AsyncIterator[TestClient[Any, Any]]:
+async def serving(api: Api, told: Object | None = None) -> AsyncIterator[TestClient[Any, Any]]:
     nobody = cast(Any, None)
     world = World(cast(Any, api), Settings(), Metrics(), nobody, WorkQueue(), WorkQueue())
     run = {"name": "r", "namespace": "team", "uid": "r", "resourceVersion": "1", "generation": 1}
     world.runs.put({"metadata": run, "spec": {"pipeline": "p"}, "status": {}})
     world.jobs.put(owned("j", "PipelineRun", "r"))
-    status = {"phase": "Running", "containerStatuses": [{"name": "load", "state": {}}]}
+    status = told or {"phase": "Running", "containerStatuses": [{"name": "load", "state": {}}]}
     world.pods.put(owned("pod", "Job", "j", status=status))
     async with TestClient(TestServer(ResultServer(world).app())) as client:
         yield client
@@ -129,6 +129,13 @@ async def test_what_is_too_large_is_refused_whether_its_length_is_said_or_not() 
 async def test_a_pod_that_the_watch_has_not_told_of_yet_comes_again() -> None:
     async with serving(Api()) as client:
         assert await post(client, token="newer") == (503, "2")
+
+
+@pytest.mark.asyncio
+async def test_a_pod_of_whose_containers_nothing_is_told_yet_comes_again() -> None:
+    for status, answer in (({"phase": "Pending"}, 503), ({"containerStatuses": [{"name": "other", "state": {}}]}, 404)):
+        async with serving(Api(), status) as client:
+            assert (await post(client))[0] == answer
 
 
 @pytest.mark.asyncio

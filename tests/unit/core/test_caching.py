@@ -319,3 +319,11 @@ def test_an_image_that_a_step_tells_fails_the_step_that_would_be_cached() -> Non
 def test_what_is_too_large_for_a_row_is_not_found_by_others() -> None:
     row = replace(done("a", n=7), result="a-result", whole={"n": 7})
     assert planned(one(results="Endpoint"), [row, Row("b")], View(results={"a-result": None})).rows[0].cache is None
+
+
+@pytest.mark.parametrize("known", [None, "the key it was done with"])
+def test_what_a_rerun_took_over_has_the_key_that_it_was_done_with_and_no_other(known: str | None) -> None:
+    taken = Row("a", Phase.SUCCEEDED, outputs={"n": 1}, finished_at=at(0), reused="before", cache=known)
+    made = planned(one(), [taken, Row("b")])
+    assert made.rows[0].cache == known
+    assert key(one()) != known

@@ -94,6 +94,12 @@ THREE = [run("a", 300), run("b", 200), run("c", 100)]
             {"a": "Count"},
             id="one that is labelled stays and takes nobody's place",
         ),
+        pytest.param(
+            {"succeeded": 1, "ttl": "1d"},
+            [run("a", 300), run("b", 200), run("c", 100, owned=True), run("d", 9 * DAY, owned=True)],
+            {"a": "Count"},
+            id="one that another run made stays and takes nobody's place",
+        ),
         pytest.param({"ttl": "1s", "succeeded": 0}, [run("a", 9 * DAY, kept=True)], {}, id="and stays for ever"),
         pytest.param({"ttl": "1s"}, [run("a", 300, needed=True)], {}, id="one that is needed stays"),
         pytest.param({"succeeded": 0, "ttl": "0s"}, [run("a", GRACE - 1)], {}, id="one that has just ended stays"),
@@ -110,6 +116,11 @@ THREE = [run("a", 300), run("b", 200), run("c", 100)]
 )
 def test_runs_go(history: dict[str, Any], runs: Sequence[Finished], gone: dict[str, str]) -> None:
     assert deleted(decide(runs, policy(**history), NOW)) == gone
+
+
+def test_one_that_another_run_made_gives_up_its_jobs_by_itself() -> None:
+    runs = [run("a", 9 * DAY, owned=True), run("b", 9 * DAY), run("c", DAY / 2, owned=True)]
+    assert stripped(decide(runs, policy(logs="1d"), NOW)) == ["a", "b"]
 
 
 def test_runs_go_in_the_order_of_their_ends() -> None:

@@ -185,6 +185,13 @@ def test_what_is_taken_over_says_from_where_and_feeds_what_follows() -> None:
     assert [*pod.get("initContainers", ()), *pod["containers"]][0]["args"] == ["5", "7"]
 
 
+def test_what_is_taken_over_keeps_the_key_by_which_other_runs_find_it() -> None:
+    old = ended(chain(), "land count", "check")
+    old["status"]["steps"][0]["cacheKey"] = "k"
+    _, rows = again(old)
+    assert [row.cache for row in rows][:2] == ["k", None]
+
+
 def test_the_origin_is_the_run_in_which_it_was_done_not_one_that_took_it_over() -> None:
     old = ended(chain(), "land count tidy", "check")
     old["status"]["steps"][0]["reusedFrom"] = "first"

@@ -588,6 +588,35 @@ def test_one_that_ran_when_its_node_was_lost_has_run_though_its_pod_was_held() -
     assert (told(made)[1], made.rows[1].disruptions) == (("Waiting", 1, True), 1)
 
 
+def test_the_next_attempt_waits_for_a_pod_in_which_a_step_behind_had_begun() -> None:
+    retried = a_pipeline().having(fuse="Auto").step("a", retry={"limit": 1, "backoff": {"initial": "5s"}})
+    retried = retried.step("b", needs=["a"])
+
+    def next_after(made: Plan, seen: View, now: float) -> Plan:
+        return planned(retried, [Row.from_status(row.to_status()) for row in made.rows], seen, now=now)
+
+    begun = planned(retried, [])
+    body = begun.create[0]
+    job = JobBuilder.of(body).build()
+
+    def seen(b: dict[str, Any], phase: str, **spec: Any) -> View:
+        told = [{"name": "a", "imageID": "", "state": ran(1, 5, message="no JSON")}]
+        last = [{"name": "b", "imageID": "", "state": b}]
+        status = {"phase": phase, "startTime": at(0), "initContainerStatuses": told, "containerStatuses": last}
+        meta = {"name": "ab", "uid": "p", "labels": {GOES_ON_LABEL: "params"}}
+        pod = {"metadata": meta, "spec": spec, "status": status}
+        return View(jobs={name_of("a"): job}, pods={job["metadata"]["uid"]: [pod]}, proven=frozenset({name_of("a")}))
+
+    failed = next_after(begun, seen(runs(5), "Running"), 6)
+    assert (told(failed)[0], failed.delete) == (("Waiting", 1, True), (name_of("a"),))
+    ending = next_after(failed, seen(runs(5), "Running", activeDeadlineSeconds=6), 20)
+    assert ending.create == (), "it has its time, and two at once would write in one place"
+    after = next_after(ending, seen(ran(5, 21, 143), "Failed", activeDeadlineSeconds=6), 22)
+    assert created(after) == [name_of("a", 2)]
+    late = next_after(failed, seen(runs(5), "Running", activeDeadlineSeconds=6), 7 + 2 * GRACE)
+    assert created(late) == [name_of("a", 2)], "but not for ever"
+
+
 def test_pods_of_an_earlier_release_cannot_be_held_and_go_on() -> None:
     begun = planned(forked(), [])
     seen = beside(begun, runs(1), WAITS, held=True)
