@@ -516,6 +516,8 @@ class Cluster:
                 if row.job is None and index in missed:  # it may have succeeded, and its Job been deleted unseen
                     continue
                 value = (row.outputs or {}).get(declared.name, [None] * 99)[index]
+                if row.job is not None and value is None and (row.items or {})["failed"]:
+                    continue  # likewise, of an Indexed Job: its pods went, and with them what they told
                 assert value == self.done.get((row.name, index), {}).get(declared.name), (row, index)
 
     # The world.
