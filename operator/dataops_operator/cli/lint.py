@@ -167,10 +167,9 @@ class Lint:
         for item in self._items:
             before = there.setdefault((item.file, item.kind, item.namespace, item.name), item)
             if before is not item and item.meta.get("name"):
-                text = (
-                    f"{item.kind} {item.name!r} is in this file already, at line {before.document.start.line}, which "
-                )
-                self._add(item, Problem("metadata.name", text + "this one replaces when it is applied"), "warning")
+                line = before.document.start.line
+                text = f"{item.kind} {item.name!r} is in this file already, at line {line}, which this one replaces"
+                self._add(item, Problem("metadata.name", f"{text} when it is applied"), "warning")
             if item.kind not in known:
                 self._error(item, Problem("kind", f"no kind {item.kind!r} in {GROUP}{nearest(item.kind, known)}"))
             elif item.value["apiVersion"] != API_VERSION:

@@ -41,6 +41,11 @@ class Format(StrEnum):
     JSON = "json"
     YAML = "yaml"
 
+    @property
+    def for_scripts(self) -> bool:
+        """Whether a program reads it, so that nothing else may stand beside it."""
+        return self not in (Format.TEXT, Format.WIDE)
+
 
 def console() -> Console:
     """Where results go. Made when it is needed, so that it is the standard output of that moment."""
@@ -117,7 +122,7 @@ def print_object(obj: Object, form: Format) -> None:
 
 def tell(obj: Object, form: Format, text: str) -> None:
     """What became of one object: a sentence for people, the object for scripts."""
-    if form in (Format.TEXT, Format.WIDE):
+    if not form.for_scripts:
         plain(text)
     else:
         print_object(obj, form)

@@ -46,7 +46,7 @@ def key_of(inputs: Inputs, step: Step, outputs: Any) -> str:
         CacheError: the image is not named by digest, a masked value is used, or more is left than outputs.
     """
     assert step.cache is not None  # noqa: S101 - the caller looked
-    hidden = [reference.text for reference in inputs.references(step) if hides(inputs, reference)]
+    hidden = [reference.text for reference in inputs.revision.references(step) if hides(inputs, reference)]
     hidden += [f"parameter {one.name!r}" for one in inputs.parameters if one.masked]
     hidden += [f"the template's parameter {one.name!r}" for one in inputs.revision.parameters(step) or () if one.masked]
     if hidden:

@@ -88,7 +88,7 @@ def _step(inputs: Inputs, where: str, step: Step) -> Iterator[Found]:
 def _cache(inputs: Inputs, path: str, step: Step) -> Iterator[Found]:
     """A cache without a key, as far as it can be made before anything has run."""
     step = inputs.revision.steps[step.name]
-    if any(reference.path[0] == "steps" for reference in inputs.references(step)):
+    if any(reference.path[0] == "steps" for reference in inputs.revision.references(step)):
         return
     try:
         key_of(inputs, step, {})

@@ -173,9 +173,8 @@ def _unknown(reference: Reference) -> object:
 def _no_list(path: str, step: Step, types: Types) -> Iterator[Problem]:
     """A fan-out over what will be no list, or a range of what will be no numbers, whatever the run."""
     fan = step.for_each
-    for end, value in (
-        (("from", fan.range.from_), ("to", fan.range.to)) if fan is not None and fan.range is not None else ()
-    ):
+    ends = fan.range if fan is not None else None
+    for end, value in (("from", ends.from_), ("to", ends.to)) if ends is not None else ():
         found = list(references(value)) if isinstance(value, str) else []
         type_ = types.get(found[0].path) if found else None
         if type_ in (ParameterType.ARRAY, ParameterType.OBJECT, ParameterType.BOOLEAN):

@@ -10,13 +10,12 @@ from ..api.base import API_VERSION
 from ..api.step import Step
 from . import names
 from .environment import Effective
-from .graph import step_references
 from .masking import masks
 from .parameters import Resolved, RunContext
 from .revision import PIPELINE_LABEL, Revision
 from .scopes import Scope
 from .targets import ResolvedTarget
-from .templating import Reference, TemplateError, descend, references
+from .templating import Reference, TemplateError, descend
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,18 +91,12 @@ class Inputs:
         """The name of the environment; a namespace that belongs to none stands for one."""
         return self.environment.name if self.environment is not None else self.identity.namespace
 
-    def references(self, step: Step) -> list[Reference]:
-        """Every template of a step, that of the default image among them where it has none of its own."""
-        found = [reference for _, reference in step_references(step)]
-        own = step.image is not None or step.name in self.revision.kinds
-        return found if own else [*references(self.revision.image(step)), *found]
-
     def targets(self, step: Step) -> tuple[ResolvedTarget, ...]:
         """The environment's targets that a step names."""
         held = self.environment.targets if self.environment is not None else {}
         if not held:
             return ()
-        named = dict.fromkeys(one.path[1] for one in self.references(step) if one.path[0] == "targets")
+        named = dict.fromkeys(one.path[1] for one in self.revision.references(step) if one.path[0] == "targets")
         return tuple(held[name] for name in named if name in held)
 
     @property

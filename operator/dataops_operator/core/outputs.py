@@ -32,9 +32,8 @@ def bounded(rows: Mapping[str, Row], ended: Set[str]) -> Mapping[str, Row]:
         "write data to the workspace and only its location to the result"
     )
     out = dict(rows)
-    for row in sorted(
-        (row for name, row in rows.items() if row.outputs and name not in ended), key=_size, reverse=True
-    ):
+    fresh = [row for name, row in rows.items() if row.outputs and name not in ended]
+    for row in sorted(fresh, key=_size, reverse=True):
         if too_much <= 0:
             break
         reason = Reason.RESULT_TOO_LARGE

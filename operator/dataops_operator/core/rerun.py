@@ -18,12 +18,11 @@ from ..api.run import ParameterValue, Phase, PipelineRunSpec, Rerun, RerunMode
 from ..api.step import Step
 from .accept import Pinned, Refused
 from .cacherules import leaves_with_run
-from .graph import condition_references, step_references
+from .graph import condition_references
 from .problems import nearest
 from .revision import Revision
 from .rows import Row
 from .status import is_final
-from .templating import references
 
 Object = Mapping[str, Any]
 
@@ -153,9 +152,7 @@ def _uses(revision: Revision, step: Step, changed: Collection[str]) -> bool:
     """Whether a step names a parameter that has changed: in a template, its condition, or the text that it runs."""
     if not changed:
         return False
-    image = () if step.image is not None or step.name in revision.kinds else references(revision.image(step))
-    templates = (*image, *(reference for _, reference in step_references(step)))
-    named = {reference.path[1] for reference in templates if _of_run(reference.path)}
+    named = {reference.path[1] for reference in revision.references(step) if _of_run(reference.path)}
     named |= {path[1] for path in condition_references(step) if _of_run(path)}
     if any(path == ("params",) for path in condition_references(step)) or not named.isdisjoint(changed):
         return True

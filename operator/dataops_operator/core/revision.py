@@ -13,10 +13,11 @@ from ..api.base import GROUP, parse_duration
 from ..api.parameter import Parameter
 from ..api.pipeline import Defaults, PipelineSpec
 from ..api.step import Retry, Step
-from .graph import Dependency, dependencies, placed, topological
+from .graph import Dependency, dependencies, placed, step_references, topological
 from .items import is_indexed
 from .stages import Chains, chains, stages
 from .stepfields import Kind, kind_of
+from .templating import Reference, references
 
 PIPELINE_LABEL: Final = f"{GROUP}/pipeline"
 _HASH_LENGTH: Final = 10
@@ -82,6 +83,12 @@ class Revision:
     def image(self, step: Step) -> str:
         """A step's container image."""
         return step.image or self.defaults.image or ""
+
+    def references(self, step: Step) -> list[Reference]:
+        """Every template of a step, that of the default image among them where it has none of its own."""
+        found = [reference for _, reference in step_references(step)]
+        own = step.image is not None or step.name in self.kinds
+        return found if own else [*references(self.image(step)), *found]
 
     def timeout(self, step: Step) -> float | None:
         """How long an attempt at a step may run, in seconds; None without end."""

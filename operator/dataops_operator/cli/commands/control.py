@@ -40,7 +40,7 @@ def cancel(
     changed = _change(cluster, run, {"cancel": str(Cancel.IMMEDIATE if now else Cancel.GRACEFUL)})
     tell(changed, output, f"{run} is being cancelled{', at once' if now else ''}")
     if watch_it:
-        watch(cluster, run, limit, aside=output not in (Format.TEXT, Format.WIDE))
+        watch(cluster, run, limit, aside=output.for_scripts)
     return Exit.OK
 
 

@@ -30,7 +30,7 @@ def get(
     """Show one run: its steps, parameters and where they come from, conditions, secrets' versions, images."""
     cluster = connect(kubeconfig, context, namespace)
     found = cluster.get(RUNS, cluster.namespace, run)
-    if output not in (Format.TEXT, Format.WIDE):
+    if output.for_scripts:
         print_object(found, output)
         return
     screen = console()

@@ -80,8 +80,7 @@ def tell_started(
     cluster: Cluster, made: Object, output: Format, namespace: str | None, *, watch_it: bool, limit: float | None
 ) -> Exit:
     """Say that a run was started, and watch it where that is asked for."""
-    scripted = output is not Format.TEXT and output is not Format.WIDE
-    if scripted:
+    if output.for_scripts:
         print_object(made, output)
     elif watch_it:
         note(f"started {made['metadata']['name']} in namespace {cluster.namespace}")
@@ -89,7 +88,7 @@ def tell_started(
         plain(
             f"{made['metadata']['name']} started; watch it: dataops watch {made['metadata']['name']}{_where(namespace)}"
         )
-    return watch(cluster, made["metadata"]["name"], limit, aside=scripted).exit_code if watch_it else Exit.OK
+    return watch(cluster, made["metadata"]["name"], limit, aside=output.for_scripts).exit_code if watch_it else Exit.OK
 
 
 def _where(namespace: str | None) -> str:
