@@ -162,7 +162,9 @@ class Room:
         return [pod for pod in found if mine.items() <= pod["metadata"].get("labels", {}).items()]
 
     def at_work(self, step: str, run: str = "x", *, behind: str = "", within: float = PATIENCE) -> Object:
-        """Wait until a step's container has printed something; its pod.
+        """Wait until a step's container has printed something, and its pod says that it runs; its pod.
+
+        The pod says so up to a second after that; what is ended before counts as never begun.
 
         Args:
             step: which step, at its first attempt.
@@ -177,7 +179,8 @@ class Room:
         deadline = time.monotonic() + within
         while time.monotonic() < deadline:
             for pod in self._observer.do(self._observer.api.list(PODS, self.namespace, selector)):
-                if pod["status"].get("phase") in ("Pending", "Running") and self._printed(pod, step):
+                alive = pod["status"].get("phase") in ("Pending", "Running")
+                if alive and began(pod, step) and self._printed(pod, step):
                     return pod
             time.sleep(0.3)
         raise AssertionError(f"step {step} of run {run} printed nothing within {within:.0f} s")

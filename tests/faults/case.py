@@ -22,6 +22,7 @@ from localcluster.controlplane import ControlPlane
 WITHIN = 60.0
 """Seconds that a Pipeline may take to be ready, and a run to end, faults and restarts included."""
 SIDE_BY_SIDE = 4
+"""Cases at once; twice as many of those that mostly wait, for a run's own time to be over."""
 
 MakeFault = Callable[[OperatorProcess], Fault]
 
@@ -48,11 +49,11 @@ class Result:
 class Bench:
     """Where cases run: the control plane, the session of the tests, a directory for logs."""
 
-    def __init__(self, plane: ControlPlane, api: Api, directory: Path) -> None:
+    def __init__(self, plane: ControlPlane, api: Api, directory: Path, side_by_side: int = SIDE_BY_SIDE) -> None:
         self.plane = plane
         self.api = api
         self.directory = directory
-        self._gate = asyncio.Semaphore(SIDE_BY_SIDE)
+        self._gate = asyncio.Semaphore(side_by_side)
 
     @asynccontextmanager
     async def operator(

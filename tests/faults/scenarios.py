@@ -142,7 +142,7 @@ _LATE: Object = {
     "spec": {
         "defaults": {"image": "example.test/step:1"},
         "fuse": "Auto",
-        "timeout": "4s",
+        "timeout": "10s",
         "steps": [
             {"name": "x", "command": ["first"]},
             {"name": "s", "needs": ["x"], "command": ["second"]},
@@ -152,7 +152,10 @@ _LATE: Object = {
     },
 }
 LATE = Scenario("late", _LATE, steps=4, attempts=3, stopped=2)
-"""A run out of time: a pod that two steps share and one that tells its result are ended, and stay."""
+"""A run out of time: a pod that two steps share and one that tells its result are ended, and stay.
+
+It has the time that an operator takes that dies and starts again on a busy machine: all that is ended has begun.
+"""
 
 
 def script() -> Script:

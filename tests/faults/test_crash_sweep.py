@@ -9,7 +9,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from tests.faults.case import Bench, Result, judge, untouched
+from tests.faults.case import SIDE_BY_SIDE, Bench, Result, judge, untouched
 from tests.faults.scenarios import DIAMOND, FAN, LATE, PLACED, RETRY, SHARED, Scenario, script
 from tests.harness.api import Api
 from tests.harness.faults import CrashAt, When
@@ -25,7 +25,7 @@ BEYOND = 2
 @pytest.mark.parametrize("scenario", [DIAMOND, RETRY, SHARED, FAN, LATE], ids=lambda scenario: scenario.name)
 async def test_death_at_any_write_changes_nothing(plane: ControlPlane, tmp_path: Path, scenario: Scenario) -> None:
     async with Api(plane.server, plane.token, plane.ca) as api, Player(api, script()):
-        bench = Bench(plane, api, tmp_path)
+        bench = Bench(plane, api, tmp_path, SIDE_BY_SIDE * (2 if scenario.stopped else 1))
         calm = await bench.run(f"{scenario.name}-calm", scenario)
         assert not calm.problems, str(calm)
         assert calm.restarts == 0, str(calm)
