@@ -16,7 +16,7 @@ OPERATOR = "dataops-operator"
 WRITES = frozenset({"create", "update", "patch"})
 RECORD = "vault-"
 """How the names of records begin."""
-OF_A_RUN = frozenset({"pipelineruns", "jobs", "pods", "secrets", "configmaps", "persistentvolumeclaims"})
+OF_A_RUN = frozenset({"pipelineruns", "jobs", "pods", "secrets", "configmaps", "persistentvolumeclaims", "workflows"})
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ from pathlib import Path
 import orjson
 import uvloop
 from tests.bench.driven import Driven, driven
-from tests.bench.model import Model, created, forget, record, renamed
-from tests.bench.runs import Load
+from tests.bench.model import Model, created, record, renamed
+from tests.bench.runs import Load, forget
 from tests.bench.stand import NAMESPACE, Stand, calm, on_a_stand
 from tests.harness.api import MERGE_PATCH, Api, Object
 from tests.harness.history import pod_phase
@@ -48,7 +48,7 @@ def measure(load: Load, *, python: Path, directory: Path) -> Driven:
 
 async def _measure(stand: Stand, load: Load) -> Driven:
     model = await record(stand, MODEL, fused=load.fused)
-    await forget(stand, model)
+    await forget(stand.api, model.name)
     with BareLoop(stand, model) as loop:
         await calm(stand.server)
         done = await driven(stand, load, loop, AGENT)

@@ -9,14 +9,15 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
 from typing import Protocol, TypeVar
 
 import orjson
-from tests.bench import bare, budgets, fanout, load, report, restart
+from tests.bench import argo, bare, budgets, fanout, load, report, restart
+from tests.bench.argo import ArgoCost
 from tests.bench.budgets import Figures
 from tests.bench.driven import Driven
 from tests.bench.load import Cost
@@ -40,6 +41,12 @@ QUICK = (
     Load("240 a minute", 60, per_minute=240, idle=5),
     Load("30 at once, a secret each", 30, secrets=True, idle=5),
 )
+RIVALS = {
+    "100 at once": (argo.DEFAULT, argo.TUNED),
+    "300 at once": (argo.TUNED, argo.MINIMAL),
+    "240 a minute": (argo.TUNED,),
+}
+"""With which settings the rival is measured at which of the loads above, in the same minutes."""
 SIZES, QUICK_SIZES = (5000, 10_000, 5000), (50, 200, 50)
 """Items of a fan-out, finished runs that a restart finds, and finished runs whose Jobs and pods it finds as well."""
 PARALLELISM = 500
@@ -69,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "--write-readme: the README shows all loads with both Job controllers; leave --quick and --only out"
         )
     worlds = [given.only == "tuned"] if given.only else [True] if given.quick else [False, True]
-    figures = _measure(FULL, SIZES, worlds) if not given.quick else _measure(QUICK, QUICK_SIZES, worlds)
+    figures = _measure(FULL, SIZES, worlds, RIVALS) if not given.quick else _measure(QUICK, QUICK_SIZES, worlds, {})
     _write(figures)
     text = report.table(figures)
     print(f"\n{text}\n")
@@ -81,10 +88,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if broken else 0
 
 
-def _measure(loads: Sequence[Load], sizes: tuple[int, int, int], worlds: Sequence[bool]) -> Figures:
+def _measure(
+    loads: Sequence[Load],
+    sizes: tuple[int, int, int],
+    worlds: Sequence[bool],
+    rivals: Mapping[str, Sequence[argo.Settings]],
+) -> Figures:
     python = interpreter()
     costs: list[Cost] = []
     bares: list[Driven] = []
+    others: list[ArgoCost] = []
     for tuned in worlds:
         world = "tuned" if tuned else "stock"
         for one in loads:
@@ -98,6 +111,10 @@ def _measure(loads: Sequence[Load], sizes: tuple[int, int, int], worlds: Sequenc
             if tuned and one.yardstick:
                 loop = partial(bare.measure, one, python=python)
                 bares.append(_measured(f"{what}, by a bare loop", f"{one.name} bare", loop))
+            for settings in rivals.get(one.name, ()) if tuned else ():
+                rival = partial(argo.measure, one, settings, python=python)
+                name = f"{argo.NAME}, {settings.name}"
+                others.append(_measured(f"{one.name}, {name}: {one.runs} runs", f"{one.name} {name}", rival))
     if True not in worlds:
         return Figures(costs)
     items, finished, kept = sizes
@@ -112,6 +129,7 @@ def _measure(loads: Sequence[Load], sizes: tuple[int, int, int], worlds: Sequenc
             _measured(f"restart with {kept:,} finished runs and their pods", "restart-pods", with_pods),
         ],
         bares,
+        others,
     )
 
 

@@ -8,6 +8,8 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from tests.bench import argo
+from tests.bench.argo import ArgoCost
 from tests.bench.driven import Driven
 from tests.bench.fanout import FanOutCost
 from tests.bench.load import Cost
@@ -28,6 +30,8 @@ OWN_REQUESTS = 2
 """The operator's own logins in the time that a load takes."""
 ASKED_AGAIN = 0.01
 """Share of the runs of which one request may be made again: Vault answered too late, and the first may not count."""
+FUSED = ", fused"
+"""Behind the name of a load whose runs have one pod each; the rival's figures for it are those without."""
 RATES = (
     ("300 at once", True, 1200),
     ("300 at once, fused", True, 2400),
@@ -54,6 +58,8 @@ class Figures:
     restarts: Sequence[RestartCost] = ()
     bare: Sequence[Driven] = ()
     """Loads of the same names, with a bare loop in the operator's place."""
+    rival: Sequence[ArgoCost] = ()
+    """Loads of the same names, with the rival in the operator's place."""
 
     @property
     def alive(self) -> list[Cost]:
@@ -71,6 +77,13 @@ class Figures:
         """What part of the runs a minute that a bare loop reaches the operator does, by load."""
         ours = {(cost.load, cost.tuned): cost.runs_per_minute for cost in self.costs}
         return {bare.load: ours[bare.load, bare.tuned] / bare.runs_per_minute for bare in self.bare}
+
+    def against(self, load: str) -> tuple[Cost, ArgoCost] | None:
+        """What a load cost the operator, Job controller tuned, and the load without its shared pods the tuned rival."""
+        ours = {cost.load: cost for cost in self.costs if cost.tuned}
+        theirs = {cost.load: cost for cost in self.rival if cost.settings == argo.TUNED.name}
+        plain = load.removesuffix(FUSED)
+        return (ours[load], theirs[plain]) if load in ours and plain in theirs else None
 
 
 def lines(figures: Figures) -> list[str]:
@@ -98,7 +111,7 @@ def lines(figures: Figures) -> list[str]:
     found += [line for cost in figures.restarts for line in _of_a_restart(cost)]
     for_nothing = sum(sum(cost.idle_writes.values()) for cost in costs)
     found.append(_line("writes after a restart, nothing having changed", 0, "", for_nothing))
-    return [*found, *_beside_a_bare_loop(figures.shares())]
+    return [*found, *_beside_a_bare_loop(figures.shares()), *_beside_the_rival(figures)]
 
 
 def _of_live_runs(figures: Figures) -> Iterator[str]:
@@ -163,6 +176,26 @@ def _beside_a_bare_loop(shares: Mapping[str, float]) -> list[str]:
     return ["", textwrap.fill(text, WIDTH, break_on_hyphens=False)]
 
 
+def _beside_the_rival(figures: Figures) -> list[str]:
+    """How the operator stands to the rival here and now, which no other hour changes either."""
+    told = []
+    for load in ("300 at once", f"300 at once{FUSED}"):
+        if (both := figures.against(load)) is not None:
+            ours, theirs = both
+            faster, cheaper = ours.runs_per_minute / theirs.runs_per_minute, ours.api_cpu_ms / theirs.api_cpu_ms
+            told.append(f"{faster:.1f} times the runs a minute for {cheaper:.0%} of the API server's CPU ({load})")
+    if (paced := figures.against("240 a minute")) is not None:
+        ours, theirs = paced
+        told.append(
+            f"a step delay, p99, of {ours.delay_p99 * 1000:.0f} ms where it has {theirs.delay_p99 * 1000:,.0f} ms "
+            f"({ours.load})"
+        )
+    if not told:
+        return []
+    text = f"Beside {argo.NAME}, tuned, on the same machine in the same minutes: {'; '.join(told)}."
+    return ["", textwrap.fill(text, WIDTH, break_on_hyphens=False)]
+
+
 def missed(figures: Figures) -> list[str]:
     """The promises that are counts and were broken; times and sizes of processes are reported alone."""
     found = []
@@ -184,7 +217,12 @@ def missed(figures: Figures) -> list[str]:
             found.append(f"{where}: {said}, though nothing had changed")
     found += _missed_by_a_fan_out(figures.fan_out)
     found += [said for cost in figures.restarts for said in _missed_by_a_restart(cost)]
-    return [*found, *(said for cost in figures.bare for said in _no_yardstick(cost))]
+    found += [said for cost in figures.bare for said in _no_yardstick(cost)]
+    return found + [
+        f"{one.load}, {argo.NAME}, {one.settings}: {one.failed} of {one.runs} runs failed, so that this is no measure"
+        for one in figures.rival
+        if one.failed
+    ]
 
 
 def _missed_in_vault(runs: int, vault: VaultCost) -> list[str]:

@@ -9,13 +9,15 @@ import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Self
 
 from tests.bench import audit
-from tests.bench.runs import NAMES, RUN_NAME, Driver, Load, drive
+from tests.bench.runs import NAMES, OURS, RUN_NAME, Driver, Load, Work, drive
 from tests.bench.stand import Stand
 from tests.bench.vaulted import Vault, VaultCost
 from tests.harness import process
+from tests.harness.player import MODULE as PLAYER
 from tests.harness.player import PodTimes
 from tests.harness.script import Play, Rule, Script
 
@@ -41,7 +43,6 @@ class Driven:
     events_per_run: float
     leases: int
     refused: dict[str, int]
-    definitions: int
     controller_cpu_ms: float
     """A run's, of who brought the runs to their end."""
     api_cpu_ms: float
@@ -85,7 +86,15 @@ class Usage:
         return max(0.0, self.machine - sum(self.of.values()))
 
 
-async def driven(stand: Stand, load: Load, driver: Driver, agent: str, vault: Vault | None = None) -> Driven:
+async def driven(
+    stand: Stand,
+    load: Load,
+    driver: Driver,
+    agent: str,
+    vault: Vault | None = None,
+    work: Work = OURS,
+    player: str = PLAYER,
+) -> Driven:
     """Have a load's runs, their pods played, and see what they cost.
 
     Args:
@@ -94,24 +103,26 @@ async def driven(stand: Stand, load: Load, driver: Driver, agent: str, vault: Va
         driver: who brings the runs to their end, at work already.
         agent: how its user agent begins.
         vault: of a load with secrets.
+        work: what the runs are.
+        player: the module of the player of their pods.
 
     Raises:
         AssertionError: the runs did not end in time, or the driver died.
     """
     rules = [Rule(Play(end=load.hold), step=NAMES[0])] if load.hold else []
-    with stand.player(Script(rules)) as player:
-        pids = [driver.pid, player.pid, os.getpid(), *stand.plane.pids.values()]
+    with stand.player(Script(rules), player) as playing:
+        pids = [driver.pid, playing.pid, os.getpid(), *stand.plane.pids.values()]
         pids += [vault.pid] if vault else []
-        before, began = Usage.now(pids), time.monotonic()
-        rate, seen = await drive(stand.api, driver, load)
+        since, before, began = datetime.now(UTC), Usage.now(pids), time.monotonic()
+        rate, seen = await drive(stand.api, driver, load, work)
         settled = asyncio.create_task(asyncio.sleep(SETTLE))
         vault_cost = await vault.cost() if vault else None
         await settled
         spent = Usage.now(pids).since(before)
         foreign = spent.foreign / (time.monotonic() - began) / (os.cpu_count() or 1)
-    delays = step_delays(player.times())
+    delays = step_delays(playing.times())
     p50, p95, p99 = (_quantile(delays, share) for share in (0.5, 0.95, 0.99))
-    counted = audit.count(stand.audit_log, len(RUN_NAME.format(0)), agent=agent)
+    counted = audit.count(stand.audit_log, len(RUN_NAME.format(0)), since, agent)
     return Driven(
         load=load.name,
         tuned=stand.tuned,
@@ -126,7 +137,6 @@ async def driven(stand: Stand, load: Load, driver: Driver, agent: str, vault: Va
         events_per_run=counted.events / load.runs,
         leases=counted.leases,
         refused=dict(counted.refused),
-        definitions=counted.definitions,
         controller_cpu_ms=spent.of[driver.pid] / load.runs * 1000,
         api_cpu_ms=spent.of[stand.server] / load.runs * 1000,
         foreign_share=foreign,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tests.bench import audit
 from tests.bench.driven import Driven, driven
-from tests.bench.runs import RUN_NAME, Load, define
+from tests.bench.runs import RUN_NAME, Load, define, rehearse
 from tests.bench.stand import NAMESPACE, Stand, calm, on_a_stand
 from tests.bench.vaulted import a_vault
 
@@ -51,9 +51,13 @@ async def _measure(stand: Stand, load: Load) -> Cost:
         operator = await stack.enter_async_context(stand.operator(vault.arguments if vault else ()))
         await define(stand.api, secrets=load.secrets, fused=load.fused)
         if vault:
-            await vault.begin()
+            await vault.open()
         await calm(stand.server)
         idle_rss = operator.rss_bytes()
+        await rehearse(stand)
+        if vault:
+            await vault.begin()
+        await calm(stand.server)
         done = await driven(stand, load, operator, audit.OPERATOR, vault)
         peak = operator.peak_rss_bytes()
         await operator.terminate()

@@ -157,17 +157,3 @@ async def _put(api: Api, kind: Kind, like: Object, words: Mapping[str, str]) -> 
     status = orjson.loads(renamed(orjson.dumps(like["status"]), words))
     await api.patch(kind, NAMESPACE, made["metadata"]["name"], {"status": status}, "status")
     return made
-
-
-async def forget(stand: Stand, model: Model) -> None:
-    """Delete the run with its Jobs and pods, and wait until they are gone.
-
-    The Jobs are deleted one by one: the garbage collector learns of a new kind, such as the run's, up to 30 s late.
-    """
-    for job in model.jobs:
-        await stand.api.delete(JOBS, NAMESPACE, job["metadata"]["name"])
-    await stand.api.delete(RUNS, NAMESPACE, model.name)
-    async with asyncio.timeout(WITHIN):
-        for kind in (RUNS, JOBS, PODS):
-            while await stand.api.list(kind, NAMESPACE):  # noqa: ASYNC110 - no event tells of the last one
-                await asyncio.sleep(0.2)

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from tests.bench import budgets
-from tests.bench.budgets import WIDTH, Figures, row, world
+from tests.bench import argo, budgets
+from tests.bench.budgets import FUSED, WIDTH, Figures, row, world
 from tests.bench.driven import Driven
 from tests.bench.fanout import FanOutCost
 from tests.bench.load import Cost
@@ -19,13 +19,11 @@ from tests.bench.restart import RestartCost
 from tests.bench.runs import STEPS
 from tests.bench.vaulted import VaultCost
 
-ARGO = Path(__file__).with_name("argo.json")
+STUDY = Path(__file__).with_name("argo.json")
 START, END = "<!-- bench:start -->", "<!-- bench:end -->"
 OPERATOR, BARE = "**DataOps operator**", "a bare loop, the same Jobs"
 FAIR = 0.1
 """The part of the machine that others may take before the table says so."""
-FUSED = ", fused"
-"""Behind the name of a load whose runs have one pod each; the rival's figures for it are those without."""
 COLUMNS = (
     "load",
     "who",
@@ -40,16 +38,19 @@ COLUMNS = (
 def table(figures: Figures) -> str:
     """The Markdown for these figures, each load followed by a bare loop's and the rival's for it."""
     costs = figures.costs
-    argo = orjson.loads(ARGO.read_bytes())
+    study = orjson.loads(STUDY.read_bytes())
     lines = [row(*COLUMNS), "|" + "---|" * len(COLUMNS)]
     for load in dict.fromkeys(cost.load for cost in costs):
-        lines += [row(load, *_ours(OPERATOR, cost)) for cost in costs if cost.load == load]
-        lines += [row(load, *_ours(BARE, cost)) for cost in figures.bare if cost.load == load]
+        lines += [row(load, *_measured(f"{OPERATOR}, {world(cost)}", cost)) for cost in costs if cost.load == load]
+        lines += [row(load, *_measured(f"{BARE}, {world(cost)}", cost)) for cost in figures.bare if cost.load == load]
+        lines += [
+            row(load, *_measured(f"{argo.NAME}, {cost.settings}", cost)) for cost in figures.rival if cost.load == load
+        ]
         plain = load.removesuffix(FUSED)
-        theirs = [one for one in argo["rows"] if one["load"] == plain]
+        theirs = [one for one in study["rows"] if one["load"] == plain]
         if plain == load or plain not in {cost.load for cost in costs}:
-            lines += [row(load, *_theirs(argo["name"], one)) for one in theirs]
-    notes = [textwrap.fill(note, WIDTH, break_on_hyphens=False) for note in _notes(figures, argo)]
+            lines += [row(load, *_studied(study["name"], one)) for one in theirs]
+    notes = [textwrap.fill(note, WIDTH, break_on_hyphens=False) for note in _notes(figures, study)]
     return "\n".join([*lines, "", *budgets.lines(figures), "", *notes])
 
 
@@ -66,10 +67,10 @@ def write_readme(readme: Path, text: str) -> None:
     readme.write_text(f"{before}{START}\n{text}\n{END}{after}", encoding="utf-8")
 
 
-def _ours(who: str, cost: Driven) -> tuple[str, ...]:
+def _measured(who: str, cost: Driven) -> tuple[str, ...]:
     delays = " / ".join(_seconds(value) for value in (cost.delay_p50, cost.delay_p95, cost.delay_p99))
     return (
-        f"{who}, {world(cost)}",
+        who,
         "-" if cost.alive else f"{cost.runs_per_minute:,.0f}",
         delays,
         f"{cost.controller_cpu_ms:.1f} ms",
@@ -78,7 +79,7 @@ def _ours(who: str, cost: Driven) -> tuple[str, ...]:
     )
 
 
-def _theirs(name: str, figures: dict[str, Any]) -> tuple[str, ...]:
+def _studied(name: str, figures: dict[str, Any]) -> tuple[str, ...]:
     return (
         f"{name}, {figures['settings']}",
         f"{figures['runs_per_minute']:,}",
@@ -89,7 +90,7 @@ def _theirs(name: str, figures: dict[str, Any]) -> tuple[str, ...]:
     )
 
 
-def _notes(figures: Figures, argo: dict[str, Any]) -> list[str]:
+def _notes(figures: Figures, study: dict[str, Any]) -> list[str]:
     costs = figures.costs
     plain = [cost for cost in costs if cost.vault is None and not cost.fused] or costs
     idle = max(cost.rss_idle_mb for cost in plain)
@@ -99,7 +100,7 @@ def _notes(figures: Figures, argo: dict[str, Any]) -> list[str]:
     writes = sum(sum(cost.idle_writes.values()) for cost in costs)
     return [
         f"Memory of the operator: {idle:.0f} MB idle, {peak.rss_peak_mb:.0f} MB at the peak of {peak.load}{per_run} "
-        f"({argo['name']}: {argo['rss_idle_mb']} MB idle, {argo['rss_peak_mb']} MB at the peak of 500). "
+        f"({study['name']}: {study['rss_idle_mb']} MB idle, {study['rss_peak_mb']} MB at the peak of 500). "
         f"Restart to ready: {slowest.restart_seconds:.1f} s at the most, among the runs, Jobs and pods of "
         f"{slowest.load}. Writes after a restart, nothing having changed: {writes}.",
         "",
@@ -108,15 +109,16 @@ def _notes(figures: Figures, argo: dict[str, Any]) -> list[str]:
         *(line for cost in figures.restarts for line in _restart(cost)),
         *(line for cost in costs if cost.vault for line in _secrets(cost, cost.vault)),
         f"A run is {STEPS} one-container steps in sequence, each pod Succeeded 1.0 s after it was created (so 3.0 s is "
-        "the floor); fused, its steps share one pod that lasts the sum of them. Step delay: from the answer to the "
-        "write that made a step's pod Succeeded to the ADDED event of the next step's pod. Stock: the Job controller's "
-        "own limit of 20 requests a second; tuned: "
+        "the floor); fused, its steps share one pod that lasts the sum of them. One run goes before those that "
+        "count. Step delay: from the answer to the write that made a step's pod Succeeded to the ADDED event of the "
+        "next step's pod. Stock: the Job controller's own limit of 20 requests a second; tuned: "
         "`--kube-api-qps=500 --kube-api-burst=500 --concurrent-job-syncs=32`. "
         f"{os.cpu_count()} cores for all: etcd, API server with audit log and the chart's policies, controller "
         "manager, operator or bare loop, player.",
         "",
-        f"{argo['name']}: {argo['source']}.",
-        *_disturbed([*costs, *figures.bare]),
+        *_rival(figures),
+        f"{study['name']}: {study['source']}.",
+        *_disturbed([*costs, *figures.bare, *figures.rival]),
     ]
 
 
@@ -170,6 +172,20 @@ def _secrets(cost: Cost, vault: VaultCost) -> list[str]:
         f"(login, read, revoke), {cost.controller_cpu_ms:.1f} ms of the operator's CPU a run, "
         f"{cost.rss_peak_mb:.0f} MB at the peak. {vault.taken_back_seconds:.1f} s after the last run's end there were "
         f"{left} tokens, Secrets and records left.",
+        "",
+    ]
+
+
+def _rival(figures: Figures) -> list[str]:
+    if not figures.rival:
+        return []
+    idle = max(cost.rss_idle_mb for cost in figures.rival)
+    peak = max(figures.rival, key=lambda cost: cost.rss_peak_mb)
+    return [
+        f"{argo.NAME}: built and measured by the same command; default is a client of 20 requests a second and events "
+        "held back for 10 s, tuned `--qps=500 --burst=500 --workflow-workers=128` and 1 s; its executor's own requests "
+        f"are not played. Its controller's memory: {idle:.0f} MB idle, {peak.rss_peak_mb:.0f} MB at the peak of "
+        f"{peak.load}.",
         "",
     ]
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
-from tests.bench.stand import NAMESPACE
+from tests.bench.stand import NAMESPACE, Stand
 from tests.bench.vaulted import SOURCE, USES
 from tests.harness.api import Api, Object
 from tests.harness.history import run_ended
-from tests.harness.kinds import PIPELINES, RUNS
+from tests.harness.kinds import JOBS, PIPELINES, PODS, RUNS, Kind
+from tests.harness.player import MODULE as PLAYER
 
 NAMES = ("a", "b", "c")
 """Of a run's steps, in their order."""
@@ -19,6 +21,9 @@ STEPS = len(NAMES)
 PIPELINE = "chain"
 RUN_NAME = "run-{:05d}"
 CREATORS = 32
+REHEARSAL = "rehearsal"
+REHEARSED_WITHIN = 60.0
+"""Seconds."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,24 @@ class Load:
     """Seconds to watch for writes after all has ended and the operator was restarted."""
     yardstick: bool = False
     """Whether a bare loop is measured after the operator, where the Job controller is tuned."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a load's runs are to the API server.
+
+    Attributes:
+        kind: their kind.
+        spec: of each.
+        ended: whether one has ended; its `status.phase` is then `Succeeded`, or it failed.
+    """
+
+    kind: Kind
+    spec: Object
+    ended: Callable[[Object], bool]
+
+
+OURS: Final = Work(RUNS, {"pipeline": PIPELINE}, run_ended)
 
 
 class Driver(Protocol):
@@ -86,12 +109,47 @@ async def define(api: Api, *, secrets: bool = False, fused: bool = False) -> Non
     await api.create(PIPELINES, NAMESPACE, pipeline(secrets=secrets, fused=fused))
 
 
-async def create(api: Api, name: str) -> Object:
+async def create(api: Api, name: str, work: Work = OURS) -> Object:
     """Create one run."""
-    return await api.create(RUNS, NAMESPACE, {"metadata": {"name": name}, "spec": {"pipeline": PIPELINE}})
+    return await api.create(work.kind, NAMESPACE, {"metadata": {"name": name}, "spec": work.spec})
 
 
-async def drive(api: Api, driver: Driver, load: Load) -> tuple[float, Watched]:
+async def rehearse(stand: Stand, work: Work = OURS, player: str = PLAYER) -> None:
+    """Have one run before those that count, and nothing left of it.
+
+    An API server reads the schemas of the kinds when a policy first asks for them, a second of its time; where anybody
+    works it has done so long since.
+
+    Args:
+        stand: where who brings runs to their end is at work, and the pipeline is there.
+        work: what runs are.
+        player: the module of the player of their pods.
+
+    Raises:
+        AssertionError: the run did not end in time.
+    """
+    with stand.player(module=player):
+        await create(stand.api, REHEARSAL, work)
+        await stand.api.wait_for(work.kind, NAMESPACE, REHEARSAL, work.ended, REHEARSED_WITHIN)
+    await forget(stand.api, REHEARSAL, work.kind)
+
+
+async def forget(api: Api, name: str, kind: Kind = RUNS) -> None:
+    """Delete the only run that there is with its Jobs and pods, and wait until they are gone.
+
+    One by one: the garbage collector learns of a new kind, such as the run's, up to 30 s late.
+    """
+    for owned in (JOBS, PODS):
+        for one in await api.list(owned, NAMESPACE):
+            await api.delete(owned, NAMESPACE, one["metadata"]["name"])
+    await api.delete(kind, NAMESPACE, name)
+    async with asyncio.timeout(REHEARSED_WITHIN):
+        for gone in (kind, JOBS, PODS):
+            while await api.list(gone, NAMESPACE):  # noqa: ASYNC110 - no event tells of the last one
+                await asyncio.sleep(0.2)
+
+
+async def drive(api: Api, driver: Driver, load: Load, work: Work = OURS) -> tuple[float, Watched]:
     """Create the runs and wait for the last one's end: runs a minute, and what became of them.
 
     At once: from the first creation to the last end. At a pace: between the first end and the last, since the time that
@@ -101,13 +159,13 @@ async def drive(api: Api, driver: Driver, load: Load) -> tuple[float, Watched]:
         AssertionError: they did not end in time, or the driver died.
     """
     synced = asyncio.Event()
-    watcher = asyncio.create_task(_watch(api, load.runs, synced))
+    watcher = asyncio.create_task(_watch(api, load.runs, synced, work))
     await synced.wait()
     began = time.monotonic()
     gate = asyncio.Semaphore(CREATORS)
     try:
         async with asyncio.timeout(load.within):
-            await asyncio.gather(*(_create(api, gate, load, n) for n in range(load.runs)))
+            await asyncio.gather(*(_create(api, gate, load, n, work) for n in range(load.runs)))
             while not watcher.done() and driver.alive:
                 await asyncio.wait({watcher}, timeout=1)
             assert driver.alive, f"who should end the runs has died:\n{driver.tail()}"
@@ -121,24 +179,24 @@ async def drive(api: Api, driver: Driver, load: Load) -> tuple[float, Watched]:
     return load.runs / (seen.ends[-1] - began) * 60, seen
 
 
-async def _create(api: Api, gate: asyncio.Semaphore, load: Load, number: int) -> None:
+async def _create(api: Api, gate: asyncio.Semaphore, load: Load, number: int, work: Work) -> None:
     if load.per_minute:
         await asyncio.sleep(number * 60 / load.per_minute)
     async with gate:
-        await create(api, RUN_NAME.format(number))
+        await create(api, RUN_NAME.format(number), work)
 
 
-async def _watch(api: Api, runs: int, synced: asyncio.Event) -> Watched:
+async def _watch(api: Api, runs: int, synced: asyncio.Event, work: Work) -> Watched:
     """Follow the runs until so many have ended. One is alive from the Job of its first step on."""
     ends: dict[str, float] = {}
     alive: set[str] = set()
     failed = most = 0
-    async for type_, run in api.list_then_watch(RUNS, NAMESPACE):
+    async for type_, run in api.list_then_watch(work.kind, NAMESPACE):
         if type_ == "SYNCED":
             synced.set()
             continue
         name, phase = run["metadata"]["name"], run.get("status", {}).get("phase")
-        if run_ended(run) and name not in ends:
+        if work.ended(run) and name not in ends:
             ends[name] = time.monotonic()
             failed += phase != "Succeeded"
             alive.discard(name)

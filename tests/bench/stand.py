@@ -14,6 +14,7 @@ from tests.harness import process
 from tests.harness.api import Api
 from tests.harness.chart import install_policies, login
 from tests.harness.operator import ROOT, OperatorProcess
+from tests.harness.player import MODULE as PLAYER
 from tests.harness.player import PlayerProcess
 from tests.harness.script import Script
 
@@ -36,7 +37,7 @@ class Stand:
         plane: it.
         tuned: whether the Job controller's stock limits are lifted.
         api: an open session.
-        kubeconfig: of the operator's account, whom the policies know.
+        kubeconfig: of the account that drives: the operator's, whom the policies know, where the chart is there.
         token: of that account.
         audit_log: the API server's.
         python: the operator's interpreter.
@@ -62,12 +63,20 @@ class Stand:
         log = self.directory / "operator.log"
         return OperatorProcess(self.kubeconfig, log, lease_namespace=NAMESPACE, python=self.python, arguments=arguments)
 
-    def player(self, script: Script | None = None) -> PlayerProcess:
-        """A player of pods, not started yet."""
-        return PlayerProcess(self.plane.server, self.plane.token, self.plane.ca, script or Script(), self.directory)
+    def player(self, script: Script | None = None, module: str = PLAYER) -> PlayerProcess:
+        """A player of pods, not started yet; that of a module."""
+        plane = self.plane
+        return PlayerProcess(plane.server, plane.token, plane.ca, script or Script(), self.directory, module)
 
 
-def on_a_stand(measurement: Callable[[Stand], Awaitable[T]], *, python: Path, directory: Path, tuned: bool = True) -> T:
+def on_a_stand(
+    measurement: Callable[[Stand], Awaitable[T]],
+    *,
+    python: Path,
+    directory: Path,
+    tuned: bool = True,
+    chart: bool = True,
+) -> T:
     """Measure on a control plane of its own.
 
     Args:
@@ -75,22 +84,31 @@ def on_a_stand(measurement: Callable[[Stand], Awaitable[T]], *, python: Path, di
         python: the operator's interpreter.
         directory: for logs; what an earlier measurement left there goes.
         tuned: whether the Job controller's stock limits are lifted.
+        chart: whether the chart's kinds, policies and account are there; without, the administrator is the account.
     """
     fresh(directory)
     with ControlPlane.start(f"bench-{os.getpid()}", tuned_jobs=tuned) as plane:
-        return asyncio.run(_on(plane, measurement, tuned, python, directory))
+        return asyncio.run(_on(plane, measurement, tuned, python, directory, chart=chart))
 
 
 async def _on(
-    plane: ControlPlane, measurement: Callable[[Stand], Awaitable[T]], tuned: bool, python: Path, directory: Path
+    plane: ControlPlane,
+    measurement: Callable[[Stand], Awaitable[T]],
+    tuned: bool,
+    python: Path,
+    directory: Path,
+    *,
+    chart: bool,
 ) -> T:
     assert plane.audit_log, "the control plane was started without an audit log"
     async with Api(plane.server, plane.token, plane.ca, "bench") as api:
-        await api.install_crds(ROOT / "crds")
         await api.make_namespace(NAMESPACE)
-        await install_policies(plane, api, NAMESPACE)
-        kubeconfig = directory / "operator.kubeconfig"
-        token = await login(plane, api, kubeconfig, NAMESPACE)
+        kubeconfig, token = plane.kubeconfig, plane.token
+        if chart:
+            await api.install_crds(ROOT / "crds")
+            await install_policies(plane, api, NAMESPACE)
+            kubeconfig = directory / "operator.kubeconfig"
+            token = await login(plane, api, kubeconfig, NAMESPACE)
         return await measurement(Stand(plane, tuned, api, kubeconfig, token, plane.audit_log, python, directory))
 
 

@@ -61,8 +61,8 @@ class Vault:
         """Of the server."""
         return self._bao.pid
 
-    async def begin(self) -> None:
-        """Have an Environment whose runs may log in, and count from now on."""
+    async def open(self) -> None:
+        """Have an Environment whose runs may log in."""
         place = {"metadata": {"name": "prod"}, "spec": {"vault": {"role": ROLE}}}
         await self._api.create(ENVIRONMENTS, self._namespace, place)
         await self._api.wait_for(
@@ -72,15 +72,16 @@ class Vault:
             lambda found: condition(found, "Ready").get("status") == "True",
             timeout=60,
         )
+
+    async def begin(self) -> None:
+        """Count from now on, when all of earlier runs was taken back."""
+        await self._taken_back()
         self._before, self._logins = len(self._bao.audit()), self._bao.logins(ROLE)
 
     async def cost(self) -> VaultCost:
         """What was asked, once everything was taken back, or time is up; to be called when the last run has ended."""
         began = time.monotonic()
-        left = await self._left()
-        while any(left.values()) and time.monotonic() < began + LEFT_WITHIN:
-            await asyncio.sleep(0.25)
-            left = await self._left()
+        left = await self._taken_back()
         taken_back = time.monotonic() - began
         by_path: Counter[str] = Counter()
         for entry in self._bao.audit(self._before):
@@ -88,6 +89,15 @@ class Vault:
                 by_path[entry["request"]["path"]] += 1
         logins = self._bao.logins(ROLE) - self._logins
         return VaultCost(by_path.total(), logins, dict(by_path), left, taken_back)
+
+    async def _taken_back(self) -> dict[str, int]:
+        """What is left when everything was taken back, or time is up."""
+        deadline = time.monotonic() + LEFT_WITHIN
+        left = await self._left()
+        while any(left.values()) and time.monotonic() < deadline:
+            await asyncio.sleep(0.25)
+            left = await self._left()
+        return left
 
     async def _left(self) -> dict[str, int]:
         records = await self._api.list(CONFIGMAPS, self._namespace, VAULT_RUN)

@@ -30,6 +30,8 @@ from tests.harness.stages import steps_of
 REFUSED = (404, 409)
 """Answers to a status write that mean the pod is gone or another one by that name is there."""
 ENDED = ("Succeeded", "Failed")
+MODULE = "tests.harness.player"
+"""Whose `serve` a `PlayerProcess` runs."""
 HELD_BACK = {"waiting": {"reason": "CreateContainerConfigError", "message": "missing value for DATAOPS_GOES_ON"}}
 """What a kubelet says of a container whose pod has lost the label by which it finds its parameters."""
 
@@ -113,18 +115,7 @@ class Player:
         if type_ == "LISTED" and "startTime" in pod.get("status", {}):
             return  # another player's, of a case that was given up
         if type_ in ("ADDED", "LISTED") and phase == "Pending":
-            labels = pod["metadata"].get("labels", {})
-            step, attempt = labels.get(STEP, ""), int(labels.get(ATTEMPT, "1"))
-            item = labels.get(INDEX, labels.get(ITEM))
-            if INDEX in labels:  # the Job controller counts the attempts at an item of an Indexed Job
-                attempt = 1 + int(pod["metadata"].get("annotations", {}).get(INDEX_FAILURES, "0"))
-            self.times[uid] = PodTimes(labels.get(RUN_UID, ""), step, attempt, time.monotonic())
-            if len(steps_of(pod)) > 1:
-                self._start(uid, self._play_stage(pod))
-                return
-            number = None if item is None else int(item)
-            play = self.script.play(pod["metadata"]["namespace"], labels.get(RUN, ""), step, attempt, number)
-            self._start(uid, self._play(pod, play))
+            self._begin(uid, pod)
         elif type_ == "DELETED":
             self._stop(uid)
             self._stop(f"{uid}/deadline")
@@ -136,6 +127,21 @@ class Player:
             if GOES_ON not in pod["metadata"].get("labels", {}):
                 self._held.add(uid)
             self._limit(pod)
+
+    def _begin(self, uid: str, pod: Object) -> None:
+        """Play a pod that has come."""
+        labels = pod["metadata"].get("labels", {})
+        step, attempt = labels.get(STEP, ""), int(labels.get(ATTEMPT, "1"))
+        item = labels.get(INDEX, labels.get(ITEM))
+        if INDEX in labels:  # the Job controller counts the attempts at an item of an Indexed Job
+            attempt = 1 + int(pod["metadata"].get("annotations", {}).get(INDEX_FAILURES, "0"))
+        self.times[uid] = PodTimes(labels.get(RUN_UID, ""), step, attempt, time.monotonic())
+        if len(steps_of(pod)) > 1:
+            self._start(uid, self._play_stage(pod))
+            return
+        number = None if item is None else int(item)
+        play = self.script.play(pod["metadata"]["namespace"], labels.get(RUN, ""), step, attempt, number)
+        self._start(uid, self._play(pod, play))
 
     def _limit(self, pod: Object) -> None:
         """See to it that a pod ends when its deadline is over, which may be set and lowered while it runs."""
@@ -284,14 +290,21 @@ class PlayerProcess(ModuleProcess):
         server, token, ca: as for `Api`.
         script: what each pod does.
         directory: where its files go (script, log, times).
+        module: whose `serve` it is.
     """
 
-    def __init__(self, server: str, token: str, ca: str | Path, script: Script, directory: Path) -> None:
+    def __init__(
+        self,
+        server: str,
+        token: str,
+        ca: str | Path,
+        script: Script,
+        directory: Path,
+        module: str = MODULE,
+    ) -> None:
         self._out = directory / "times.json"
         told = directory / "script.json"
-        super().__init__(
-            "tests.harness.player", server, token, ca, directory, ["--script", str(told), "--out", str(self._out)]
-        )
+        super().__init__(module, server, token, ca, directory, ["--script", str(told), "--out", str(self._out)])
         told.write_bytes(script.to_json())
 
     def times(self) -> list[PodTimes]:
@@ -304,18 +317,23 @@ class PlayerProcess(ModuleProcess):
         return [PodTimes(**row) for row in orjson.loads(self._out.read_bytes())]
 
 
-async def _main(arguments: argparse.Namespace) -> None:
+def serve(description: str | None, player: type[Player]) -> None:
+    """What a `PlayerProcess` runs: a player, until SIGTERM."""
+    words = parser(description)
+    for name in ("--script", "--out"):
+        words.add_argument(name, type=Path, required=True)
+    uvloop.run(_serve(words.parse_args(), player))
+
+
+async def _serve(arguments: argparse.Namespace, kind: type[Player]) -> None:
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     script = Script.from_json(arguments.script.read_bytes())
-    async with session(arguments, "player") as api, Player(api, script) as player:
+    async with session(arguments, "player") as api, kind(api, script) as player:
         arguments.ready.touch()
         await stop.wait()
     arguments.out.write_bytes(orjson.dumps(list(player.times.values())))
 
 
 if __name__ == "__main__":
-    words = parser(__doc__)
-    for name in ("--script", "--out"):
-        words.add_argument(name, type=Path, required=True)
-    uvloop.run(_main(words.parse_args()))
+    serve(__doc__, Player)

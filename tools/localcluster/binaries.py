@@ -48,6 +48,7 @@ class Group:
     disk: int = 2 * _GIB
     rename: dict[str, str] = field(default_factory=dict)
     pause: bool = False  # also compile the sandbox program, which needs the same C compiler
+    folders: tuple[tuple[str, str, str], ...] = ()  # also copy: of which module, which folder, under which name
 
     @property
     def programs(self) -> list[str]:
@@ -64,12 +65,13 @@ class Group:
         if self.pause:
             digest.update(_PAUSE_SOURCE.read_bytes())
         flags = [self.packages, self.ldflags, self.tags, self.cgo, sys.platform, platform.machine()]
-        digest.update(json.dumps(flags).encode())
+        digest.update(json.dumps([*flags, self.folders] if self.folders else flags).encode())
         return digest.hexdigest()[:16]
 
 
 _K8S = "k8s.io/kubernetes/cmd"
 _CONTAINERD = "github.com/containerd/containerd/v2/cmd"
+_ARGO = "github.com/argoproj/argo-workflows/v4"
 _KUBERNETES_FLAGS = f"-s -w {_version_flags()}"
 
 GROUPS: dict[str, Group] = {
@@ -116,6 +118,13 @@ GROUPS: dict[str, Group] = {
     ),
     # A server that speaks S3 over a folder, for the demo and the tests.
     "s3": Group(module="versitygw", packages=("github.com/versity/versitygw/cmd/versitygw",)),
+    # What the bench holds the operator against.
+    "argo": Group(
+        module="argo",
+        packages=(f"{_ARGO}/cmd/workflow-controller",),
+        disk=4 * _GIB,
+        folders=((_ARGO, "manifests/base/crds", "crds"),),
+    ),
 }
 
 
@@ -170,11 +179,22 @@ def _build(name: str, group: Group, target: Path) -> None:
         (scratch / built).rename(scratch / wanted)
     if group.pause:
         _compile_pause(scratch / "pause")
+    for module, inside, called in group.folders:
+        shutil.copytree(_module(group, module) / inside, scratch / called)
     missing = [program for program in group.programs if not (scratch / program).is_file()]
     if missing:
         raise ClusterError(f"the build of '{name}' ended without {', '.join(missing)}")
     scratch.rename(target)
     say(f"built {name} in {time.monotonic() - started:.0f} s")
+
+
+def _module(group: Group, module: str) -> Path:
+    """Where Go keeps the sources of a module that the group's lock names."""
+    command = ["go", "list", "-mod=readonly", "-m", "-f", "{{.Dir}}", module]
+    done = subprocess.run(command, cwd=LOCKS / group.module, capture_output=True, text=True, check=False)
+    if done.returncode != 0 or not done.stdout.strip():
+        raise ClusterError(f"Go does not say where it keeps {module}: {done.stderr.strip()[-400:]}")
+    return Path(done.stdout.strip())
 
 
 def check_go(module: Path) -> None:

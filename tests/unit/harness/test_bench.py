@@ -8,7 +8,8 @@ from pathlib import Path
 
 import orjson
 import pytest
-from tests.bench import audit, bare, bench, budgets, fanout, load, report, restart
+from tests.bench import argo, audit, bare, bench, budgets, fanout, load, report, restart
+from tests.bench.argo import ArgoCost
 from tests.bench.budgets import Figures
 from tests.bench.driven import Driven, step_delays
 from tests.bench.fanout import FanOutCost
@@ -32,7 +33,6 @@ COST = Cost(
     events_per_run=2,
     leases=3,
     refused={},
-    definitions=2,
     controller_cpu_ms=6.71,
     api_cpu_ms=83,
     rss_idle_mb=60,
@@ -292,6 +292,37 @@ def test_a_bare_loop_that_does_less_or_more_than_needed_is_no_yardstick(loop: Dr
     assert words in budgets.missed(Figures([COST], bare=[loop]))[0]
 
 
+RIVAL = ArgoCost(
+    **vars(replace(BARE, runs_per_minute=500, delay_p99=1.1, api_cpu_ms=166)),
+    settings=argo.TUNED.name,
+    rss_idle_mb=61,
+    rss_peak_mb=90,
+)
+
+
+def test_the_operator_is_held_against_the_rival_on_the_same_machine() -> None:
+    plain, fused = replace(COST, load="300 at once"), replace(COST, load="300 at once, fused", runs_per_minute=1800)
+    paced = replace(COST, load="240 a minute", delay_p99=0.055)
+    minimal = replace(RIVAL, settings=argo.MINIMAL.name, runs_per_minute=600)
+    stock = replace(plain, tuned=False, runs_per_minute=80)
+    figures = Figures([stock, plain, fused, paced], rival=[minimal, RIVAL, replace(RIVAL, load="240 a minute")])
+    text = report.table(figures)
+    assert "| 300 at once | Argo Workflows v4.0.5, tuned | 500 | 14 ms / 900 ms / 1.1 s |" in text
+    assert "| 300 at once | Argo Workflows v4.0.5, tuned, minimal CRDs | 600 |" in text
+    words = " ".join(text.split())
+    assert "2.1 times the runs a minute for 50% of the API server's CPU (300 at once)" in words
+    assert "3.6 times the runs a minute for 50% of the API server's CPU (300 at once, fused)" in words
+    assert "p99, of 55 ms where it has 1,100 ms (240 a minute)" in words
+    assert "61 MB idle, 90 MB at the peak of 300 at once" in words
+    assert budgets.missed(figures) == []
+    assert "times the runs a minute" not in report.table(Figures([plain, fused])), "none was measured"
+
+
+def test_a_rival_whose_runs_fail_is_no_measure() -> None:
+    (said,) = budgets.missed(Figures([COST], rival=[replace(RIVAL, failed=1)]))
+    assert said.startswith("300 at once, Argo Workflows v4.0.5, tuned: 1 of 300 runs failed")
+
+
 def test_slowness_breaks_no_promise() -> None:
     assert budgets.missed(Figures([replace(COST, runs_per_minute=1, delay_p50=60)])) == []
 
@@ -329,6 +360,9 @@ def test_the_whole_bench_takes_every_load_with_both_job_controllers(
         load, "measure", lambda one, tuned, **_: replace(COST, load=one.name, tuned=tuned, runs=one.runs)
     )
     monkeypatch.setattr(bare, "measure", lambda one, **_: replace(BARE_FUSED if one.fused else BARE, load=one.name))
+    monkeypatch.setattr(
+        argo, "measure", lambda one, settings, **_: replace(RIVAL, load=one.name, settings=settings.name)
+    )
     monkeypatch.setattr(fanout, "measure", lambda items, parallelism, **_: replace(FAN_OUT, items=items))
     monkeypatch.setattr(
         restart, "measure", lambda finished, kept, **_: replace(BESIDE_PODS if kept else RESTART, finished=finished)
@@ -343,6 +377,10 @@ def test_the_whole_bench_takes_every_load_with_both_job_controllers(
     ]
     rows = [line.split("|")[1:3] for line in readme.read_text().splitlines() if "a bare loop, the same Jobs" in line]
     assert [name.strip() for name, _ in rows] == ["300 at once", "300 at once, fused"]
+    rows = [line.split("|")[1:3] for line in readme.read_text().splitlines() if argo.NAME in line and line[0] == "|"]
+    assert [(name.strip(), who.strip()) for name, who in rows] == [
+        (name, f"{argo.NAME}, {settings.name}") for name, each in bench.RIVALS.items() for settings in each
+    ]
     assert "a fan-out of 5,000" in readme.read_text()
     assert "restart with 10,000 finished runs, until ready" in readme.read_text()
     assert "restart after SIGKILL with 5,000 finished runs and their pods, until ready" in readme.read_text()
