@@ -23,6 +23,7 @@ from tests.harness import process
 from tests.harness.api import Object
 from tests.harness.kinds import CONFIGMAPS, Kind
 from tests.harness.player import Player, PodTimes, serve
+from tests.harness.process import Logged
 
 from localcluster import binaries
 
@@ -106,21 +107,20 @@ async def _measure(stand: Stand, load: Load, settings: Settings) -> ArgoCost:
     return ArgoCost(**vars(done), settings=settings.name, rss_idle_mb=idle / 2**20, rss_peak_mb=peak / 2**20)
 
 
-class Controller:
+class Controller(Logged):
     """The controller as a process; a context manager."""
 
     def __init__(self, stand: Stand, program: Path, settings: Settings) -> None:
-        self._log = stand.directory / "controller.log"
+        super().__init__(stand.directory / "controller.log")
         self._command = [str(program), "--kubeconfig", str(stand.kubeconfig), "--namespace", NAMESPACE]
         self._command += ["--namespaced", "--executor-image", "example.test/executor:1", "--loglevel", "error"]
         self._command += settings.flags
         self._environment = {**os.environ, "LEADER_ELECTION_DISABLE": "true"}
         if settings.requeue:
             self._environment["DEFAULT_REQUEUE_TIME"] = settings.requeue
-        self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
-        with self._log.open("wb") as log:
+        with self.log.open("wb") as log:
             self._process = subprocess.Popen(
                 self._command, env=self._environment, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL
             )
@@ -129,24 +129,7 @@ class Controller:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._process:
-            self._process.kill()
-            self._process.wait()
-
-    @property
-    def pid(self) -> int:
-        """The process's id."""
-        assert self._process, "not started"
-        return self._process.pid
-
-    @property
-    def alive(self) -> bool:
-        """Whether it runs."""
-        return self._process is not None and self._process.poll() is None
-
-    def tail(self, size: int = 4000) -> str:
-        """The end of its log."""
-        return self._log.read_bytes()[-size:].decode(errors="replace")
+        self.kill()
 
 
 @dataclass

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Self
 
 from tests.harness.api import Api
+from tests.harness.process import Logged
 
 ROOT = Path(__file__).resolve().parents[2]
 TOKEN = "API_TOKEN"
@@ -21,7 +22,7 @@ START_WITHIN = END_WITHIN = 20.0
 """Seconds."""
 
 
-class ModuleProcess:
+class ModuleProcess(Logged):
     """A module that talks to an API server, until SIGTERM; a context manager.
 
     Args:
@@ -36,16 +37,16 @@ class ModuleProcess:
     ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self._name = module.rpartition(".")[2]
+        super().__init__(directory / f"{self._name}.log")
         self._ready = directory / f"{self._name}.ready"
         self._ready.unlink(missing_ok=True)
-        self._log = directory / f"{self._name}.log"
         self._command = [sys.executable, "-m", module, "--server", server, "--ca", str(ca)]
         self._command += ["--ready", str(self._ready), *arguments]
         self._token = token
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
-        with self._log.open("wb") as log:
+        with self.log.open("wb") as log:
             self._process = subprocess.Popen(
                 self._command, cwd=ROOT, env={**os.environ, TOKEN: self._token}, stdout=log, stderr=subprocess.STDOUT
             )
@@ -68,17 +69,6 @@ class ModuleProcess:
     ) -> None:
         self._end(signal.SIGTERM)
 
-    @property
-    def pid(self) -> int:
-        """The process's id."""
-        assert self._process, "not started"
-        return self._process.pid
-
-    @property
-    def alive(self) -> bool:
-        """Whether it runs."""
-        return self._process is not None and self._process.poll() is None
-
     def check(self) -> None:
         """See that it ended well; to be called after the context has ended.
 
@@ -87,10 +77,6 @@ class ModuleProcess:
         """
         if not self._process or self._process.returncode != 0:
             raise RuntimeError(f"the {self._name} failed: {self.tail()}")
-
-    def tail(self, size: int = 4000) -> str:
-        """The end of its log."""
-        return self._log.read_bytes()[-size:].decode(errors="replace")
 
     def _end(self, how: signal.Signals) -> None:
         if self._process:

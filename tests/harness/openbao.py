@@ -16,7 +16,6 @@ import asyncio
 import contextlib
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import time
@@ -28,7 +27,7 @@ from typing import Any, Self
 import aiohttp
 import orjson
 from tests.harness.api import Object
-from tests.harness.process import whole_lines
+from tests.harness.process import Logged, whole_lines
 from tests.harness.vaultadmin import AUDIENCE, OPERATOR, VaultAdmin
 
 from localcluster.certs import Authority, Leaf
@@ -61,8 +60,8 @@ log_level    = "warn"
 """
 
 
-class OpenBao(VaultAdmin):
-    """One server, unsealed, with nothing in it; an asynchronous context manager.
+class OpenBao(Logged, VaultAdmin):
+    """One server, unsealed, with nothing in it; an asynchronous context manager. What it stored outlives its end.
 
     Args:
         folder: where its configuration, storage, log and audit log are.
@@ -74,10 +73,10 @@ class OpenBao(VaultAdmin):
         self.port = free_port()
         self._cluster_port = free_port()
         self._authority = Authority(folder / "pki") if tls else None
-        self._process: subprocess.Popen[bytes] | None = None
         self._key = ""
         scheme, ca = ("https", self._authority.ca) if self._authority else ("http", None)
-        super().__init__(f"{scheme}://127.0.0.1:{self.port}", "", ca)
+        Logged.__init__(self, folder / "openbao.log")
+        VaultAdmin.__init__(self, f"{scheme}://127.0.0.1:{self.port}", "", ca)
 
     async def __aenter__(self) -> Self:
         try:
@@ -92,17 +91,6 @@ class OpenBao(VaultAdmin):
     ) -> None:
         self.kill()
 
-    @property
-    def pid(self) -> int:
-        """The process's id."""
-        assert self._process, "not started"
-        return self._process.pid
-
-    @property
-    def alive(self) -> bool:
-        """Whether it runs."""
-        return self._process is not None and self._process.poll() is None
-
     async def start(self, *, unseal: bool = True) -> None:
         """Start it, or start it again after it has ended, with all that it had.
 
@@ -111,7 +99,7 @@ class OpenBao(VaultAdmin):
         """
         assert not self.alive, "it runs already"
         config = self._configure()
-        with (self.folder / "openbao.log").open("ab") as log:
+        with self.log.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: ASYNC220 - takes a millisecond, and kill() must not wait
                 [_program(), "server", f"-config={config}"],
                 env={"PATH": os.environ["PATH"], "HOME": str(self.folder)},
@@ -135,14 +123,6 @@ class OpenBao(VaultAdmin):
         await self.request("POST", "sys/unseal", {"key": self._key})
         await self._until(lambda status: status.get("sealed") is False and status.get("standby") is False)
 
-    def freeze(self) -> None:
-        """SIGSTOP: connections are taken, answers do not come."""
-        os.kill(self.pid, signal.SIGSTOP)
-
-    def thaw(self) -> None:
-        """SIGCONT."""
-        os.kill(self.pid, signal.SIGCONT)
-
     @contextlib.contextmanager
     def frozen(self) -> Iterator[None]:
         """Frozen for as long as the block takes."""
@@ -151,17 +131,6 @@ class OpenBao(VaultAdmin):
             yield
         finally:
             self.thaw()
-
-    def kill(self) -> None:
-        """SIGKILL, at once; fine if it has ended. What it stored stays."""
-        if self._process:
-            self._process.kill()
-            self._process.wait()
-
-    def tail(self, size: int = 4000) -> str:
-        """The end of its log."""
-        log = self.folder / "openbao.log"
-        return log.read_bytes()[-size:].decode(errors="replace") if log.exists() else "(no log)"
 
     # What the operator is told of it, and what was asked of it.
 

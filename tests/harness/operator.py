@@ -17,11 +17,12 @@ import aiohttp
 from tests.harness import preload, process
 from tests.harness.interpreter import compiled, interpreter
 from tests.harness.ports import free_port
+from tests.harness.process import Logged
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-class OperatorProcess:
+class OperatorProcess(Logged):
     """One replica of the operator; an asynchronous context manager that starts it and awaits its readiness.
 
     Args:
@@ -50,7 +51,7 @@ class OperatorProcess:
         preloaded: bool = False,
         arguments: Sequence[str] = (),
     ) -> None:
-        self.log = log
+        super().__init__(log)
         self.port = free_port()
         self._preloaded = preloaded
         self._program = [str(python or interpreter()), "-m", "dataops_operator.main"]
@@ -60,7 +61,6 @@ class OperatorProcess:
             self._command += ["--namespaces", ",".join(namespaces)]
         self._command += arguments
         self._environment = {"POD_NAME": identity, **(environment or {})}
-        self._process: subprocess.Popen[bytes] | preload.Forked | None = None
 
     async def __aenter__(self) -> Self:
         try:
@@ -74,17 +74,6 @@ class OperatorProcess:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.kill()
-
-    @property
-    def pid(self) -> int:
-        """The process's id."""
-        assert self._process, "not started"
-        return self._process.pid
-
-    @property
-    def alive(self) -> bool:
-        """Whether it runs."""
-        return self._process is not None and self._process.poll() is None
 
     async def start(self, ready_within: float = 60, *, preloaded: bool = False) -> None:
         """Start it, or start it again after it has ended, and wait until it is ready.
@@ -133,20 +122,6 @@ class OperatorProcess:
                     return await answer.text()
         return None
 
-    def kill(self) -> None:
-        """SIGKILL, at once; fine if it has ended."""
-        if self._process:
-            self._process.kill()
-            self._process.wait()
-
-    def freeze(self) -> None:
-        """SIGSTOP: it stands still, as on a machine that swaps or is suspended."""
-        os.kill(self.pid, signal.SIGSTOP)
-
-    def thaw(self) -> None:
-        """SIGCONT: it goes on, not knowing how long it stood still."""
-        os.kill(self.pid, signal.SIGCONT)
-
     async def terminate(self, within: float = 15) -> int:
         """SIGTERM; wait for the end and give back the exit code.
 
@@ -182,7 +157,3 @@ class OperatorProcess:
     def peak_rss_bytes(self) -> int:
         """The most resident memory since the start."""
         return process.peak_rss_bytes(self.pid)
-
-    def tail(self, size: int = 4000) -> str:
-        """The end of its log."""
-        return self.log.read_bytes()[-size:].decode(errors="replace") if self.log.exists() else "(no log)"

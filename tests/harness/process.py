@@ -1,11 +1,71 @@
-"""What /proc tells of a process, and what it has logged so far."""
+"""Processes that tests start: their lives, their logs, and what /proc tells of them."""
 
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
+from typing import Protocol
 
 TICKS = os.sysconf("SC_CLK_TCK")
+
+
+class Handle(Protocol):
+    """What starting a process gives; the part of `subprocess.Popen` that is asked of one."""
+
+    @property
+    def pid(self) -> int:
+        """Its id."""
+
+    def poll(self) -> int | None:
+        """Its exit code (negative: the signal), or None while it runs."""
+
+    def wait(self) -> int:
+        """Wait for its end; its exit code."""
+
+    def send_signal(self, number: int, /) -> None:
+        """Send it a signal; nothing if it has ended."""
+
+
+class Logged:
+    """A process that a test starts, and that writes a log; it has no `_process` before.
+
+    Args:
+        log: its log.
+    """
+
+    def __init__(self, log: Path) -> None:
+        self.log = log
+        self._process: Handle | None = None
+
+    @property
+    def pid(self) -> int:
+        """The process's id."""
+        assert self._process, "not started"
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        """Whether it runs."""
+        return self._process is not None and self._process.poll() is None
+
+    def tail(self, size: int = 4000) -> str:
+        """The end of its log."""
+        return self.log.read_bytes()[-size:].decode(errors="replace") if self.log.exists() else "(no log)"
+
+    def kill(self) -> None:
+        """SIGKILL, at once; fine if it has ended, or was never started."""
+        if self._process:
+            self._process.send_signal(signal.SIGKILL)
+            self._process.wait()
+
+    def freeze(self) -> None:
+        """SIGSTOP: it stands still, and connections are taken that nobody answers."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """SIGCONT: it goes on, not knowing how long it stood still."""
+        os.kill(self.pid, signal.SIGCONT)
 
 
 def cpu_seconds(pid: int) -> float:

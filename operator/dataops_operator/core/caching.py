@@ -23,6 +23,7 @@ from .graph import own_name
 from .images import ImageError
 from .inputs import Inputs
 from .jobs import step_image
+from .podplacement import pod_volumes, volume_mounts
 from .rows import Row
 from .templating import TemplateError, fill
 from .times import from_rfc3339, to_rfc3339
@@ -75,6 +76,8 @@ def key_of(inputs: Inputs, step: Step, outputs: Any) -> str:
         "inputs": filled(step.cache.inputs),
         "salt": step.cache.salt,
     }
+    if mounts := volume_mounts(inputs, step):
+        content["volumes"] = [pod_volumes(inputs, step), mounts]
     text = orjson.dumps(content, option=orjson.OPT_SORT_KEYS)
     return hashlib.sha256(text).hexdigest()[:KEY_DIGITS]
 

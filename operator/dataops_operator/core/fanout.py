@@ -116,14 +116,15 @@ def decode(step: str, text: str, name: NameOf) -> list[Row]:
 def flat(rows: Sequence[Row], name: NameOf) -> Iterator[Row]:
     """The rows of steps, those of fan-outs replaced by the rows of their items.
 
-    Where a fan-out has ended before its time, what was under way of it has been given up.
+    Where a fan-out has ended before its time, what was under way of it has been given up: no end of it was seen,
+    whatever the reason of the fan-out's own is.
     """
     for row in rows:
         if row.items is None or row.job is not None:  # of an Indexed Job the items have no rows
             yield row
             continue
         for one in row.parts or decode(row.name, str(row.items.get("states", "")), name):
-            yield replace(one, phase=row.phase, reason=row.reason) if row.final and one.under_way else one
+            yield replace(one, phase=row.phase, reason=None) if row.final and one.under_way else one
 
 
 # All items together.

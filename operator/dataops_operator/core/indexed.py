@@ -109,14 +109,17 @@ def _active(turn: Turn, row: Row, job: Object) -> Row:
     seen = [observe(step, job, [pod], proven=False, whole=True) for pod in pods]
     if any(one.started for one in seen):
         return _runs(row)
+    begun = bool(row.items) and (row.items["succeeded"] or row.items["failed"])  # the others may wait for room
     limit = turn.inputs.revision.start_timeout(step)
     began = job["metadata"]["creationTimestamp"]
     if not pods:
         # Between two attempts, or refused by a quota, of which only events tell; its own time bounds neither.
-        return _runs(row) if row.items and (row.items["succeeded"] or row.items["failed"]) else _none(turn, row, job)
+        return _runs(row) if begun else _none(turn, row, job)
+    worst = next((one for one in seen if one.reason is not None), seen[0])
+    if begun:
+        return _waits(row, worst)
     since = min(pod["metadata"].get("creationTimestamp") or began for pod in pods)
     deadline = from_rfc3339(since) + parse_duration(limit)
-    worst = next((one for one in seen if one.reason is not None), seen[0])
     if turn.now >= deadline:
         if row.job not in turn.view.proven:
             turn.prove.append(row.job)

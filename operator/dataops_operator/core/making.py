@@ -17,7 +17,7 @@ from ..api.run import Phase
 from ..api.step import FailureClass, Step
 from ..api.stepkinds import ObjectStep
 from .concurrency import first_hidden
-from .course import Rows, named_steps
+from .course import Rows, named_steps, verdict
 from .expressions import ExpressionError, compile_expression, evaluate, holds
 from .graph import OBJECT_ROOTS
 from .names import MANAGED_BY_LABEL, MANAGER
@@ -101,7 +101,7 @@ def _body(turn: Turn, step: str, about: ObjectRef, outcome: Phase | None) -> dic
 def object_observed(turn: Turn, row: Row, *, stopping: bool) -> Row:
     """The row brought up to what its object shows; as `progress.observed`."""
     if stopping and not row.final and not row.under_way:
-        row = _taken_up(turn, row)
+        row = object_taken_up(turn, row)
     if not row.under_way:
         return row
     about = _about(turn, row.name, row.attempt)
@@ -125,8 +125,8 @@ def object_observed(turn: Turn, row: Row, *, stopping: bool) -> Row:
     return row if stopping or not row.under_way else _in_time(turn, row, step, about)
 
 
-def _taken_up(turn: Turn, row: Row) -> Row:
-    """The row with an object that its status has not heard of: it would be made anew, were the run not to end."""
+def object_taken_up(turn: Turn, row: Row) -> Row:
+    """The row with an object that its status has not heard of: it would be made anew, were the step still to begin."""
     attempt = row.due_attempt
     about = _about(turn, row.name, attempt)
     if (seen := turn.view.objects.get(about)) is None:
@@ -150,7 +150,7 @@ def _judged(turn: Turn, row: Row, about: ObjectRef, content: Object, *, stopping
         if text is None:
             continue
         try:
-            if not holds(compile_expression(text, OBJECT_ROOTS), _variables(turn, text, content)):
+            if not holds(compile_expression(text, OBJECT_ROOTS), _variables(turn, row.name, text, content)):
                 continue
         except ExpressionError as error:
             unsure = f" ({error})"
@@ -162,9 +162,11 @@ def _judged(turn: Turn, row: Row, about: ObjectRef, content: Object, *, stopping
     return replace(row, phase=Phase.RUNNING, reason=None, message=truncate(f"{about}{unsure}", 400))
 
 
-def _variables(turn: Turn, text: str, content: Object) -> dict[str, Any]:
-    named = compile_expression(text, OBJECT_ROOTS).references
-    return turn.inputs.variables(named_steps(named, turn.known, turn.outputs)) | {"object": content}
+def _variables(turn: Turn, step: str, text: str, content: Object) -> dict[str, Any]:
+    """What a condition or an output of a step has to do with; in `finally` the outcome is known."""
+    named, revision = compile_expression(text, OBJECT_ROOTS).references, turn.inputs.revision
+    outcome = verdict(revision, turn.known, final=False) if step in revision.final else None
+    return turn.inputs.variables(named_steps(named, turn.known, turn.outputs), outcome) | {"object": content}
 
 
 def _succeeded(turn: Turn, row: Row, asked: ObjectStep, content: Object, *, stopping: bool) -> Row:
@@ -172,7 +174,7 @@ def _succeeded(turn: Turn, row: Row, asked: ObjectStep, content: Object, *, stop
     for one in asked.outputs or ():
         try:
             expression = compile_expression(one.value, OBJECT_ROOTS)
-            outputs[one.name] = evaluate(expression, _variables(turn, one.value, content))
+            outputs[one.name] = evaluate(expression, _variables(turn, row.name, one.value, content))
         except ExpressionError as error:
             text = f"output {one.name!r}: {error}"
             kind, reason = FailureClass.FAILURE, Reason.EXPRESSION_FAILED

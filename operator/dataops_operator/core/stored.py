@@ -17,7 +17,7 @@ from ..api.run import Phase
 from ..api.step import Step
 from . import names
 from .inputs import Endpoint
-from .observe import Object
+from .observe import Object, job_condition
 from .results import ENDPOINT, FILE, NOT_HANDED_IN, Place, ResultError, read
 from .rows import Row
 from .turn import Turn
@@ -111,9 +111,13 @@ def result_map(job: Object, step: str, text: str) -> dict[str, Any]:
 def handed_in(turn: Turn, row: Row, step: Step, pods: Sequence[Object]) -> tuple[Sequence[Object], Place] | None:
     """The pods of an attempt, with what was handed in as the message of the one that ended well, and where it was told.
 
-    None where that has to be read first. A step may tell a small result in /dataops/result all the same.
+    None where that has to be read first. A step may tell a small result in /dataops/result all the same. What was
+    handed in outlives its pod: where that is gone before its end was seen, the Job tells whether it was a good one.
     """
     assert row.job is not None  # noqa: S101 - an attempt is under way
+    gone = not pods and row.job in turn.view.proven
+    if gone:
+        pods = _as_its_job_tells(step.name, turn.view.jobs.get(row.job))
     if not any(_ended_well(pod, step.name) for pod in pods):
         return pods, FILE
     name = names.result_name(row.job, step.name)
@@ -122,7 +126,7 @@ def handed_in(turn: Turn, row: Row, step: Step, pods: Sequence[Object]) -> tuple
         return None
     text = turn.view.results[name]
     if text is None:
-        return pods, NOT_HANDED_IN
+        return () if gone else pods, NOT_HANDED_IN
     return [_telling(pod, step.name, text) if _ended_well(pod, step.name) else pod for pod in pods], ENDPOINT
 
 
@@ -130,6 +134,16 @@ def _ended_well(pod: Object, step: str) -> bool:
     """Whether a step's container exited with 0; its pod may have failed all the same, where it was to end."""
     states = [one["state"] for one in pod.get("status", {}).get("containerStatuses") or () if one["name"] == step]
     return any((state.get("terminated") or {}).get("exitCode") == 0 for state in states)
+
+
+def _as_its_job_tells(step: str, job: Object | None) -> Sequence[Object]:
+    """The pod of a Job that is Complete, as it must have ended; none of any other Job."""
+    condition = job_condition(job or {}) or {}
+    if job is None or condition.get("type") != "Complete":
+        return ()
+    times = {"startedAt": job["status"].get("startTime"), "finishedAt": condition.get("lastTransitionTime")}
+    state = {"terminated": {"exitCode": 0, **times}}
+    return [{"metadata": {}, "status": {"phase": "Succeeded", "containerStatuses": [{"name": step, "state": state}]}}]
 
 
 def _telling(pod: Object, step: str, text: str) -> Object:

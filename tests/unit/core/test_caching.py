@@ -53,6 +53,12 @@ def found(pipeline: PipelineBuilder, known: Earlier | None, **more: Any) -> Plan
 # The key.
 
 
+def mounted(claim: str, path: str = "/data") -> dict[str, Any]:
+    """A podTemplate with a claim, and where a container finds it."""
+    volume = {"name": "data", "claim": {"name": claim, "readOnly": True}}
+    return {"volumes": [volume], "volumeMounts": [{"name": "data", "mountPath": path}]}
+
+
 def landed(**fields: Any) -> PipelineBuilder:
     return a_pipeline().step("land", outputs=N).step("a", image=IMAGE, **{"cache": HOUR, **fields})
 
@@ -71,10 +77,18 @@ def landed(**fields: Any) -> PipelineBuilder:
         pytest.param(one().parameter("limit", default="3"), id="parameter"),
         pytest.param(one().having(workspace={"claim": "shared"}), id="claim of the workspace"),
         pytest.param(one(args=["$(run.logicalDate)"]), id="the time, where it is named"),
+        pytest.param(one(podTemplate=mounted("data-2023")), id="a volume"),
     ],
 )
 def test_whatever_reaches_the_container_changes_the_key(other: PipelineBuilder) -> None:
     assert key(other) != key(one())
+
+
+def test_another_claim_or_another_place_of_it_changes_the_key_and_what_nobody_mounts_does_not() -> None:
+    before = key(one(podTemplate=mounted("data-2023")))
+    assert key(one(podTemplate=mounted("data-2024"))) != before
+    assert key(one(podTemplate=mounted("data-2023", path="/other"))) != before
+    assert key(one(podTemplate={"volumes": mounted("data-2024")["volumes"]})) == key(one())
 
 
 def test_a_value_changes_the_key_wherever_it_comes_from() -> None:

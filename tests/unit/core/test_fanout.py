@@ -17,6 +17,7 @@ from dataops_operator.core.attempts import overstayed
 from dataops_operator.core.fanout import decode, encode, flat
 from dataops_operator.core.items import ITEMS_LIMIT, FanOutError, expand, tolerated
 from dataops_operator.core.names import STEP_LABEL, job_name
+from dataops_operator.core.outputs import OUTPUTS_LIMIT
 from dataops_operator.core.plan import Asked, Plan, Refusal, View
 from dataops_operator.core.rows import Row
 from dataops_operator.core.templating import Reference
@@ -232,6 +233,20 @@ def test_outputs_are_lists_in_the_order_of_the_items() -> None:
     assert made.rows[0].phase is Phase.RUNNING
     end = turned(pipeline, made, seen((1, a_pod("f").succeeded({"n": 10}))))
     assert (end.verdict, end.rows[0].outputs) == (Phase.SUCCEEDED, {"n": [0, 10, 20]})
+
+
+def test_items_of_a_fan_out_whose_outputs_are_too_large_are_ended() -> None:
+    pipeline = carriers(0, 1, outputs=[{"name": "n"}])
+    large = a_pod("f").succeeded({"n": "x" * 3900})
+    before = [done(f"s{index}", n="x" * 4000) for index in range(OUTPUTS_LIMIT // 4000)]
+    for row in before:
+        pipeline.step(row.name, outputs=[{"name": "n"}])
+    rows = [planned(pipeline, before).rows[0], *before]
+    made = planned(pipeline, rows, seen((0, large), (1, a_pod("f").running())))
+    assert (made.rows[0].phase, made.rows[0].reason) == (Phase.FAILED, Reason.RESULT_TOO_LARGE)
+    assert made.rows[0].items is not None
+    assert made.rows[0].items["active"] == 0
+    assert made.delete == (name_of(1),), "it would go on for nobody"
 
 
 def test_what_uses_a_fan_outs_output_gets_the_whole_list() -> None:

@@ -354,6 +354,13 @@ def test_items_that_do_not_get_to_run_make_the_step_wait_and_then_fail() -> None
     assert failed.delete == (JOB,), "its pods would start for nobody"
 
 
+def test_items_for_which_there_is_no_room_yet_wait_for_those_that_have_begun() -> None:
+    pipeline = indexed(startTimeout="30s")
+    view = a_view((job(active=1, completed="0"), [waiting()]), proven=frozenset({JOB}))
+    made = turned(pipeline, begun(pipeline), view, now=400)
+    assert (made.rows[0].phase, made.rows[0].reason, made.delete) == (Phase.WAITING, "ImageUnavailable", ())
+
+
 def test_one_item_that_runs_is_enough() -> None:
     pipeline = indexed(startTimeout="30s")
     view = a_view((job(active=2), [waiting(), a_pod("f", "other").running()]))

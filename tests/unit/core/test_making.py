@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -184,6 +185,30 @@ def test_with_the_end_of_the_run_those_of_all_attempts_go_or_stay(deletion: str,
     made = planned(pipeline({"deletion": deletion}), [done("a", n=1), row, done("b")], asked=BEGAN)
     assert made.verdict is Phase.SUCCEEDED
     assert [one.name for one in made.remove] == [name_of("m", n + 1) for n in range(removed)]
+
+
+def test_one_that_the_status_has_not_heard_of_is_taken_up_when_another_step_has_failed() -> None:
+    """The operator ended between making it and saying so, and the other step failed meanwhile."""
+    both = a_pipeline().step("a").jobless("m", resource={"manifest": {**RAY, "spec": {}}, "successWhen": SUCCESS})
+    rows = [replace(done("a"), phase=Phase.FAILED, reason=Reason.ERROR), Row("m")]
+    asked = planned(both, rows, asked=BEGAN)
+    assert (asked.look, asked.verdict) == ((ABOUT,), None)
+    there = planned(both, rows, sees(content=ray()), asked=BEGAN)
+    assert (there.rows[1].phase, there.rows[1].object) == (Phase.RUNNING, f"RayJob/{NAME}")
+    for seen in (Seen(), Seen(content=ray(uid="another's"))):
+        none = planned(both, rows, View(objects={ABOUT: seen}), asked=BEGAN)
+        assert (none.rows[1].phase, none.verdict) == (Phase.SKIPPED, Phase.FAILED)
+
+
+def test_in_finally_its_conditions_and_outputs_know_the_outcome() -> None:
+    resource = {
+        "manifest": {**RAY, "spec": {}},
+        "successWhen": "run.outcome == 'Succeeded' && " + SUCCESS,
+        "outputs": [{"name": "how", "value": "run.outcome"}],
+    }
+    last = a_pipeline().step("a").having(**{"finally": [{"name": "m", "resource": resource}]})
+    made = planned(last, [done("a"), under_way()], sees(content=ray({"jobStatus": "SUCCEEDED"})), asked=BEGAN)
+    assert (made.rows[1].phase, made.rows[1].outputs) == (Phase.SUCCEEDED, {"how": "Succeeded"})
 
 
 def test_no_masked_value_is_shown() -> None:

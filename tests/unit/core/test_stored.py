@@ -97,6 +97,25 @@ def test_what_was_handed_in_is_read_before_the_step_is_judged() -> None:
     assert len(orjson.dumps(row)) < 500
 
 
+def test_what_was_handed_in_outlives_a_pod_whose_end_nobody_saw() -> None:
+    rows, gone = planned(listing()).rows, a_view((a_job(JOB).complete(40), []))
+    assert planned(listing(), rows, gone).prove == (JOB,), "the pod may be there"
+    gone = replace(gone, proven=frozenset({JOB}))
+    first = planned(listing(), rows, gone)
+    assert (first.fetch, first.create, first.rows[0].phase) == ((KEPT,), (), Phase.RUNNING)
+    row = planned(listing(), rows, replace(gone, results={KEPT: TEXT})).rows[0].to_status()
+    assert (row["phase"], row["outputs"], row["result"]) == ("Succeeded", {"n": 500}, KEPT)
+    assert row["finishedAt"] == a_job().complete(40).build()["status"]["conditions"][0]["lastTransitionTime"]
+    lost = planned(listing(retry={"infrastructure": 0}), rows, replace(gone, results={KEPT: None})).rows[0]
+    assert (lost.phase, lost.reason) == (Phase.FAILED, "PodLost"), "a small result went with the pod"
+
+
+def test_what_was_handed_in_by_a_job_that_failed_does_not_count() -> None:
+    failed = a_view((a_job(JOB).failed(), []), proven=frozenset({JOB}), results={KEPT: TEXT})
+    lost = planned(listing(retry={"infrastructure": 0}), planned(listing()).rows, failed)
+    assert (lost.rows[0].phase, lost.fetch) == (Phase.FAILED, ())
+
+
 def test_an_operator_that_started_anew_reads_it_again() -> None:
     pipeline = listing()
     row = Row("list", Phase.SUCCEEDED, attempt=1, job=JOB, outputs={"n": 500}, result=KEPT)
