@@ -170,8 +170,8 @@ def _beside_a_bare_loop(shares: Mapping[str, float]) -> list[str]:
     text = (
         "A bare loop is a process that makes the same Jobs as the operator and writes where a run stands, and does "
         f"nothing else: no validation, no Events, no retries, no metrics. The operator reaches {seen} of the runs a "
-        "minute that a bare loop reaches on the same machine in the same minutes. Machines that are shared differ by a "
-        "quarter from hour to hour, and these shares by a tenth."
+        "minute that a bare loop reaches on the same machine in the same minutes. Machines that are shared differ by "
+        "half from hour to hour, and from one measurement to the next by a quarter."
     )
     return ["", textwrap.fill(text, WIDTH, break_on_hyphens=False)]
 

@@ -118,12 +118,12 @@ def _active(turn: Turn, row: Row, step: Step, child: Object) -> Row:
 
 
 def _pass_suspend_on(turn: Turn, name: str, child: Object) -> None:
-    """Suspend a run with this one, and resume it if that is why it is."""
+    """Suspend a run with this one, and resume it if that is why it is; a run that is ended is suspended no more."""
     with_us = SUSPENDED_ANNOTATION in (child["metadata"].get("annotations") or {})
     suspended = child["spec"].get("suspend") is True
-    if turn.asked.suspend and not suspended:
+    if turn.suspended and not suspended:
         turn.steer[name] = {"metadata": {"annotations": {SUSPENDED_ANNOTATION: "true"}}, "spec": {"suspend": True}}
-    elif not turn.asked.suspend and with_us:
+    elif not turn.suspended and with_us:
         turn.steer[name] = {"metadata": {"annotations": {SUSPENDED_ANNOTATION: None}}, "spec": {"suspend": False}}
 
 

@@ -109,7 +109,7 @@ def _active(turn: Turn, row: Row, job: Object) -> Row:
     seen = [observe(step, job, [pod], proven=False, whole=True) for pod in pods]
     if any(one.started for one in seen):
         return _runs(row)
-    begun = bool(row.items) and (row.items["succeeded"] or row.items["failed"])  # the others may wait for room
+    begun = bool(row.items and (row.items["succeeded"] or row.items["failed"]))  # the others may wait for room
     limit = turn.inputs.revision.start_timeout(step)
     began = job["metadata"]["creationTimestamp"]
     if not pods:

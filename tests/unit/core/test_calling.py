@@ -188,6 +188,17 @@ def test_a_suspension_is_passed_down_and_taken_back_and_nobody_elses_is() -> Non
     assert after(sees(held, live=False)).steer[CHILD]["spec"] == {"suspend": False}
 
 
+@pytest.mark.parametrize("asked", [Asked(suspend=True, cancel=Cancel.GRACEFUL, began=EPOCH), BEGAN])
+def test_a_run_of_finally_goes_on_when_a_suspended_run_is_ended(asked: Asked) -> None:
+    """Nobody would resume it: the run that waits for it is over."""
+    last = a_pipeline().step("a").having(**{"finally": [{"name": "c", "pipeline": {"name": "other"}}]})
+    rows = [done("a"), under_way()]
+    assert planned(last, rows, sees(child(), live=False), asked=asked).steer == {}
+    held = child(spec={"suspend": True})
+    held["metadata"]["annotations"] = {SUSPENDED_ANNOTATION: "true"}
+    assert planned(last, rows, sees(held, live=False), asked=asked).steer[CHILD]["spec"] == {"suspend": False}
+
+
 def test_a_suspended_run_begins_none() -> None:
     assert after(View(), Row("c"), asked=Asked(suspend=True, began=EPOCH)).rows[1] == Row("c")
 
