@@ -43,6 +43,7 @@ class Driven:
     events_per_run: float
     leases: int
     refused: dict[str, int]
+    definitions: int
     controller_cpu_ms: float
     """A run's, of who brought the runs to their end."""
     api_cpu_ms: float
@@ -137,6 +138,7 @@ async def driven(
         events_per_run=counted.events / load.runs,
         leases=counted.leases,
         refused=dict(counted.refused),
+        definitions=counted.definitions,
         controller_cpu_ms=spent.of[driver.pid] / load.runs * 1000,
         api_cpu_ms=spent.of[stand.server] / load.runs * 1000,
         foreign_share=foreign,

@@ -183,7 +183,7 @@ def _rival(figures: Figures) -> list[str]:
     peak = max(figures.rival, key=lambda cost: cost.rss_peak_mb)
     return [
         f"{argo.NAME}: built and measured by the same command; default is a client of 20 requests a second and events "
-        "held back for 10 s, tuned `--qps=500 --burst=500 --workflow-workers=128` and 1 s; its executor's own requests "
+        f"held back for 10 s, tuned `{' '.join(argo.TUNED.flags)}` and 1 s; its executor's own requests "
         f"are not played. Its controller's memory: {idle:.0f} MB idle, {peak.rss_peak_mb:.0f} MB at the peak of "
         f"{peak.load}.",
         "",

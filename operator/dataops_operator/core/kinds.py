@@ -17,6 +17,7 @@ from .calling import call, call_observed, call_stopped
 from .course import Rows
 from .making import left_objects as left_objects
 from .making import make, object_observed, object_stopped
+from .making import object_taken_up as object_taken_up
 from .rows import Row
 from .stepfields import Kind
 from .stopping import Stop, stopped

@@ -101,7 +101,7 @@ def _body(turn: Turn, step: str, about: ObjectRef, outcome: Phase | None) -> dic
 def object_observed(turn: Turn, row: Row, *, stopping: bool) -> Row:
     """The row brought up to what its object shows; as `progress.observed`."""
     if stopping and not row.final and not row.under_way:
-        row = object_taken_up(turn, row)
+        row = object_taken_up(turn, row) or row
     if not row.under_way:
         return row
     about = _about(turn, row.name, row.attempt)
@@ -125,13 +125,16 @@ def object_observed(turn: Turn, row: Row, *, stopping: bool) -> Row:
     return row if stopping or not row.under_way else _in_time(turn, row, step, about)
 
 
-def object_taken_up(turn: Turn, row: Row) -> Row:
-    """The row with an object that its status has not heard of: it would be made anew, were the step still to begin."""
+def object_taken_up(turn: Turn, row: Row) -> Row | None:
+    """The row with an object that its status has not heard of; None where that has to be read first.
+
+    The operator ended between making it and saying so. It would be made anew, were the step still to begin.
+    """
     attempt = row.due_attempt
     about = _about(turn, row.name, attempt)
     if (seen := turn.view.objects.get(about)) is None:
         turn.look.append(about)
-        return row
+        return None
     if seen.content is None or not _ours(turn, seen.content):
         return row
     made, since = f"{about.kind}/{about.name}", seen.content["metadata"].get("creationTimestamp")

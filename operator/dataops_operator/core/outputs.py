@@ -37,8 +37,8 @@ def bounded(rows: Mapping[str, Row], ended: Set[str]) -> Mapping[str, Row]:
         if too_much <= 0:
             break
         items = row.items and {**row.items, "active": 0}  # of a fan-out that is not over, which is ended with that
-        refused = replace(row, phase=Phase.FAILED, reason=Reason.RESULT_TOO_LARGE, message=message, items=items)
-        out[row.name] = replace(refused, outputs=None)
+        reason = Reason.RESULT_TOO_LARGE
+        out[row.name] = replace(row, phase=Phase.FAILED, reason=reason, message=message, outputs=None, items=items)
         too_much -= _size(row)
     return out
 

@@ -21,8 +21,15 @@ from .fanout import flat
 from .indexed import indexed_begun, indexed_observed, indexed_stopped
 from .inputs import Inputs
 from .jobs import build_claim
-from .kinds import BEGUN_ONCE, go_on, kind_observed, kind_stopped, left_objects, said_by_others
-from .making import object_taken_up
+from .kinds import (
+    BEGUN_ONCE,
+    go_on,
+    kind_observed,
+    kind_stopped,
+    left_objects,
+    object_taken_up,
+    said_by_others,
+)
 from .outputs import bounded, run_outputs
 from .plan import Asked, Plan, View
 from .podends import given_until
@@ -251,11 +258,10 @@ class _Planner:
         """The row of a step that does not begin, or not again, in a run that fails; what runs may end, and counts."""
         if row.items is not None:
             return fan_left(self.turn, row, f"not run, since step {failed} failed")
-        if self.revision.steps[row.name].resource is not None:  # it may have been made, and the status not written
-            looked = len(self.turn.look)
-            row = object_taken_up(self.turn, row)
-            if row.under_way or len(self.turn.look) > looked:
-                return row
+        if self.revision.steps[row.name].resource is not None:
+            found = object_taken_up(self.turn, row)
+            if found is None or found.under_way:
+                return found or row
         if row.retry_at is not None or row.attempt > 1:  # an attempt has run and failed, even if the next was refused
             finished = row.finished_at or to_rfc3339(self.turn.now)
             return replace(row, phase=Phase.FAILED, finished_at=finished, retry_at=None)

@@ -19,6 +19,8 @@ from tests.bench.stand import fresh
 from tests.bench.vaulted import VaultCost
 from tests.harness.player import PodTimes
 
+from localcluster import binaries
+
 COST = Cost(
     load="100 at once",
     tuned=True,
@@ -33,6 +35,7 @@ COST = Cost(
     events_per_run=2,
     leases=3,
     refused={},
+    definitions=2,
     controller_cpu_ms=6.71,
     api_cpu_ms=83,
     rss_idle_mb=60,
@@ -316,6 +319,11 @@ def test_the_operator_is_held_against_the_rival_on_the_same_machine() -> None:
     assert "61 MB idle, 90 MB at the peak of 300 at once" in words
     assert budgets.missed(figures) == []
     assert "times the runs a minute" not in report.table(Figures([plain, fused])), "none was measured"
+
+
+def test_the_rival_is_called_by_the_version_that_is_built() -> None:
+    lock = (binaries.LOCKS / "argo" / "go.mod").read_text()
+    assert f"github.com/argoproj/argo-workflows/v4 {argo.NAME.split()[-1]} " in lock.replace("\n", " ")
 
 
 def test_a_rival_whose_runs_fail_is_no_measure() -> None:
